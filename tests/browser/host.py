@@ -1,0 +1,124 @@
+"""A page that runs the real bundle against the real Python widget living in this process.
+
+No server, no kernel: the widget's comm is a queue, the page's model (host.html) fetches from it. A test takes some
+tenths of a second and can look at both sides, Python's traits and the browser's picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import traceback
+from pathlib import Path
+from typing import Any
+
+from comm.base_comm import BaseComm
+from ipywidgets.widgets.widget import _put_buffers, _remove_buffers
+from playwright.sync_api import Locator, Page, Route
+
+ADDRESS = "http://widget.test/"
+PAGE = Path(__file__).with_name("host.html")
+
+
+class QueueComm(BaseComm):
+    """A comm whose messages wait in `outbox` until a page fetches them."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.outbox: list[tuple[dict[str, Any], list[bytes]]] = []
+        super().__init__(*args, **kwargs)
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        self.outbox.append((data or {}, [bytes(buffer) for buffer in buffers or []]))
+
+
+class Host:
+    """One page with one widget, shown in one or more places.
+
+    What goes wrong on either side is a sentence in `problems`: an error in the browser's console, an exception in
+    Python's observers (a notebook would swallow it), a request to the network.
+    """
+
+    def __init__(self, page: Page, widget: Any, problems: list[str], *, theme: str = "light") -> None:
+        if not isinstance(widget.comm, QueueComm):
+            raise TypeError("the widget was made before the comm was replaced: make it inside a test of tests/browser")
+        self.page, self.widget, self.problems = page, widget, problems
+        page.expose_function("pyOpen", self._open)
+        page.expose_function("pyExchange", self._exchange)
+        page.route("**/*", self._serve)
+        page.goto(ADDRESS)
+        page.evaluate("is_light => { document.body.dataset.jpThemeLight = is_light }", str(theme != "dark").lower())
+        page.wait_for_function("() => globalThis.host?.isOpen")
+
+    def show(self, width: int | None = None) -> Locator:
+        """One more view of the widget, its first picture drawn."""
+        self.page.evaluate("width => host.show(width)", width)
+        view = self.page.locator(".view").last
+        view.locator("[data-ready='1']").wait_for()
+        return view
+
+    def remove(self, index: int) -> None:
+        """Take a view off the page, as a notebook does when a cell's output is cleared."""
+        self.page.evaluate("index => host.remove(index)", index)
+
+    def sync(self) -> None:
+        """Bring to the page what Python changed by now. (The page also asks by itself, every 30 ms.)"""
+        self.page.evaluate("() => host.sync()")
+
+    def set(self, **traits: Any) -> None:
+        """Set traits as the browser's code does, and wait for Python's answer."""
+        self.page.evaluate(
+            "async traits => { host.model.set(traits); host.model.save_changes();"
+            " while (host.model.sending) await new Promise(done => setTimeout(done, 5)); }",
+            traits,
+        )
+
+    def get(self, name: str) -> Any:
+        """A JSON trait as the browser has it."""
+        return self.page.evaluate("name => host.model.get(name)", name)
+
+    def _serve(self, route: Route) -> None:
+        files = {
+            ADDRESS: ("text/html", PAGE.read_text("utf-8")),
+            ADDRESS + "widget.js": ("text/javascript", str(self.widget._esm)),
+            ADDRESS + "widget.css": ("text/css", str(getattr(self.widget, "_css", ""))),
+            ADDRESS + "favicon.ico": ("image/x-icon", ""),
+        }
+        if route.request.url in files:
+            content_type, body = files[route.request.url]
+            route.fulfill(content_type=f"{content_type}; charset=utf-8", body=body)
+        else:
+            self.problems.append(f"the widget asked the network for {route.request.url}")
+            route.abort()
+
+    def _open(self) -> dict[str, Any]:
+        self.widget.comm.outbox.clear()
+        state, paths, buffers = _remove_buffers(self.widget.get_state())
+        return {"state": _shown(state), "buffers": _encoded(paths, buffers)}
+
+    def _exchange(self, sent: dict[str, Any] | None) -> list[dict[str, Any]]:
+        if sent is not None:
+            try:
+                # What ipywidgets does with an "update" message, less its catching of every exception.
+                state, paths = sent["state"], [buffer["path"] for buffer in sent["buffers"]]
+                _put_buffers(state, paths, [memoryview(base64.b64decode(b["data"])) for b in sent["buffers"]])
+                self.widget.set_state(state)
+            except Exception:  # noqa: BLE001  whatever it is, the test is to say it
+                self.problems.append(f"Python raised on {sent['state']}:\n{traceback.format_exc()}")
+        queue, answers = self.widget.comm.outbox, []
+        while queue:
+            data, buffers = queue.pop(0)
+            if data.get("method") in ("update", "echo_update"):
+                answers.append(
+                    {"state": _shown(data["state"]), "buffers": _encoded(data.get("buffer_paths", []), buffers)}
+                )
+        return answers
+
+
+def _shown(state: dict[str, Any]) -> dict[str, Any]:
+    # layout and the like are other widgets, and the module's own text need not travel with every page
+    return {name: value for name, value in state.items() if not name.startswith("_") and name != "layout"}
+
+
+def _encoded(paths: list[list[Any]], buffers: list[bytes]) -> list[dict[str, Any]]:
+    return [{"path": p, "data": base64.b64encode(b).decode()} for p, b in zip(paths, buffers, strict=True)]
