@@ -1,0 +1,68 @@
+"""Runs the quickstart notebook on the bundled model and opens the result in JupyterLab.
+
+    python notebooks/demo.py            run it, open it, print the address; Ctrl+C ends the server
+    OPEN=0 python notebooks/demo.py     run it and stop
+
+The copy that was run lies in .demo/, so the notebook in git stays without outputs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+NOTEBOOK = Path(__file__).with_name("quickstart.ipynb")
+DEMO = Path(__file__).resolve().parents[1] / ".demo"
+
+
+def run(notebook: Path, copy: Path) -> int:
+    """How many widgets the notebook showed; the notebook with its outputs is written to `copy`.
+
+    Raises CellExecutionError, after writing, when a cell fails.
+    """
+    content = nbformat.read(notebook, as_version=4)
+    client = NotebookClient(
+        content, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(copy.parent)}}
+    )
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client.execute()
+    finally:
+        nbformat.write(content, copy)
+    outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
+    return sum("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs)
+
+
+def main() -> int:
+    copy = DEMO / NOTEBOOK.name
+    start = time.monotonic()
+    try:
+        n_widgets = run(NOTEBOOK, copy)
+    except CellExecutionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    seconds, shown = time.monotonic() - start, copy.relative_to(DEMO.parent)
+    print(f"ran {NOTEBOOK.name} in {seconds:.0f} s: {n_widgets} widgets, written to {shown}")
+    if os.environ.get("OPEN", "1") == "0":
+        return 0
+    subprocess.run([sys.executable, "-m", "jupyter", "trust", str(copy)], check=True, stdout=subprocess.DEVNULL)
+    print(
+        "opening JupyterLab: the address is below; Run > Run All Cells connects the pictures to Python; Ctrl+C ends it"
+    )
+    sys.stdout.flush()
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    try:
+        return subprocess.run([sys.executable, "-m", "jupyter", "lab", *as_root, str(copy)], check=False).returncode
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
