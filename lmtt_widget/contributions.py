@@ -1,0 +1,248 @@
+"""How near each part is to the whole.
+
+A node is a state at a position. Its parts are the carried state after its frozen steps, every key and head of its
+attention parts, and each MLP or mixer part as a whole; constants (output biases, a post-norm's bias) belong to the whole
+but are no part, unless asked for. Each part's share is its proximity to the whole over the sum of all proximities
+(Ferrando & Voita 2024, arXiv:2403.00824). Shares depend on this partition: an MLP's share is not the sum of its neurons'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
+from .run import Part, Run
+
+_BLOCK = 1 << 21  # numbers in one block of [query, key, d_model]: a few MB, so that it stays in the cache
+
+
+@dataclass
+class PartShare:
+    """The share of one part: [query, key] for attention, [pos] for anything else; all None for a constant."""
+
+    share: Tensor | None = None  # [pos]
+    share_sum: Tensor | None = None  # [query, key], summed over heads
+    share_max: Tensor | None = None  # [query, key], of the one head with the largest share
+    top_head: Tensor | None = None  # [query, key], that head
+
+
+@dataclass
+class Flow:
+    """The shares of every node of a run; those of one node sum to 1, or to 0 where nothing points towards the whole."""
+
+    run: Run
+    carried: Tensor  # [state, pos], share of the carried state; row 0 (the embedding) is 0
+    parts: list[PartShare]  # in the order of run.parts
+    ended: Tensor  # [state, pos], bool: no part of this node has any proximity to it
+    bias_part: bool = False
+    partition: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        constants = "constants as one part" if self.bias_part else "constants no part"
+        self.partition = f"carried state; every key and head; each MLP and mixer as a whole; {constants}"
+
+    def __repr__(self) -> str:
+        n = sum(int((p.share_sum > 0).sum()) for p in self.parts if p.share_sum is not None)
+        return f"Flow({len(self.carried)} states x {self.carried.shape[1]} tokens, {n} attention edges)"
+
+
+def proximity(parts: Tensor, whole: Tensor, p: float = 1) -> Tensor:
+    """How much of `whole` each part accounts for, in units of |whole|.
+
+    max(0, |whole|_p - |whole - part|_p)      (Ferrando & Voita 2024, arXiv:2403.00824)
+    parts [..., part, d_model], whole [..., d_model] -> [..., part], in float32 or better
+    """
+    wide = torch.promote_types(torch.promote_types(parts.dtype, whole.dtype), torch.float32)
+    parts, whole = parts.to(wide), whole.to(wide)
+    size = torch.linalg.vector_norm(whole, p, dim=-1)
+    return (size[..., None] - torch.linalg.vector_norm(whole[..., None, :] - parts, p, dim=-1)).clamp_min(0)
+
+
+def attribute(run: Run, *, bias_part: bool = False) -> Flow:
+    """The share of every part of every node: exact, and never a [query, key, head, d_model] array.
+
+    bias_part: give constants and rounding parts shares too (the papers' partition gives them none).
+    """
+    n_states, n_tokens = len(run.states), run.n_tokens
+    carried = torch.zeros(n_states, n_tokens, dtype=run.value(0).dtype)
+    ended = torch.zeros(n_states, n_tokens, dtype=torch.bool)
+    shares = {id(p): PartShare() for p in run.parts}
+    for s in run.states[1:]:
+        whole = run.value(s.index)
+        near_carried = _near(run.carried(s.index), whole)
+        near = {id(p): _attention_proximity(p, whole) if p.kind == "attention" else _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
+        total = near_carried + sum((n.sum.sum(1) if isinstance(n, _AttentionProximity) else n for n in near.values()), torch.zeros_like(near_carried))
+        per = 1 / torch.where(total > 0, total, 1)
+        carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
+        for p in s.parts:
+            n = near.get(id(p))
+            if isinstance(n, _AttentionProximity):
+                shares[id(p)] = PartShare(None, (n.sum * per[:, None]).cpu(), (n.max * per[:, None]).cpu(), n.top.cpu())
+            elif n is not None:
+                shares[id(p)] = PartShare((n * per).cpu())
+    return Flow(run, carried, [shares[id(p)] for p in run.parts], ended, bias_part)
+
+
+def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
+    """The share of every head and key of an attention part: [head, query, key], or [head, key] for one query.
+
+    Raises ValueError if the part has no heads, IndexError if the query is out of range.
+    """
+    if part.heads is None:
+        raise ValueError(f"only an attention part has heads, got {part!r}")
+    n = run.n_tokens
+    if query is not None and not 0 <= query < n:
+        raise IndexError(f"query must be in 0..{n - 1}, got {query}")
+    start, stop = (0, n) if query is None else (query, query + 1)
+    whole = run.value(part.state)
+    near = torch.zeros(part.n_heads, stop - start, n, dtype=whole.dtype, device=whole.device)
+    for h, first, last, block in _blocks(part, whole, start, stop):
+        near[h, first - start : last - start, :last] = block
+    total = near.sum((0, 2)) + _others(run, part, start, stop)
+    shares = (near / torch.where(total > 0, total, 1)[:, None]).cpu()
+    return shares if query is None else shares[:, 0]
+
+
+@dataclass(frozen=True)
+class NeuronShares:
+    share: Tensor  # [n]
+    value: Tensor  # [n], the activation (after the gate) that multiplies the neuron's output row
+    write: Tensor  # [n], which of the part's writes (experts) it belongs to
+    neuron: Tensor  # [n], its number there
+
+
+def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
+    """The share of every neuron of an MLP part at one position, when the part is split into its neurons.
+
+    The parts of the node are n_u w_u for every neuron u (of every expert that saw this token) and all other parts.
+    Raises ValueError if the part is no MLP, IndexError if the position is out of range.
+    """
+    if part.kind != "mlp":
+        raise ValueError(f"only an MLP part has neurons, got {part!r}")
+    if not 0 <= pos < run.n_tokens:
+        raise IndexError(f"position must be in 0..{run.n_tokens - 1}, got {pos}")
+    whole = run.value(part.state)[pos]
+    near, value, write_of, number = [], [], [], []
+    for k, write in enumerate(part.writes):
+        n_neurons = write.input.shape[1]  # type: ignore[union-attr]
+        step = max(1, _BLOCK // whole.shape[0])
+        for row in write.path.leaf_rows(pos):
+            for index in torch.arange(n_neurons, device=whole.device).split(step):
+                near.append(proximity(neuron_vectors(write, row, index).to(whole.device), whole))
+                value.append(write.input[row, index].to(whole))  # type: ignore[index]
+                write_of.append(torch.full_like(index, k))
+                number.append(index)
+    if not near:
+        empty = torch.zeros(0)
+        return NeuronShares(empty, empty, empty.long(), empty.long())
+    prox = torch.cat(near)
+    total = prox.sum() + _others(run, part, pos, pos + 1)[0]
+    return NeuronShares((prox / total.clamp_min(1e-30)).cpu(), torch.cat(value).cpu(), torch.cat(write_of).cpu(), torch.cat(number).cpu())
+
+
+def renormalize(flow: Flow, threshold: float) -> Flow:
+    """The flow as the papers draw it at one threshold, `heads="max"`.
+
+    Heads at or below the threshold are dropped one by one; what survives of a node (heads, carried state, other parts)
+    is divided by its sum, and then heads are summed. (Tufanov et al. 2024, arXiv:2404.07004)
+    """
+    run = flow.run
+    carried = torch.where(flow.carried > threshold, flow.carried, 0)
+    kept: list[PartShare] = []
+    total = carried.clone()
+    for part, p in zip(run.parts, flow.parts, strict=True):
+        if p.share_sum is not None and p.share_max is not None:
+            some = (p.share_max > threshold).any(1)  # only these queries keep a head
+            summed = torch.zeros_like(p.share_sum)
+            for q in some.nonzero().reshape(-1).tolist():
+                heads = head_shares(run, part, q).to(summed)
+                summed[q] = torch.where(heads > threshold, heads, 0).sum(0)
+            p = replace(p, share_sum=summed, share_max=torch.where(p.share_max > threshold, p.share_max, 0))
+            total[part.state] += summed.sum(1)
+        elif p.share is not None:
+            p = replace(p, share=torch.where(p.share > threshold, p.share, 0))
+            total[part.state] += p.share
+        kept.append(p)
+    per = 1 / torch.where(total > 0, total, 1)
+    ended = total == 0
+    ended[0] = False
+    parts = []
+    for part, p in zip(run.parts, kept, strict=True):
+        scale = per[part.state]
+        if p.share_sum is not None and p.share_max is not None:
+            p = replace(p, share_sum=p.share_sum * scale[:, None], share_max=p.share_max * scale[:, None])
+        elif p.share is not None:
+            p = replace(p, share=p.share * scale)
+        parts.append(p)
+    return Flow(run, carried * per, parts, ended, flow.bias_part)
+
+
+# ---- proximities of one node ----
+
+
+@dataclass
+class _AttentionProximity:
+    sum: Tensor  # [query, key]
+    max: Tensor  # [query, key]
+    top: Tensor  # [query, key]
+
+
+def _near(part: Tensor, whole: Tensor) -> Tensor:
+    """The proximity of one part at every position: [pos]."""
+    part = part.to(whole.device, whole.dtype)
+    return (whole.abs().sum(-1) - (whole - part).abs().sum(-1)).clamp_min(0)
+
+
+def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:
+    """The parts of a state that get shares, with their vectors [pos, d_model] (attention: its constant is not used)."""
+    for p in run.states[state].parts:
+        if p.kind in ("mlp", "mixer") or (bias_part and p.kind != "attention"):
+            yield p, p.output(run.n_tokens)
+        elif p.kind == "attention":
+            yield p, torch.empty(0)
+
+
+def _others(run: Run, part: Part, start: int, stop: int) -> Tensor:
+    """The proximities of everything else in the node of `part`, summed, for positions start..stop."""
+    whole = run.value(part.state)
+    total = _near(run.carried(part.state)[start:stop], whole[start:stop])
+    for other, vectors in _summands(run, part.state, False):
+        if other is part:
+            continue
+        if other.kind == "attention":
+            for _, first, last, block in _blocks(other, whole, start, stop):
+                total[first - start : last - start] += block.sum(1)
+        else:
+            total = total + _near(vectors[start:stop], whole[start:stop])
+    return total
+
+
+def _attention_proximity(part: Part, whole: Tensor) -> _AttentionProximity:
+    n = len(whole)
+    total = torch.zeros(n, n, dtype=whole.dtype, device=whole.device)
+    largest, top = torch.zeros_like(total), torch.zeros(n, n, dtype=torch.int16, device=whole.device)
+    for h, first, last, near in _blocks(part, whole, 0, n):
+        total[first:last, :last] += near
+        seen = largest[first:last, :last]
+        top[first:last, :last] = torch.where(near > seen, h, top[first:last, :last])
+        torch.maximum(seen, near, out=seen)
+    return _AttentionProximity(total, largest, top)
+
+
+def _blocks(part: Part, whole: Tensor, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
+    """(head, first query, last query, proximities [query, key up to the last query]), a few queries at a time."""
+    width = whole.shape[-1]
+    size = whole.abs().sum(-1)
+    for h in range(part.n_heads):
+        vectors = head_vectors(part.writes[0], h)
+        first = start
+        while first < stop:
+            last = min(stop, first + max(1, _BLOCK // ((first + 1) * width)))
+            z = vectors.block(first, last).to(whole.device, whole.dtype)
+            near = size[first:last, None] - z.sub_(whole[first:last, None]).abs_().sum(-1)
+            yield h, first, last, near.clamp_min_(0)
+            first = last

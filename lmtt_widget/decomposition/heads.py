@@ -1,0 +1,343 @@
+"""The attention heads behind a write: pattern, values, and where each head lands.
+
+`find_heads(z)` looks behind the input z of an output projection for `softmax(..) @ V` and expresses z as
+
+    z[query] = offset[query] + sum_head gate[query, slots[head]] * (pattern[head, query] @ value[head])   at slots[head]
+
+by replaying the recorded shape and scale calls between product and z on test tensors: codes find where every (head,
+coordinate) lands, ones find the elementwise gate. No layout of heads is assumed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .residual import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW, is_constant, is_linear, norm_factor
+from .tape import Node, plain
+
+_SHAPE = IDENTITY | VIEW | {
+    "transpose", "permute", "swapaxes", "movedim", "__getitem__", "chunk", "split", "unbind", "cat", "expand", "narrow",
+    "t", "select", "index_select", "repeat_interleave", "stack", "tensor_split", "pad",
+}  # fmt: skip
+_LINEAR = _SHAPE | ADD | SUB | MUL | DIV | NEG | NORM | {"masked_fill"}
+_BEFORE_SOFTMAX = IDENTITY | VIEW | MUL | {
+    "__getitem__", "narrow", "split", "chunk", "masked_fill", "nan_to_num", "transpose", "permute", "split_with_sizes", "expand",
+}  # fmt: skip
+_SOFTMAX = {"softmax", "_softmax"}
+
+
+@dataclass
+class Product:
+    """One recorded `pattern @ value`; under scaled-dot-product attention the pattern is recomputed on demand."""
+
+    value: Tensor  # [key-value head, key, d_head]; b_V is already inside: adding it again double-counts it
+    n_heads: int
+    made: Tensor | None  # [head, query, key], where the model made it itself
+    scores: tuple[Tensor, Tensor, Tensor | None, bool, float] | None  # query, key, mask, is causal, scale
+    slots: Tensor | None = None  # [head, d_head]: the coordinates of z that each head fills
+    gate: Tensor | None = None  # [query, z]; None is 1 everywhere
+
+    def values(self) -> Tensor:
+        """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved, never tiled)."""
+        return self.value.repeat_interleave(self.n_heads // self.value.shape[0], 0)
+
+    def values_of(self, head: int) -> Tensor:
+        """[key, d_head]"""
+        return self.value[head // (self.n_heads // self.value.shape[0])]
+
+    def pattern(self, query: Sequence[int] | slice = slice(None)) -> Tensor:
+        """[head, query, key] for some queries; each row over key sums to at most 1."""
+        if self.made is not None:
+            return self.made[:, query]
+        q, k, mask, causal, scale = self.scores
+        wide = torch.promote_types(q.dtype, torch.float32)
+        k = k.repeat_interleave(q.shape[0] // k.shape[0], 0)
+        score = q[:, query].to(wide) @ k.to(wide).transpose(-1, -2) * scale
+        if causal:
+            rows = torch.arange(q.shape[1], device=q.device)[query]
+            score = score.masked_fill(torch.arange(k.shape[1], device=q.device) > rows[:, None], -math.inf)
+        if mask is not None:
+            mask = mask[:, query] if mask.shape[1] > 1 else mask
+            score = score.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else score + mask.to(wide)
+        return score.softmax(-1).nan_to_num(0.0)
+
+
+@dataclass
+class Heads:
+    """The heads of one attention part, in the order in which the model computed them."""
+
+    products: list[Product]
+    offset: Tensor | None  # [query, z]: what is in z besides the heads; belongs to the constants
+    error: Tensor  # [], largest relative distance between z and the sum over heads
+    future: Tensor  # [], largest attention paid to a later token; 0 in a causal model
+
+    @property
+    def n_heads(self) -> int:
+        return sum(p.n_heads for p in self.products)
+
+    def pattern(self, query: Sequence[int] | slice = slice(None)) -> Tensor:
+        """Attention probabilities [head, query, key], float32 or better."""
+        made = [p.pattern(query) for p in self.products]
+        wide = torch.promote_types(made[0].dtype, torch.float32)
+        return torch.cat([m.to(wide) for m in made])
+
+    def head(self, index: int) -> tuple[Product, int]:
+        """The product a head belongs to, and the head's number in it."""
+        for p in self.products:
+            if index < p.n_heads:
+                return p, index
+            index -= p.n_heads
+        raise IndexError(index)
+
+
+def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Heads | None:
+    """The heads that make up z, checked on some rows (None: all); None if no attention product leads to z.
+
+    Raises ValueError when a product leads to z but cannot be followed.
+    """
+    found = _products_behind(z)
+    if not found:
+        return None
+    width = z.shape[-1]
+    wide = torch.promote_types(z.value.dtype, torch.float32)
+    if len(found) == 1 and _is_plain_merge(z, found[0]):
+        product = _read(found[0])
+        product.slots = torch.arange(width, device=z.value.device).reshape(product.n_heads, -1)
+        return _checked([product], None, z, n_tokens, check_rows)
+
+    nothing = {n: torch.zeros_like(n.value) for n in found}
+    offset = _replay(z, nothing).reshape(n_tokens, width).to(wide)
+    products: list[Product] = []
+    for n in found:
+        product = _read(n)
+        if product.value.shape[1] != n_tokens or n.shape[-2] != n_tokens:
+            raise ValueError(f"attention of {n.shape[-2]} queries over {product.value.shape[1]} keys, for {n_tokens} tokens")
+        products += _place(z, n, product, nothing, offset, n_tokens)
+    return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
+
+
+def is_attention_product(n: Node) -> bool:
+    if n.op == "scaled_dot_product_attention":
+        return True
+    operands = _operands(n)
+    return operands is not None and _comes_from_softmax(operands[0])
+
+
+# ---- finding ----
+
+
+def _operands(n: Node) -> tuple[Node, Node] | None:
+    if n.op in MATMUL and len(n.args) == 2 and len(n.shape) >= 3:
+        pair = n.args
+    elif n.op == "baddbmm":
+        pair = n.args[1:3]
+    elif n.op == "einsum" and len(n.args) >= 2:
+        pair = n.args[1] if isinstance(n.args[1], (tuple, list)) else n.args[1:]
+    else:
+        return None
+    return tuple(pair) if len(pair) == 2 and all(isinstance(x, Node) for x in pair) else None  # type: ignore[return-value]
+
+
+def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
+    while isinstance(n, Node) and depth:
+        if n.op in _SOFTMAX:
+            return True
+        if n.op not in _BEFORE_SOFTMAX or not n.args:
+            return False
+        n, depth = n.args[0], depth - 1
+    return False
+
+
+def _products_behind(z: Node, limit: int = 400) -> list[Node]:
+    found, seen, stack = [], set(), [z]
+    while stack and limit:
+        n, limit = stack.pop(), limit - 1
+        if id(n) in seen:
+            continue
+        seen.add(id(n))
+        if is_attention_product(n):
+            found.append(n)
+        elif n.op in _LINEAR and (n is z or not is_linear(n)):
+            stack.extend(p for p in n.parents() if not is_constant(p))
+    return found
+
+
+def _read(n: Node) -> Product:
+    if n.op == "scaled_dot_product_attention":
+        q, k, v = (_without_batch(plain(n.argument(i, name))) for i, name in enumerate(("query", "key", "value")))
+        mask, causal, scale = plain(n.argument(3, "attn_mask")), n.argument(5, "is_causal", False), n.kwargs.get("scale")
+        return Product(v, q.shape[0], None, (q, k, _without_batch(mask), causal, q.shape[-1] ** -0.5 if scale is None else scale))
+    pattern, value = (x.value.detach() for x in _operands(n))  # type: ignore[union-attr]
+    pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
+    return Product(value, pattern.shape[0], pattern, None)
+
+
+def _without_batch(x: Tensor | None) -> Tensor | None:
+    """[1, head, ...] -> [head, ...]; a mask of one row for all heads keeps a head axis of 1."""
+    if x is None:
+        return None
+    x = x.detach()
+    return x[0] if x.ndim == 4 else x if x.ndim == 3 else x[None]
+
+
+def _is_plain_merge(z: Node, product: Node) -> bool:
+    """z = product.transpose(1, 2).reshape(1, token, -1) and nothing else: the layout of most models, no replay needed."""
+    if len(product.shape) != 4:
+        return False
+    swapped = False
+    n = z
+    while n is not product:
+        x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
+        if x is None:
+            return False
+        if n.op in {"transpose", "permute"} and not swapped and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),)):
+            swapped = True
+        elif n.op in IDENTITY and x.shape == n.shape:
+            pass
+        elif n.op in VIEW and x.shape[:-2] == n.shape[:-1] and x.shape[-2] * x.shape[-1] == n.shape[-1] and not swapped:
+            pass  # the merge of heads, after the swap in time
+        elif n.op in VIEW and (x.shape == n.shape or (not swapped and x.shape[-1] == n.shape[-1])):
+            pass
+        else:
+            return False
+        n = x
+    heads, tokens, width = product.shape[1:]
+    return swapped and heads * width == z.shape[-1] and z.value.numel() == tokens * z.shape[-1] and heads == _read(product).n_heads
+
+
+# ---- following ----
+
+
+def _place(z: Node, n: Node, product: Product, nothing: dict[Node, Tensor], offset: Tensor, n_tokens: int) -> list[Product]:
+    """The product with its slots and gate; split by head where heads overlap in z (differential attention)."""
+    d_head, width, device = product.value.shape[-1], z.shape[-1], z.value.device
+    n_heads = n.value.numel() // (n_tokens * d_head)
+    product.n_heads = n_heads
+    codes = torch.arange(1, n_heads * n_tokens * d_head + 1, dtype=torch.float64, device=device).reshape(n_heads, n_tokens, d_head)
+    zeros = {m: torch.zeros(m.shape, dtype=torch.float64, device=device) for m in nothing}
+
+    def landing(heads: Tensor) -> Tensor | None:
+        """[head, d_head] slots of these heads alone, or None when they do not land cleanly."""
+        mask = torch.zeros(n_heads, 1, 1, dtype=torch.float64, device=device)
+        mask[heads] = 1
+        code = _replay(z, {**zeros, n: (codes * mask).reshape(n.shape)}, shapes_only=True).reshape(n_tokens, width)
+        return _decode(code.round().long(), heads, n_heads, n_tokens, d_head)
+
+    def gate(heads: Tensor) -> Tensor | None:
+        ones = torch.zeros(n_heads, n_tokens, d_head, dtype=z.value.dtype, device=device)
+        ones[heads] = 1
+        got = _replay(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
+        return got
+
+    everyone = torch.arange(n_heads, device=device)
+    slots = landing(everyone)
+    if slots is not None:
+        g = gate(everyone)
+        product.slots, product.gate = slots, None if bool(((g[:, slots.reshape(-1)] - 1).abs() < 1e-6).all()) else g
+        return [product]
+    alone = []
+    for h in range(n_heads):
+        slots = landing(everyone[h : h + 1])
+        if slots is None:
+            raise ValueError("the heads cannot be followed from the attention product to the output projection")
+        scores, made = product.scores, product.made
+        if scores is not None:
+            made = product.pattern()
+        value = product.values()[h : h + 1]
+        alone.append(Product(value, 1, made[h : h + 1], None, slots, gate(everyone[h : h + 1])))
+    return alone
+
+
+def _decode(code: Tensor, heads: Tensor, n_heads: int, n_tokens: int, d_head: int) -> Tensor | None:
+    used, source = code > 0, code - 1
+    head, token, coordinate = source // (n_tokens * d_head), (source // d_head) % n_tokens, source % d_head
+    here = torch.arange(n_tokens, device=code.device)[:, None]
+    clean = (used == used[:1]).all() & ((token == here) | ~used).all() & (head == head[:1]).all() & (coordinate == coordinate[:1]).all()
+    at = used[0].nonzero().reshape(-1)
+    if not bool(clean) or at.numel() != len(heads) * d_head:
+        return None
+    slots = torch.full((n_heads, d_head), -1, dtype=torch.long, device=code.device)
+    slots[head[0, at], coordinate[0, at]] = at
+    return None if bool((slots[heads] < 0).any()) else slots[heads]
+
+
+def _replay(z: Node, given: dict[Node, Tensor], shapes_only: bool = False) -> Tensor:
+    """z recomputed from `given` through the recorded linear calls; norm statistics and gates stay as recorded."""
+    values: dict[int, Tensor] = {id(n): x for n, x in given.items()}
+    order, stack = [], [(z, False)]
+    depends: dict[int, bool] = dict.fromkeys(values, True)
+    while stack:  # parents before children, without recursion
+        n, ready = stack.pop()
+        if ready:
+            depends[id(n)] = any(depends.get(id(p), False) for p in n.parents())
+            order.append(n)
+        elif id(n) not in depends:
+            depends[id(n)] = False
+            if n.op in _LINEAR and not is_attention_product(n) and not (is_linear(n) and n is not z):
+                stack.append((n, True))
+                stack.extend((p, False) for p in n.parents())
+
+    def value(x: Any) -> Any:
+        if isinstance(x, Node):
+            return values[id(x)] if depends.get(id(x)) else x.value
+        if isinstance(x, (tuple, list)):
+            return type(x)(value(y) for y in x)
+        return x
+
+    for n in order:
+        if depends[id(n)]:
+            moving = [isinstance(x, Node) and depends.get(id(x), False) for x in n.args]
+            values[id(n)] = _redo(n, moving, value, shapes_only)
+    return value(z)
+
+
+def _redo(n: Node, moving: list[bool], value: Callable[[Any], Any], shapes_only: bool) -> Tensor:
+    a = n.args
+    if n.op in MUL | DIV:
+        if moving[0] and moving[1] or (n.op in DIV and moving[1]):
+            raise ValueError(f"`{n.op}` of two quantities that both depend on the attention product")
+        if shapes_only:
+            return torch.broadcast_to(value(a[0] if moving[0] else a[1]), n.shape)
+        return value(a[0]) * value(a[1]) if n.op in MUL else value(a[0]) / value(a[1])
+    if n.op in ADD | SUB:
+        if shapes_only:
+            return sum((value(x) for x, m in zip(a[:2], moving, strict=False) if m), torch.zeros(n.shape, dtype=torch.float64, device=n.value.device))
+        return value(a[0]) + (-1 if n.op in SUB else 1) * n.kwargs.get("alpha", 1) * value(a[1])
+    if n.op in NORM:
+        x = value(a[0])
+        if shapes_only:
+            return x
+        if n.op == "layer_norm":
+            raise ValueError("a LayerNorm between the attention product and the output projection subtracts a mean over heads")
+        weight = n.argument(2, "weight")
+        x = x * norm_factor(n)
+        return x * weight.value if isinstance(weight, Node) else x
+    if n.op in IDENTITY or n.op == "masked_fill" or (n.op in NEG and shapes_only):
+        return value(a[0])
+    if n.op in {"view", "reshape", "_unsafe_view"}:
+        return value(a[0]).reshape(n.shape)
+    out = n.fn(*[value(x) for x in a], **{k: value(v) for k, v in n.kwargs.items()})
+    return out if n.item is None else out[n.item]
+
+
+def _checked(products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Heads:
+    rows = list(range(n_tokens)) if check_rows is None else list(check_rows)
+    truth = z.value.detach().reshape(n_tokens, -1)[rows]
+    truth = truth.to(torch.promote_types(truth.dtype, torch.float32))
+    rebuilt = torch.zeros_like(truth) if offset is None else offset[rows].to(truth.dtype)
+    future = torch.zeros((), device=truth.device)
+    later = torch.arange(n_tokens, device=truth.device) > torch.tensor(rows, device=truth.device)[:, None]
+    for p in products:
+        pattern = p.pattern(rows)
+        future = torch.maximum(future, (pattern * later).max().float())
+        out = pattern.to(truth.dtype) @ p.values().to(truth.dtype)  # [head, query, d_head]
+        out, at = out.permute(1, 0, 2).reshape(len(rows), -1), p.slots.reshape(-1)
+        rebuilt[:, at] += out if p.gate is None else out * p.gate[rows][:, at].to(truth.dtype)
+    error = ((rebuilt - truth).norm(dim=-1) / truth.norm(dim=-1).clamp_min(1e-30)).max()
+    return Heads(products, offset, error, future)

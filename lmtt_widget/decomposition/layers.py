@@ -1,0 +1,391 @@
+"""The layers of a model as they run: each one's tape read as states and the writes that enter them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .heads import Heads, find_heads, is_attention_product
+from .readout import Readout, read_out
+from .residual import MATMUL, LinearMap, Path, Term, Walk, is_constant, is_linear, linear_leaf, weight_label
+from .tape import Node, Tape, is_linear_module
+
+WriteKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "opaque"]
+
+
+class UndecomposableError(RuntimeError):
+    """The model cannot be written exactly as a residual stream plus parts; the message says where and why."""
+
+
+@dataclass
+class Write:
+    """One vector per row that was added to the stream: the output of one linear map, or a constant."""
+
+    kind: WriteKind
+    module: str  # path of the module or parameter; a label only
+    path: Path
+    output: Tensor  # [leaf row, d_model], before the path
+    reads: int = -1  # index (in the layer) of the state it was computed from; -1: none
+    map: LinearMap | None = None
+    input: Tensor | None = None  # [leaf row, n]: z of an attention write, neuron values of an MLP write
+    heads: Heads | None = None
+    error: Tensor | None = None  # [], largest relative error of `input W + b = output`
+
+    def total(self, n_rows: int) -> Tensor:
+        return self.path.total(self.output, n_rows)
+
+
+@dataclass
+class LayerState:
+    value: Tensor  # [pos, d_model]
+    carried: tuple[int, Path] | None  # index (in the layer) of the state it continues, with its frozen steps
+    writes: list[Write]
+    error: Tensor  # [], largest relative error of the sum
+
+
+@dataclass
+class Layer:
+    index: int
+    module: str
+    states: list[LayerState]  # the first is the state the layer was given
+
+
+@dataclass
+class Recording:
+    layers: list[Layer] = field(default_factory=list)
+    embedding: LayerState | None = None
+    readout: Readout | None = None
+    output: Any = None
+    problems: list[str] = field(default_factory=list)
+
+
+def find_layers(model: nn.Module) -> nn.ModuleList:
+    """The list of decoder layers: not inside another list, as long as the config says, where most parameters are.
+
+    Raises UndecomposableError if there is none.
+    """
+    config = getattr(model, "config", None)
+    if hasattr(config, "get_text_config"):
+        config = config.get_text_config(decoder=True)
+    lengths = {getattr(config, k, None) for k in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")}
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    lists = (_outer_lists(decoder) if isinstance(decoder, nn.Module) else []) or _outer_lists(model)
+    if not lists:
+        raise UndecomposableError(f"{type(model).__name__}: no list of decoder layers found; pass layers=...")
+    return max(lists, key=lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters())))
+
+
+def run_recorded(
+    model: nn.Module, layers: Iterable[nn.Module], n_tokens: int, inputs: dict[str, Any], *, check_all: bool = False
+) -> Recording:
+    """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
+
+    The hooks are gone afterwards, also after an exception. Raises UndecomposableError where a layer's output is not
+    its input plus something.
+    """
+    recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
+    positional = inputs.pop("", None)
+    with recorder.hooks(), torch.no_grad(), recorder.tape:
+        output = model(positional, **inputs) if positional is not None else model(**inputs)
+    logits = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+    recorder.result.output = logits
+    with torch.no_grad():
+        recorder.result.readout = recorder.readout(logits)
+    return recorder.result
+
+
+@contextlib.contextmanager
+def readable(model: nn.Module) -> Iterator[list[str]]:
+    """Makes the forward pass visible to torch functions: no compiled graphs, no flash or flex kernels, no grouped experts.
+
+    Yields what was switched, in words. Everything is restored on exit; sdpa and eager stay as they are.
+    """
+    switched: list[str] = []
+    with contextlib.ExitStack() as restore:
+        if hasattr(torch.compiler, "set_stance"):
+            restore.enter_context(torch.compiler.set_stance("force_eager"))
+        config = getattr(model, "config", None)
+        attention = getattr(config, "_attn_implementation", None)
+        if attention not in (None, "eager", "sdpa") and hasattr(model, "set_attn_implementation"):
+            model.set_attn_implementation("eager")
+            restore.callback(model.set_attn_implementation, attention)
+            switched.append(f"attention ran as eager instead of {attention}")
+        experts = getattr(config, "_experts_implementation", None)
+        if experts not in (None, "eager") and hasattr(model, "set_experts_implementation") and _has_experts(model):
+            model.set_experts_implementation("eager")
+            restore.callback(model.set_experts_implementation, experts)
+            switched.append(f"experts ran as eager instead of {experts}")
+        yield switched
+
+
+class _Recorder:
+    def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
+        self.model, self.layers, self.n_tokens = model, layers, n_tokens
+        self.check_rows = None if check_all else sorted({0, n_tokens // 2, n_tokens - 1})
+        self.tape, self.result = Tape(), Recording()
+        self.modules = {id(m): name for name, m in model.named_modules()}
+        self.parameters = {id(p): name for name, p in model.named_parameters()}
+        self.buffers = {id(b) for b in model.buffers()}
+        self.taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
+        self.width = 0
+        self.stream: Node | None = None  # the latest state
+        self.layer_input: Node | None = None
+
+    @contextlib.contextmanager
+    def hooks(self) -> Iterator[None]:
+        thread = threading.get_ident()
+
+        def mine(f: Any) -> Any:
+            return lambda *a: f(*a) if threading.get_ident() == thread else None
+
+        handles, inside = [], set()
+        try:
+            for m in self.model.modules():
+                if id(m) in inside:
+                    continue
+                embeds = isinstance(m, nn.Embedding)
+                if embeds or is_linear_module(m):
+                    inside.update(id(c) for c in m.modules())
+                    handles.append(m.register_forward_pre_hook(mine(lambda m, a: self.tape.enter_module())))
+                    leave = self._leave_embedding if embeds else self._leave_linear
+                    handles.append(m.register_forward_hook(mine(leave), with_kwargs=True))
+            for m in self.layers:
+                handles.append(m.register_forward_pre_hook(mine(self._begin), with_kwargs=True))
+                handles.append(m.register_forward_hook(mine(self._end)))
+            yield
+        finally:
+            for h in handles:
+                h.remove()
+
+    def _leave_embedding(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        self.tape.leave_module(m, None, out, "embedding")
+
+    def _leave_linear(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+        x = args[0] if args else next(v for v in kwargs.values() if isinstance(v, Tensor))
+        self.tape.leave_module(m, x, out, "call_linear")
+
+    # ---- between layers ----
+
+    def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
+        where = f"layer {len(self.result.layers)} ({type(m).__name__})"
+        h = _hidden(args, kwargs)
+        if h is None:
+            raise UndecomposableError(f"{where}: no hidden state among its inputs")
+        if h.ndim != 3 or h.shape[:2] != (1, self.n_tokens):
+            why = "several parallel streams are not one sum" if h.ndim > 3 else f"expected [1, {self.n_tokens}, d_model]"
+            raise UndecomposableError(f"{where}: the residual stream has shape {list(h.shape)}; {why}")
+        made = self.tape.nodes.get(id(h))
+        if self.stream is None:
+            self.width = h.shape[-1]
+            nodes = self.tape.nodes.values()
+            self.taped_before = [n.value for n in nodes if n.value is not None and n.value.ndim >= 3 and n.value.shape[-1] == self.width]
+            with torch.no_grad():
+                self.result.embedding = self._embedding(h, made)
+        elif made is not self.stream:
+            before = self.stream.value
+            if h.shape != before.shape or not torch.equal(h.to(before.device), before):
+                self.result.problems.append(f"{where}: its input is not the previous layer's output (something acts between the layers)")
+        self.tape.clear()
+        self.layer_input = self.tape.add(h, "state")
+
+    def _end(self, m: nn.Module, args: Any, out: Any) -> None:
+        where = f"layer {len(self.result.layers)} ({type(m).__name__})"
+        h = out
+        while isinstance(h, (tuple, list)):
+            h = h[0]
+        h = h if isinstance(h, Tensor) else getattr(h, "hidden_states", None)
+        node = self.tape.nodes.get(id(h))
+        if node is None:
+            raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
+        with torch.no_grad():
+            self.result.layers.append(self._layer(m, node, where))
+        self.tape.clear()
+        self.stream = self.tape.add(h, "state")
+
+    def _embedding(self, h: Tensor, node: Node | None) -> LayerState | None:
+        if node is None or node.op == "const":
+            return None
+        writes = []
+        for t in Walk(self.width).terms(node):
+            kind: WriteKind = "embedding" if t.leaf.op == "embedding" or is_linear(t.leaf) else "constant" if is_constant(t.leaf) else "opaque"
+            label = self.modules.get(id(t.leaf.module)) or self.parameters.get(id(t.leaf.value), t.leaf.op)
+            writes.append(Write(kind, label, t.path, t.rows()))
+        value = _rows(h)
+        return LayerState(value, None, writes, _error(sum(w.total(self.n_tokens) for w in writes), value))
+
+    # ---- one layer ----
+
+    def _layer(self, m: nn.Module, out: Node, where: str) -> Layer:
+        start = self.layer_input
+        nodes = self._state_nodes(start, out, where)
+        states = [LayerState(_rows(start.value), None, [], torch.zeros(()))]
+        order = [start]
+        for n in nodes:
+            terms = Walk(self.width, order).terms(n)
+            index = {id(o): k for k, o in enumerate(order)}
+            carried = [(index[id(t.leaf)], t.path) for t in terms if id(t.leaf) in index]
+            rest = [t for t in terms if id(t.leaf) not in index]
+            if n is not out and len(carried) == 1 and not carried[0][1].steps and not rest:
+                continue  # a cast or copy of an earlier state
+            if len(carried) != 1:
+                raise UndecomposableError(f"{where}: a state continues {len(carried)} earlier states instead of one")
+            writes = [self._write(t, order, where) for t in rest]
+            value = _rows(n.value)
+            k, path = carried[0]
+            total = path.total(states[k].value, self.n_tokens)
+            for w in writes:
+                total = total + w.total(self.n_tokens).to(total.device)
+            states.append(LayerState(value, (k, path), writes, _error(total, value)))
+            order.append(n)
+        layer = Layer(len(self.result.layers), self.modules.get(id(m), ""), states)
+        kinds = {w.kind for s in states for w in s.writes}
+        if "attention" not in kinds and any(is_attention_product(n) for n in self.tape.nodes.values()):
+            self.result.problems.append(f"{where}: softmax attention does not reach the stream through one linear output projection")
+        return layer
+
+    def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
+        """The nodes on the residual path that some branch reads, and the output, oldest first."""
+        walk = Walk(self.width, [start])
+        terms = walk.terms(out)
+        if out.shape != start.shape or not any(t.leaf is start for t in terms):
+            ends = ", ".join(sorted({t.leaf.op for t in terms}))
+            raise UndecomposableError(f"{where}: no linear residual path from its input to its output; the way back ends at {ends}")
+        on_path, stack = {}, [out]
+        while stack:
+            n = stack.pop()
+            if id(n) not in on_path and any(t.leaf is start for t in walk.memo.get(id(n), ())):
+                on_path[id(n)] = n
+                if n is not start:
+                    stack.extend(n.parents())
+        states = {id(out): out}
+        for t in terms:
+            if t.leaf is not start and not is_constant(t.leaf):
+                states.update((id(n), n) for n in _first_met(t.leaf, on_path))
+        states.pop(id(start), None)
+        return sorted(states.values(), key=lambda n: n.time)
+
+    def _write(self, t: Term, order: list[Node], where: str) -> Write:
+        linear = linear_leaf(t.leaf)
+        if linear is None:
+            return self._unmapped(t, where)
+        mapping, x = linear
+        label = self.modules.get(id(t.leaf.module), "?") if t.leaf.module is not None else weight_label(t.leaf, self.parameters)
+        stops = {id(n): k for k, n in enumerate(order)}
+        reads = max((stops[id(n)] for n in _first_met(t.leaf, {id(n): n for n in order})), default=-1)
+        write = Write("mlp", label, t.path, t.rows(), reads, mapping, x.value.detach().reshape(-1, x.shape[-1]))
+        if t.leaf.value.numel() == self.n_tokens * self.width and t.path.rows is None:
+            try:
+                write.heads = find_heads(x, self.n_tokens, self.check_rows)
+            except ValueError as e:
+                self.result.problems.append(f"{where}: {label}: {e}")
+        if write.heads is not None:
+            write.kind = "attention"
+        elif _mixes_tokens(x, stops):
+            write.kind = "mixer"
+        write.error = self._map_error(write)
+        return write
+
+    def _unmapped(self, t: Term, where: str) -> Write:
+        source = t.leaf
+        while source.op not in ("param", "const") and source.args and isinstance(source.args[0], Node):
+            source = source.args[0]
+        known = id(source.value) in self.buffers or any(source.value.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() for v in self.taped_before)
+        foreign = source.op == "const" and not known and source.value.numel() >= self.n_tokens * self.width
+        if is_constant(t.leaf) and not foreign:
+            return Write("constant", self.parameters.get(id(t.leaf.value), t.leaf.op), t.path, t.rows())
+        made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{t.leaf.op}`"
+        self.result.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
+        return Write("opaque", t.leaf.op, t.path, t.rows())
+
+    def _map_error(self, w: Write) -> Tensor | None:
+        """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?"""
+        n = w.input.shape[0]
+        if n == 0 or w.map.group:
+            return None
+        rows = torch.arange(n) if self.check_rows is None else torch.tensor(sorted({0, n - 1}))
+        x, truth = w.input[rows], w.output[rows]
+        if w.map.weight() is not None:
+            y = w.map(x)
+        else:  # one row does not show activation quantisation; two halves of it do
+            half = (torch.arange(x.shape[-1], device=x.device) * 2654435761 >> 7) % 2 == 0
+            y = w.map(x * half) + w.map(x * ~half)
+        bias = w.map.bias(w.input)
+        return _error(y if bias is None else y + bias, truth)
+
+    def readout(self, logits: Tensor) -> Readout | None:
+        node = self.tape.nodes.get(id(logits))
+        return None if node is None or self.stream is None else read_out(node, self.stream, self.check_rows)
+
+
+def _outer_lists(root: nn.Module) -> list[nn.ModuleList]:
+    found, stack = [], [root]
+    while stack:
+        for child in stack.pop().children():
+            if not isinstance(child, nn.ModuleList):
+                stack.append(child)
+            elif len(child) and all(any(e.children()) for e in child):
+                found.append(child)
+    return found
+
+
+def _has_experts(model: nn.Module) -> bool:
+    return any(hasattr(type(m), "_apply_gate") or hasattr(m, "_is_expert_parallel") for m in model.modules())
+
+
+def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+    for a in (*args, kwargs.get("hidden_states"), *kwargs.values()):
+        if isinstance(a, Tensor) and a.is_floating_point() and a.ndim >= 3:
+            return a
+    return None
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().reshape(-1, x.shape[-1])
+
+
+def _error(got: Any, truth: Tensor) -> Tensor:
+    """Largest distance of a row from the truth, relative to the row."""
+    wide = torch.promote_types(truth.dtype, torch.float32)
+    truth = truth.to(wide)
+    return ((got.to(truth.device, wide) - truth).norm(dim=-1) / truth.norm(dim=-1).clamp_min(1e-30)).max()
+
+
+def _first_met(leaf: Node, stops: dict[int, Node]) -> list[Node]:
+    """The stops that the leaf was computed from, not looking behind any."""
+    met, seen, stack = [], set(), list(leaf.parents())
+    while stack:
+        n = stack.pop()
+        if id(n) not in seen:
+            seen.add(id(n))
+            if id(n) in stops:
+                met.append(n)
+            else:
+                stack.extend(n.parents())
+    return met
+
+
+_MIXING = {
+    "conv1d", "conv2d", "cumsum", "cumprod", "roll", "flip", "diff", "scaled_dot_product_attention", "__setitem__",
+    "logcumsumexp", "cummax", "cummin", "fft", "ifft", "rfft", "irfft", "pad", "zero_pad2d",
+}  # fmt: skip
+
+
+def _mixes_tokens(x: Node, stops: dict[int, int]) -> bool:
+    """Does a call between the stream and this activation combine different tokens?"""
+    seen, stack = set(), [x]
+    while stack:
+        n = stack.pop()
+        if id(n) in seen or id(n) in stops:
+            continue
+        seen.add(id(n))
+        product = n.op in MATMUL or n.op in ("einsum", "baddbmm")
+        if n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1):
+            return True
+        stack.extend(n.parents())
+    return False

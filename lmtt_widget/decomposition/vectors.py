@@ -1,0 +1,95 @@
+"""The single vectors a write consists of: one per head and key, one per neuron, and a constant; they add up exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .heads import Product
+from .layers import Write
+
+
+@dataclass
+class HeadVectors:
+    """The vectors one head writes into the stream, z[query, key], never built for all queries at once."""
+
+    write: Write
+    product: Product
+    number: int  # of the head in its product
+    pattern: Tensor  # [query, key]; each row over key sums to at most 1
+    shared: Tensor | None  # [key, d_model]: OV output after the steps that all queries share; None if none are shared
+    factor: Tensor | None  # [query]: the rest of the steps, where it is one number per query
+
+    def block(self, start: int, stop: int) -> Tensor:
+        """z for queries start..stop and keys 0..stop: [query, key, d_model]; later keys are no parts."""
+        if self.shared is not None:
+            return self.weights(start, stop)[..., None] * self.shared[:stop]
+        made = [self.pattern[q, :stop, None] * _outputs(self.write, self.product, self.number, stop, q) for q in range(start, stop)]
+        return torch.stack(made)
+
+    def weights(self, start: int, stop: int) -> Tensor:
+        """What `shared` is multiplied by: [query, key]."""
+        w = self.pattern[start:stop, :stop]
+        return w if self.factor is None else w * self.factor[start:stop, None]
+
+    def output(self) -> Tensor:
+        """What the head writes at each query, summed over keys: [query, d_model]."""
+        n = len(self.pattern)
+        if self.shared is not None:
+            return self.weights(0, n) @ self.shared
+        return torch.stack([self.block(q, q + 1)[0].sum(0) for q in range(n)])
+
+
+def head_vectors(write: Write, head: int) -> HeadVectors:
+    """The vectors of one head of an attention write, in float32 or better."""
+    product, number = write.heads.head(head)  # type: ignore[union-attr]
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    pattern = product.pattern()[number].to(wide)
+    split = write.path.per_query()
+    if product.gate is not None or split is None:
+        return HeadVectors(write, product, number, pattern, None, None)
+    path, factor = split
+    shared = path.apply(_project(write, product, number, product.values_of(number).to(wide)))
+    return HeadVectors(write, product, number, pattern, shared, None if factor is None else factor.to(shared.device, wide))
+
+
+def neuron_vectors(write: Write, row: int, index: Tensor) -> Tensor:
+    """What some neurons of an MLP write add to the stream from leaf row `row`, n_u w_u: [neuron, d_model]."""
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    values = write.input[row, index].to(wide)  # type: ignore[index]
+    outputs = write.map.outputs(index, write.input, row).to(wide)  # type: ignore[union-attr, arg-type]
+    return write.path.apply(values[:, None] * outputs, row)
+
+
+def constant_vectors(write: Write, n_tokens: int) -> Tensor:
+    """What a write adds that belongs to no key and no neuron (the output bias): [pos, d_model]."""
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    rows = torch.zeros_like(write.output, dtype=wide)
+    if write.map is None:
+        return write.total(n_tokens)
+    bias = write.map.bias(write.input)  # type: ignore[arg-type]
+    if bias is not None:
+        rows = rows + bias.to(rows.device, wide)
+    if write.heads is not None and write.heads.offset is not None:
+        rows = rows + write.map(write.heads.offset).to(wide)
+    return write.path.total(rows, n_tokens)
+
+
+def _project(write: Write, product: Product, number: int, value: Tensor) -> Tensor:
+    """Values [key, d_head] of one head through its slice of the output projection: [key, d_model]."""
+    slots, weight = product.slots[number], write.map.weight()  # type: ignore[index, union-attr]
+    if weight is not None:
+        return value @ weight[slots].to(value.device, value.dtype)
+    z = write.input.new_zeros(len(value), write.input.shape[-1])  # type: ignore[union-attr]
+    z[:, slots] = value.to(z.dtype)
+    return write.map(z).to(value.dtype)  # type: ignore[misc]
+
+
+def _outputs(write: Write, product: Product, number: int, stop: int, query: int) -> Tensor:
+    """OV outputs of keys 0..stop as one query sees them (its gate, its frozen steps): [key, d_model]."""
+    value = product.values_of(number)[:stop].to(torch.promote_types(write.output.dtype, torch.float32))
+    if product.gate is not None:
+        value = value * product.gate[query, product.slots[number]].to(value.dtype)  # type: ignore[index]
+    return write.path.apply(_project(write, product, number, value), query)

@@ -1,0 +1,273 @@
+"""One forward pass, recorded, split into parts that add up, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from .decomposition.heads import Heads
+from .decomposition.layers import LayerState, Recording, UndecomposableError, Write, find_layers, readable, run_recorded
+from .decomposition.readout import Readout
+from .decomposition.residual import Path
+from .tokens import Token
+
+if TYPE_CHECKING:
+    from .model import Model, Prompt
+
+PartKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "rounding"]
+
+
+@dataclass
+class Part:
+    """A vector per position that was added to the residual stream when one state was made."""
+
+    kind: PartKind
+    layer: int | None
+    state: int  # the state it enters
+    reads: int  # the state it was computed from; -1: none
+    module: str  # a label only
+    writes: list[Write]  # one, or one per expert
+    _output: Tensor | None = None
+
+    @property
+    def heads(self) -> Heads | None:
+        return self.writes[0].heads if self.writes else None
+
+    @property
+    def n_heads(self) -> int:
+        return self.heads.n_heads if self.heads else 0
+
+    def output(self, n_tokens: int) -> Tensor:
+        """What it added, in float32 or better: [pos, d_model]."""
+        if self._output is not None:
+            return self._output
+        totals = [w.path.total(_wide(w.output), n_tokens) for w in self.writes]
+        return sum(totals[1:], totals[0])
+
+    def __repr__(self) -> str:
+        return f"Part({self.kind}, layer {self.layer}, {self.module}, state {self.reads} -> {self.state})"
+
+
+@dataclass
+class State:
+    """A value of the residual stream and how it came about: one carried state plus the parts that enter here."""
+
+    index: int
+    layer: int | None
+    name: str
+    value: Tensor  # [pos, d_model], in the model's dtype
+    carried: int | None  # the one earlier state it continues; None for the embedding
+    path: Path  # the frozen steps the carried state goes through (none in most models)
+    parts: list[Part] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        layer = "" if self.layer is None else f"layer {self.layer} "
+        return f"State({self.index}, {layer}{self.name})"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How exactly the parts add up to what the model computed."""
+
+    identities: dict[str, float]  # identity -> largest relative error; see METHODS
+    dtype: str
+    tolerance: float
+    problems: tuple[str, ...] = ()  # what is missing or inexact, in words
+    notes: tuple[str, ...] = ()  # what was switched for the recording, in words
+
+    @property
+    def worst(self) -> float:
+        return max(self.identities.values(), default=0.0)
+
+    @property
+    def exact(self) -> bool:
+        return not self.problems and self.worst <= self.tolerance
+
+    def __str__(self) -> str:
+        return f"exact to {self.worst:.0e}" if self.exact else f"approximate: off by up to {self.worst:.0e}"
+
+
+@dataclass
+class Run:
+    """One prompt through one model. Positions index everything; there is no batch axis."""
+
+    model: Model
+    prompt: Any
+    token_ids: Tensor  # [pos]
+    tokens: list[Token]
+    roles: list[str | None]  # of each token, in chat prompts
+    logits: Tensor  # [pos, d_vocab]
+    states: list[State]
+    parts: list[Part]  # in the order of the states they enter
+    readout: Readout | None
+    fidelity: Fidelity
+    interventions: tuple[Any, ...] = ()
+
+    @property
+    def n_tokens(self) -> int:
+        return len(self.token_ids)
+
+    def value(self, state: int) -> Tensor:
+        """A state in float32 or better: [pos, d_model]."""
+        return _wide(self.states[state].value)
+
+    def carried(self, state: int) -> Tensor:
+        """The carried state after its frozen steps, as it stands in `state`: [pos, d_model]."""
+        s = self.states[state]
+        if s.carried is None:
+            raise ValueError("the embedding continues no earlier state")
+        return s.path.apply(self.value(s.carried))
+
+    def view(self, name: str, layer: int) -> State:
+        """A state by its usual name: "resid_pre", "resid_mid" (sequential blocks only) or "resid_post" of a layer.
+
+        Raises ValueError where the model has no such state.
+        """
+        here = [s for s in self.states if s.layer == layer]
+        if not here:
+            n_layers = 1 + max(s.layer or 0 for s in self.states)
+            raise ValueError(f"layer must be in 0..{n_layers - 1}, got {layer}")
+        if name == "resid_pre":
+            return self.states[here[0].carried or 0]
+        if name == "resid_post":
+            return here[-1]
+        if name == "resid_mid" and len(here) == 2:
+            return here[0]
+        if name == "resid_mid":
+            raise ValueError(f"layer {layer} has {len(here)} states, so none of them is resid_mid")
+        raise ValueError(f"a state is named resid_pre, resid_mid or resid_post, got {name!r}")
+
+    def __repr__(self) -> str:
+        text = "".join(t.text for t in self.tokens)
+        return f"Run({text!r}, {self.n_tokens} tokens, {len(self.states)} states, {len(self.parts)} parts, {self.fidelity})"
+
+
+def record(model: Model, prompt: Prompt, *, interventions: Sequence[Any] = (), strict: bool = True, check: Literal["sample", "all"] = "sample") -> Run:
+    """One ordinary forward pass of the model on a prompt, split into states and parts that add up.
+
+    prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages.
+    strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
+    check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
+
+    Neither the result of the pass nor anything in the model is changed. Raises ValueError for a prompt the model cannot
+    take, a model in training mode, or logits that are not finite; UndecomposableError (layer, module, reason) when parts
+    do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
+    """
+    if interventions:
+        raise NotImplementedError("record does not apply interventions yet")
+    module = model.module
+    if module.training:
+        raise ValueError("the model is in training mode, where dropout makes every pass different; call model.eval() first")
+    encoded = model.encode(prompt)
+    layers = model.layers if model.layers is not None else find_layers(module)
+    with readable(module) as notes:
+        recording = run_recorded(module, layers, len(encoded.ids), model.inputs(encoded.ids), check_all=check == "all")
+    logits = recording.output
+    if not isinstance(logits, Tensor) or logits.ndim != 3:
+        raise ValueError(f"expected logits [1, {len(encoded.ids)}, d_vocab] from the model, got {type(recording.output).__name__}")
+    logits = logits[0]
+    if not bool(logits.isfinite().all()):
+        raise ValueError("the model's logits are not finite (NaN or infinite); nothing can be explained. Try float32 or bfloat16 instead of float16")
+    states, parts = _assemble(recording, len(encoded.ids))
+    fidelity = _fidelity(module, recording, parts, notes)
+    if not fidelity.exact:
+        if strict:
+            raise UndecomposableError("; ".join(fidelity.problems))
+        parts = _with_rounding(states, parts, len(encoded.ids))
+    ids = torch.tensor(encoded.ids)
+    tokens = model.readable_tokens(encoded.ids)
+    return Run(model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _assemble(recording: Recording, n_tokens: int) -> tuple[list[State], list[Part]]:
+    first = recording.embedding or recording.layers[0].states[0]
+    states = [State(0, None, "embedding", first.value, None, Path())]
+    parts = [Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes)] if first.writes else []
+    for layer in recording.layers:
+        numbers = [len(states) - 1]  # local number of a state -> its index in the run
+        for s in layer.states[1:]:
+            carried, path = s.carried  # type: ignore[misc]
+            index = len(states)
+            numbers.append(index)
+            entering = _group(s, layer.index, index, numbers)
+            states.append(State(index, layer.index, _state_name(entering), s.value, numbers[carried], path, entering))
+            parts += entering
+    return states, parts
+
+
+def _group(s: LayerState, layer: int, index: int, numbers: list[int]) -> list[Part]:
+    """The writes of a state as parts: the experts of a mixture are one part, and so are the constants."""
+    parts: dict[Any, Part] = {}
+    for w in s.writes:
+        kind: PartKind = "rounding" if w.kind == "opaque" else w.kind
+        key = (kind, w.reads) if kind in ("mlp", "constant", "rounding") else id(w)
+        if key in parts:
+            parts[key].writes.append(w)
+        else:
+            parts[key] = Part(kind, layer, index, -1 if w.reads < 0 else numbers[w.reads], w.module, [w])
+    return sorted(parts.values(), key=lambda p: _ORDER.index(p.kind))
+
+
+_ORDER = ("attention", "mixer", "mlp", "embedding", "constant", "rounding")
+
+
+def _state_name(parts: list[Part]) -> str:
+    names = {"attention": "attention", "mixer": "mixer", "mlp": "MLP"}
+    kinds = dict.fromkeys(names[p.kind] for p in parts if p.kind in names)
+    return "after " + " and ".join(kinds) if kinds else "in between"
+
+
+def _tolerance(module: torch.nn.Module) -> tuple[str, float]:
+    """A few rounding steps of the coarsest dtype that takes part; norms run in float32 even in a float64 model."""
+    dtypes = {p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype.itemsize >= 2}
+    coarsest = max(dtypes | {torch.float32}, key=lambda d: torch.finfo(d).eps)
+    dtype = max(dtypes or {torch.float32}, key=lambda d: torch.finfo(d).eps)
+    return str(dtype).removeprefix("torch."), 16 * torch.finfo(coarsest).eps
+
+
+def _fidelity(module: torch.nn.Module, recording: Recording, parts: list[Part], notes: list[str]) -> Fidelity:
+    writes = [w for p in parts for w in p.writes]
+    heads = [w.heads for w in writes if w.heads is not None]
+    measured = {
+        "states": [s.error for layer in recording.layers for s in layer.states[1:]],
+        "heads": [h.error for h in heads],
+        "linear maps": [w.error for w in writes if w.error is not None],
+        "embedding": [recording.embedding.error] if recording.embedding else [],
+        "logits": [recording.readout.error] if recording.readout else [],
+    }
+    identities = {name: _largest(errors) for name, errors in measured.items() if errors}
+    dtype, tolerance = _tolerance(module)
+    problems = list(recording.problems)
+    problems += [f"{name}: parts miss the whole by {e:.1e} (allowed {tolerance:.1e})" for name, e in identities.items() if not e <= tolerance]
+    if _largest([h.future for h in heads]) > 0:
+        problems.append("attention looks at later tokens, so this is not a causal language model")
+    if recording.readout is None:
+        notes = [*notes, "the logits are not a linear read-out of the last state, so vectors cannot be read as tokens"]
+    return Fidelity(identities, dtype, tolerance, tuple(problems), tuple(notes))
+
+
+def _largest(errors: list[Tensor]) -> float:
+    """One transfer for all of them; NaN stays NaN."""
+    return float(torch.stack([e.float().cpu() if e.device.type != "cpu" else e.float() for e in errors]).max()) if errors else 0.0
+
+
+def _with_rounding(states: list[State], parts: list[Part], n_tokens: int) -> list[Part]:
+    """What the parts of a state do not account for, as a part of its own."""
+    out = [p for p in parts if p.kind == "embedding"]
+    for s in states[1:]:
+        s.parts = [p for p in s.parts if p.kind != "rounding"]
+        rest = _wide(s.value) - s.path.apply(_wide(states[s.carried or 0].value))
+        for p in s.parts:
+            rest = rest - p.output(n_tokens).to(rest.device)
+        if float(rest.norm() / _wide(s.value).norm().clamp_min(1e-30)) > 1e-6:
+            s.parts.append(Part("rounding", s.layer, s.index, -1, "remainder", [], rest))
+        out += s.parts
+    return out

@@ -1,0 +1,177 @@
+"""Token ids as strings a person can read, exact bytes kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Token:
+    id: int
+    raw: str  # the vocabulary entry: "Ġthe", "▁the", "<0xE2>", "##ing"
+    bytes: bytes  # what it contributes to the text; those of all tokens together spell the text
+    text: str  # for the eye: spaces as "·", newline as "⏎", invisible characters by name; never "�"
+    special: bool = False  # a control token (beginning of text, chat markup)
+    char: str | None = None  # of a fragment: the whole character that it helps to spell
+    part: tuple[int, int] | None = None  # of a fragment: (k, n), the k-th of n tokens that spell `char`
+
+
+def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
+    """One `Token` for each id; without a tokenizer the text is the id itself ("#464")."""
+    ids = [int(i) for i in ids]
+    if tokenizer is None:
+        return [Token(i, str(i), b"", f"#{i}") for i in ids]
+    vocabulary = _Vocabulary(tokenizer)
+    rows = [vocabulary.entry(i) for i in ids]
+    started = next((k for k, (_, _, special) in enumerate(rows) if not special), None)
+    if vocabulary.adds_first_space and started is not None and rows[started][1].startswith(b" "):
+        raw, data, special = rows[started]
+        rows[started] = (raw, data[1:], special)  # the tokenizer put it there; it is not in the text
+
+    out: list[Token] = []
+    while len(out) < len(rows):
+        k = len(out)
+        raw, data, special = rows[k]
+        if special:
+            out.append(Token(ids[k], raw, data, visible(raw), True))
+            continue
+        text = _decoded(data)
+        if text is not None:
+            out.append(Token(ids[k], raw, data, visible(text)))
+            continue
+        n, char = _spelled_together(rows, k)
+        for m in range(n):
+            raw, data, _ = rows[k + m]
+            mark = f" {m + 1}/{n}" if char else ""
+            out.append(Token(ids[k + m], raw, data, (visible(char) + mark) if char else _hex(data), False, char, (m + 1, n) if char else None))
+    return out
+
+
+def visible(text: str) -> str:
+    """`text` with every character that cannot be seen, or that would move others, made visible."""
+    lead, trail = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))
+    if lead == len(text):
+        return "·" * lead
+    body = "".join(_shown(c) for c in text[lead : len(text) - trail])
+    if unicodedata.combining(text[lead]):
+        body = "◌" + body  # a mark needs something to stand on
+    return "·" * lead + body + "·" * trail
+
+
+_NAMES = {
+    "\n": "⏎", "\t": "⇥", "\r": "␍", "\0": "␀", "\u00a0": "⍽", "\u00ad": "⟨SHY⟩", "\u200b": "⟨ZWSP⟩", "\u200c": "⟨ZWNJ⟩",
+    "\u200d": "⟨ZWJ⟩", "\u200e": "⟨LRM⟩", "\u200f": "⟨RLM⟩", "\u2028": "⟨LS⟩", "\u2029": "⟨PS⟩", "\ufe0e": "⟨VS15⟩",
+    "\ufe0f": "⟨VS16⟩", "\ufeff": "⟨BOM⟩",
+}  # fmt: skip
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def _shown(c: str) -> str:
+    if c in _NAMES:
+        return _NAMES[c]
+    unseen = unicodedata.category(c) in _UNSEEN or c == "\ufffd" or (c != " " and unicodedata.category(c) == "Zs")
+    return f"⟨{ord(c):04X}⟩" if unseen else c
+
+
+class _Vocabulary:
+    """How a tokenizer's entries spell bytes, read from its decoder."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.steps = _decoder_steps(tokenizer)
+        kinds = {s["type"] for s in self.steps}
+        self.byte_level, self.byte_fallback = "ByteLevel" in kinds, "ByteFallback" in kinds
+        self.prefix = next((s.get("prefix", "##") for s in self.steps if s["type"] == "WordPiece"), None)
+        self.suffix = next((s.get("suffix") for s in self.steps if s["type"] == "BPEDecoder"), None)
+        self.added = dict(getattr(tokenizer, "added_tokens_decoder", {}) or {})
+        self.special = set(getattr(tokenizer, "all_special_ids", ())) | {i for i, t in self.added.items() if getattr(t, "special", False)}
+        strips = any(s["type"] == "Strip" and s.get("start", 0) and s.get("content", " ") == " " for s in self.steps)
+        metaspace = any(s["type"] == "Metaspace" and s.get("prepend_scheme", "always") != "never" for s in self.steps)
+        self.adds_first_space = strips or metaspace or self.prefix is not None
+
+    def entry(self, i: int) -> tuple[str, bytes, bool]:
+        """The vocabulary entry, its bytes, and whether it is special."""
+        raw = self.tokenizer.convert_ids_to_tokens(i)
+        if raw is None:
+            return f"<{i}>", b"", True
+        if i in self.special or i in self.added:
+            return raw, raw.encode("utf-8", "surrogatepass"), i in self.special
+        table = _byte_alphabet()
+        if self.byte_level and all(c in table for c in raw):
+            return raw, bytes(table[c] for c in raw), False
+        if self.byte_fallback and (m := re.fullmatch(r"<0x([0-9A-Fa-f]{2})>", raw)):
+            return raw, bytes([int(m[1], 16)]), False
+        text = raw
+        for s in self.steps:
+            if s["type"] == "Replace":
+                text = text.replace(s["pattern"].get("String", "\0"), s["content"])
+            elif s["type"] == "Metaspace":
+                text = text.replace(s.get("replacement", "▁"), " ")
+        if self.prefix is not None:
+            text = text[len(self.prefix) :] if text.startswith(self.prefix) else " " + text
+        if self.suffix and text.endswith(self.suffix):
+            text = text[: -len(self.suffix)] + " "
+        return raw, text.encode("utf-8", "surrogatepass"), False
+
+
+def _decoder_steps(tokenizer: Any) -> list[dict[str, Any]]:
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None) or getattr(tokenizer, "_tokenizer", None)
+    if hasattr(backend, "to_str"):
+        decoder = json.loads(backend.to_str()).get("decoder")
+        steps, stack = [], [decoder] if decoder else []
+        while stack:
+            d = stack.pop()
+            stack.extend(reversed(d.get("decoders", [])))
+            if "decoders" not in d:
+                steps.append(d)
+        return steps
+    vocabulary = tokenizer.get_vocab()  # a tokenizer in Python: told by its entries
+    if getattr(tokenizer, "sp_model", None) is not None or any("▁" in t for t in vocabulary):
+        return [{"type": "ByteFallback"}, {"type": "Metaspace"}]
+    return [{"type": "ByteLevel"}] if any("Ġ" in t for t in vocabulary) else []
+
+
+@lru_cache(1)
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's reversible table: the characters that byte-level tokenizers write bytes as."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in printable]
+    return {chr(b): b for b in printable} | {chr(256 + k): b for k, b in enumerate(rest)}
+
+
+def _decoded(data: bytes) -> str | None:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _spelled_together(rows: list[tuple[str, bytes, bool]], k: int, limit: int = 16) -> tuple[int, str | None]:
+    """How many tokens from k on spell text only together, and that text; (1, None) if they never do."""
+    data = b""
+    for n, (_, more, special) in enumerate(rows[k : k + limit], 1):
+        if special:
+            break
+        data += more
+        try:
+            return n, data.decode("utf-8")
+        except UnicodeDecodeError as e:
+            if e.reason != "unexpected end of data":
+                break
+    return 1, None
+
+
+def _hex(data: bytes) -> str:
+    """What can be decoded, with stray bytes as ⟨E2⟩."""
+    text, k = "", 0
+    while k < len(data):
+        n, piece = next(((n, t) for n in (1, 2, 3, 4) if (t := _decoded(data[k : k + n])) is not None), (1, None))
+        text += visible(piece) if piece is not None else f"⟨{data[k]:02X}⟩"
+        k += n
+    return text
