@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from . import bundled
-from .tokens import Token, tokens
+from .tokens import Token, tokens, vocabulary_tokens
 
 Prompt = str | Sequence[int] | Sequence[dict[str, str]]
 
@@ -32,6 +32,7 @@ class Model:
     tokenizer: Any
     name: str
     layers: list[nn.Module] | None = None  # the decoder layers, where they cannot be found
+    _vocabulary: dict[int, Token] = field(default_factory=dict, repr=False)
 
     @property
     def config(self) -> Any:
@@ -84,7 +85,16 @@ class Model:
         return next((d for d in devices if d.type != "meta"), torch.device("cpu"))
 
     def readable_tokens(self, ids: Iterable[int]) -> list[Token]:
+        """The tokens of a text, in order."""
         return tokens(self.tokenizer, ids)
+
+    def vocabulary(self, ids: Iterable[int]) -> list[Token]:
+        """Entries of the vocabulary, each by itself."""
+        ids = list(ids)
+        for i in ids:
+            if i not in self._vocabulary:
+                self._vocabulary[i] = vocabulary_tokens(self.tokenizer, [i])[0]
+        return [self._vocabulary[i] for i in ids]
 
     def _encode_chat(self, messages: list[dict[str, str]]) -> tuple[list[int], list[str | None]]:
         tokenizer = self._needed_tokenizer()

@@ -23,34 +23,41 @@ class Token:
 
 
 def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
-    """One `Token` for each id; without a tokenizer the text is the id itself ("#464")."""
+    """The tokens of one text, in order; without a tokenizer the text of each is its id ("#464")."""
     ids = [int(i) for i in ids]
     if tokenizer is None:
         return [Token(i, str(i), b"", f"#{i}") for i in ids]
-    vocabulary = _Vocabulary(tokenizer)
-    rows = [vocabulary.entry(i) for i in ids]
-    started = next((k for k, (_, _, special) in enumerate(rows) if not special), None)
-    if vocabulary.adds_first_space and started is not None and rows[started][1].startswith(b" "):
-        raw, data, special = rows[started]
-        rows[started] = (raw, data[1:], special)  # the tokenizer put it there; it is not in the text
+    spelling = _Spelling(tokenizer)
+    rows = [spelling.entry(i) for i in ids]
+    first = next((k for k, (_, _, special) in enumerate(rows) if not special), None)
+    if spelling.adds_first_space and first is not None and rows[first][1].startswith(b" "):
+        raw, data, _ = rows[first]
+        rows[first] = (raw, data[1:], False)  # the tokenizer put it there; it is not in the text
 
     out: list[Token] = []
     while len(out) < len(rows):
         k = len(out)
         raw, data, special = rows[k]
-        if special:
-            out.append(Token(ids[k], raw, data, visible(raw), True))
-            continue
-        text = _decoded(data)
-        if text is not None:
-            out.append(Token(ids[k], raw, data, visible(text)))
-            continue
-        n, char = _spelled_together(rows, k)
-        for m in range(n):
+        n, char = (1, None) if special or _decoded(data) is not None else _spelled_together(rows, k)
+        if char is None:
+            out.append(_alone(ids[k], raw, data, special))
+        for m in range(n if char else 0):
             raw, data, _ = rows[k + m]
-            mark = f" {m + 1}/{n}" if char else ""
-            out.append(Token(ids[k + m], raw, data, (visible(char) + mark) if char else _hex(data), False, char, (m + 1, n) if char else None))
+            out.append(Token(ids[k + m], raw, data, f"{visible(char or '')} {m + 1}/{n}", False, char, (m + 1, n)))
     return out
+
+
+def vocabulary_tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
+    """Entries of the vocabulary, each by itself and not as part of a text."""
+    if tokenizer is None:
+        return tokens(None, ids)
+    spelling = _Spelling(tokenizer)
+    return [_alone(int(i), *spelling.entry(int(i))) for i in ids]
+
+
+def _alone(i: int, raw: str, data: bytes, special: bool) -> Token:
+    text = _decoded(data)
+    return Token(i, raw, data, visible(raw) if special else visible(text) if text is not None else _hex(data), special)
 
 
 def visible(text: str) -> str:
@@ -79,7 +86,7 @@ def _shown(c: str) -> str:
     return f"⟨{ord(c):04X}⟩" if unseen else c
 
 
-class _Vocabulary:
+class _Spelling:
     """How a tokenizer's entries spell bytes, read from its decoder."""
 
     def __init__(self, tokenizer: Any) -> None:
@@ -120,6 +127,7 @@ class _Vocabulary:
         return raw, text.encode("utf-8", "surrogatepass"), False
 
 
+@lru_cache(8)
 def _decoder_steps(tokenizer: Any) -> list[dict[str, Any]]:
     backend: Any = getattr(tokenizer, "backend_tokenizer", None) or getattr(tokenizer, "_tokenizer", None)
     if hasattr(backend, "to_str"):

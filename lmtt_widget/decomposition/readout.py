@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .residual import DIV, IDENTITY, MUL, VIEW, LinearMap, Path, Term, Walk, is_constant, linear_leaf
-from .tape import Node
+from .tape import Node, replay
 
 
 @dataclass
@@ -27,7 +27,24 @@ class Readout:
     stages: list[Stage]
     scale: float  # a factor on the logits after the unembedding
     cap: float | None  # logits = cap * tanh(x / cap) afterwards
+    last: Node  # the last state, and the input of the unembedding that was made from it
+    unembedded: Node
     error: Tensor  # [], relative error of the logits rebuilt from the last state
+
+    def logits(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool = True) -> Tensor:
+        """What the model would say if these were its last states [pos, d_model]: logits [row, token] of some rows.
+
+        The final norm is applied to the states themselves, by repeating the model's own calls; or left out.
+        """
+        recorded = self.last.value
+        if normalize:
+            x = replay(self.unembedded, {self.last: states.to(recorded.device, recorded.dtype).reshape(recorded.shape)})
+            x = x.reshape(-1, x.shape[-1])[rows]
+        else:
+            x = states[rows]
+            for stage in self.stages[:-1]:
+                x = _affine(stage.map, x, stage.like)
+        return self.capped(_affine(self.stages[-1].map, x, self.stages[-1].like) * self.scale)
 
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model], part of the last state at `row`, add to the logits before any cap: [n, token]."""
@@ -83,6 +100,7 @@ def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Read
     if cap is not None:  # scale * x, tanh, times cap: the logits before the cap are in units of the cap
         scale *= cap
     stages: list[Stage] = []
+    unembedded = linear_leaf(n)[1]  # type: ignore[index]
     while n is not last:
         found = linear_leaf(n)
         if found is None:
@@ -95,9 +113,14 @@ def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Read
             return None
         stages.insert(0, Stage(signal[0].path, [(t.path, _constant_rows(t)) for t in rest], mapping, z.value.detach().reshape(-1, z.shape[-1])))
         n = signal[0].leaf
-    readout = Readout(stages, scale, cap, torch.zeros(()))
+    readout = Readout(stages, scale, cap, last, unembedded, torch.zeros(()))
     readout.error = _error(readout, logits.value, last.value, check_rows)
     return readout
+
+
+def _affine(mapping: LinearMap, x: Tensor, like: Tensor) -> Tensor:
+    y, bias = mapping(x), mapping.bias(like)
+    return y if bias is None else y + bias
 
 
 def _project(mapping: LinearMap, x: Tensor, tokens: Tensor | None) -> Tensor:

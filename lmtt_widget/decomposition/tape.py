@@ -71,6 +71,35 @@ def plain(x: Any) -> Any:
     return x
 
 
+def replay(node: Node, given: dict[Node, Tensor]) -> Tensor:
+    """`node` computed again with other values for some nodes before it; whatever does not depend on them stays as recorded."""
+    order, depends, stack = [], {id(n): True for n in given}, [(node, False)]
+    while stack:  # parents before children, without recursion
+        n, ready = stack.pop()
+        if ready:
+            depends[id(n)] = any(depends[id(p)] for p in n.parents())
+            order.append(n)
+        elif id(n) not in depends:
+            depends[id(n)] = False
+            stack.append((n, True))
+            stack.extend((p, False) for p in n.parents())
+    values = {id(n): x for n, x in given.items()}
+
+    def value(x: Any) -> Any:
+        if isinstance(x, Node):
+            return values.get(id(x), x.value)
+        if type(x) in (tuple, list):
+            return type(x)(value(y) for y in x)
+        return {k: value(v) for k, v in x.items()} if type(x) is dict else x
+
+    for n in order:
+        if depends[id(n)]:
+            call = n.module if n.op == "call_linear" else n.fn
+            out = call(*value(n.args), **value(n.kwargs))  # type: ignore[misc]
+            values[id(n)] = out if n.item is None else out[n.item]
+    return value(node)
+
+
 def is_linear_module(module: nn.Module) -> bool:
     """A module that is an affine map of its last axis, by its attributes and not by a list of classes."""
     n_in = getattr(module, "in_features", getattr(module, "infeatures", None))
