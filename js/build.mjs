@@ -1,0 +1,55 @@
+// Builds lmtt_widget/static from js/src and refuses a bundle over its limit.
+import { mkdir, readFile, stat } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { build, context } from "esbuild";
+
+const LIMIT = 110_000; // bytes, minified: every instance carries a copy in the saved notebook
+const root = new URL("..", import.meta.url);
+const path = (name) => fileURLToPath(new URL(name, root));
+const out = path("lmtt_widget/static");
+
+const options = {
+  entryPoints: { widget: path("js/src/index.ts"), standalone: path("js/src/standalone.ts") },
+  outdir: out,
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  platform: "browser",
+  charset: "utf8",
+  legalComments: "none",
+  jsx: "automatic",
+  jsxImportSource: "preact",
+  loader: { ".css": "text" },
+  plugins: [minifiedCss()],
+  logLevel: "warning",
+};
+
+/** style.css as a string, minified: it goes into our own shadow root. */
+function minifiedCss() {
+  return {
+    name: "minified-css",
+    setup(b) {
+      b.onLoad({ filter: /\.css$/ }, async (args) => {
+        const css = await b.esbuild.transform(await readFile(args.path, "utf8"), { loader: "css", minify: true });
+        return { contents: css.code, loader: "text" };
+      });
+    },
+  };
+}
+
+await mkdir(out, { recursive: true });
+if (process.argv.includes("--watch")) {
+  await (await context({ ...options, minify: false, sourcemap: "inline" })).watch();
+} else {
+  await build(options);
+  for (const name of ["widget.js", "standalone.js"]) {
+    const code = await readFile(`${out}/${name}`);
+    console.log(`${name}: ${(await stat(`${out}/${name}`)).size} bytes, ${gzipSync(code).length} gzip`);
+    if (name === "widget.js" && code.length > LIMIT) {
+      console.error(`widget.js must stay under ${LIMIT} bytes, got ${code.length}`);
+      process.exit(1);
+    }
+  }
+}

@@ -1,0 +1,78 @@
+// What nodes, edges and numbers are called in every tooltip, panel and sentence.
+import { EdgeKind, type Graph, placeOf } from "./graph.js";
+
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+const CONTROL = /[\u0000-\u001f\u007f]/g;
+
+/** A token's display text: control characters made visible, right-to-left text isolated so that it cannot reorder its surroundings. */
+export function tokenText(g: Graph, pos: number): string {
+  return visible(g.meta.tokens.text[pos] ?? "");
+}
+
+export function visible(text: string): string {
+  const shown = text.replace(CONTROL, (c) => (c === "\u007f" ? "\u2421" : String.fromCharCode(0x2400 + c.charCodeAt(0))));
+  return RIGHT_TO_LEFT.test(shown) ? `\u2068${shown}\u2069` : shown;
+}
+
+/** "15 ·to" */
+export function tokenName(g: Graph, pos: number): string {
+  return `${pos} ${tokenText(g, pos)}`;
+}
+
+/** "L7 after attention", "embedding" */
+export function stateName(g: Graph, state: number): string {
+  const { layer, name } = g.meta.states[state];
+  return layer === null ? name : `L${layer} ${name}`;
+}
+
+/** "L7 MLP" */
+export function partName(g: Graph, part: number): string {
+  const { layer, kind, label } = g.meta.parts[part];
+  const what = kind === "mlp" ? "MLP" : kind === "other" ? label : kind;
+  return `L${layer} ${what}`;
+}
+
+/** "L7 after attention · 15 ·to" */
+export function nodeName(g: Graph, node: number): string {
+  const { state, pos, part } = placeOf(g, node);
+  return `${part < 0 ? stateName(g, state) : partName(g, part)} · ${tokenName(g, pos)}`;
+}
+
+/** "L6 attention · 4 ·John → 15 ·to" */
+export function edgeName(g: Graph, edge: number): string {
+  const from = placeOf(g, g.source[edge]);
+  const to = placeOf(g, g.entered[edge]);
+  switch (g.kind[edge]) {
+    case EdgeKind.attention:
+      return `${partName(g, g.part[edge])} · ${tokenName(g, from.pos)} → ${tokenName(g, to.pos)}`;
+    case EdgeKind.carried:
+      return `residual · ${stateName(g, from.state)} → ${stateName(g, to.state)} · ${tokenName(g, to.pos)}`;
+    default:
+      return `${partName(g, g.part[edge])} · ${tokenName(g, to.pos)}`;
+  }
+}
+
+/** A share as a percentage with about two digits that mean something: 41.6%, 0.27%, <0.01%. */
+export function percent(x: number): string {
+  if (!(x > 0)) return "0%";
+  const p = 100 * x;
+  if (p < 0.01) return "<0.01%";
+  if (p < 1) return `${p.toFixed(2)}%`;
+  if (p < 99.95) return `${p.toFixed(1)}%`;
+  return p > 100.05 ? `${p.toFixed(0)}%` : "100%";
+}
+
+/** Short form for labels beside the picture: 97%, 4%, <1%. */
+export function roundPercent(x: number): string {
+  if (!(x > 0)) return "0%";
+  return x < 0.005 ? "<1%" : `${Math.round(100 * x)}%`;
+}
+
+/** "5, 9, and 12 more" style counts with thin grouping: 25,310. */
+export function count(n: number): string {
+  return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+export function layerCount(g: Graph): number {
+  return g.meta.states.reduce((n, { layer }) => Math.max(n, (layer ?? -1) + 1), 0);
+}

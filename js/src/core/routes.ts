@@ -1,0 +1,203 @@
+// Which edges reach the target: flow along paths, strength at every threshold, coverage (METHODS.md 2.0).
+import { EdgeKind, type Graph, goesOn, placeOf } from "./graph.js";
+
+export type Encoding = "flow" | "share";
+export type Reading = "max" | "sum";
+
+export const BUDGET = 80; // attention edges drawn when the threshold is automatic
+export const SHARE_THRESHOLD = 0.04; // the papers' default
+
+export interface Routes {
+  target: number; // pos
+  encoding: Encoding;
+  reading: Reading;
+  flow: Float32Array; // [edge]
+  node_flow: Float64Array; // [node]
+  strength: Float32Array; // [edge]; drawn iff strength > threshold
+  order: Uint32Array; // edges of positive strength, strongest first
+  attention: Uint32Array; // [order + 1]; how many of the first i edges are attention edges
+  input_share: Float64Array; // [pos]
+  ended: { mixer: number; truncated: number; "no parts": number };
+  automatic: number; // the threshold when none is given
+  top_weight: number; // the largest weight of an attention edge that reaches the target: the full line width
+}
+
+/** One scan from the target down: every edge's flow and strength, sorted once. */
+export function trace(g: Graph, target: number, encoding: Encoding = "flow", reading: Reading = "max"): Routes {
+  const { T, S, n_edges, n_nodes, source, entered, kind, share_sum, share_max } = g;
+  const flow = new Float32Array(n_edges);
+  const strength = new Float32Array(n_edges);
+  const node_flow = new Float64Array(n_nodes);
+  const node_strength = new Float32Array(n_nodes);
+  const top = (S - 1) * T + target;
+  node_flow[top] = 1;
+  node_strength[top] = Number.POSITIVE_INFINITY;
+  const byShare = encoding === "share";
+  const own = byShare && reading === "max" ? share_max : share_sum;
+  let top_weight = 0;
+  for (let e = 0; e < n_edges; e++) {
+    const to = entered[e];
+    const reached = node_strength[to];
+    if (reached <= 0 && node_flow[to] <= 0) continue;
+    const f = share_sum[e] * node_flow[to];
+    flow[e] = f;
+    node_flow[source[e]] += f;
+    const weight = !byShare ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
+    const s = weight < reached ? weight : reached;
+    strength[e] = s;
+    if (s > node_strength[source[e]]) node_strength[source[e]] = s;
+    if (kind[e] === EdgeKind.attention && weight > top_weight) top_weight = weight;
+  }
+  const order = strongestFirst(strength);
+  const attention = new Uint32Array(order.length + 1);
+  for (let i = 0; i < order.length; i++) attention[i + 1] = attention[i] + (kind[order[i]] === EdgeKind.attention ? 1 : 0);
+  const routes: Routes = {
+    target,
+    encoding,
+    reading,
+    flow,
+    node_flow,
+    strength,
+    order,
+    attention,
+    input_share: node_flow.slice(0, T),
+    ended: endedByCause(g, node_flow),
+    automatic: byShare ? SHARE_THRESHOLD : 0,
+    top_weight,
+  };
+  if (!byShare) routes.automatic = automaticThreshold(g, routes);
+  return routes;
+}
+
+/** The strength of the (budget + 1)-th strongest attention edge, so that about `budget` attention edges are drawn. */
+function automaticThreshold(g: Graph, { order, strength }: Routes): number {
+  let n = 0;
+  for (const e of order) if (g.kind[e] === EdgeKind.attention && ++n === BUDGET + 1) return strength[e];
+  return 0;
+}
+
+function endedByCause(g: Graph, node_flow: Float64Array): Routes["ended"] {
+  const { S, T, truncated, ended } = g;
+  const out = { mixer: 0, truncated: 0, "no parts": 0 };
+  for (let n = T; n < S * T; n++) {
+    out.truncated += node_flow[n] * truncated[n];
+    out["no parts"] += node_flow[n] * ended[n];
+  }
+  g.squares.forEach((k, q) => {
+    const part = g.meta.parts[k];
+    if (goesOn(part)) return;
+    let sum = 0;
+    for (let t = 0; t < T; t++) sum += node_flow[(S + q) * T + t];
+    out[part.kind === "mixer" ? "mixer" : "no parts"] += sum;
+  });
+  return out;
+}
+
+/** How many edges of `routes.order` are drawn at a threshold: those with strength > threshold. */
+export function drawnCount(routes: Routes, threshold: number): number {
+  let lo = 0;
+  let hi = routes.order.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (routes.strength[routes.order[mid]] > threshold) lo = mid + 1;
+    else hi = mid;
+  }
+  return lo;
+}
+
+/** How much of the target's flow reaches the embedding through drawn edges only. */
+export function coverage(g: Graph, routes: Routes, threshold: number): number {
+  const { T, S, n_edges, source, entered, share_sum } = g;
+  const mass = new Float64Array(g.n_nodes);
+  mass[(S - 1) * T + routes.target] = 1;
+  for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  let sum = 0;
+  for (let t = 0; t < T; t++) sum += mass[t];
+  return sum;
+}
+
+/** The weight an edge is drawn with: flow, or the share in the current reading (an edge into a square: the square's own share). */
+export function weights(g: Graph, routes: Routes, threshold: number, renormalise: boolean): Float32Array {
+  if (routes.encoding === "flow") return routes.flow;
+  const out = (routes.reading === "max" ? g.share_max : g.share_sum).slice();
+  if (renormalise) {
+    const whole = new Float64Array(g.n_nodes);
+    for (let i = 0, n = drawnCount(routes, threshold); i < n; i++) whole[g.entered[routes.order[i]]] += out[routes.order[i]];
+    for (let e = 0; e < out.length; e++) if (whole[g.entered[e]] > 0) out[e] /= whole[g.entered[e]];
+  }
+  const square = new Float32Array(g.n_nodes);
+  for (let e = 0; e < out.length; e++) {
+    if (g.kind[e] === EdgeKind.part) square[g.source[e]] = out[e];
+    else if (g.kind[e] === EdgeKind.read) out[e] = square[g.entered[e]];
+  }
+  return out;
+}
+
+/** Which positions a drawn edge touches. */
+export function busyColumns(g: Graph, routes: Routes, threshold: number): Uint8Array {
+  const busy = new Uint8Array(g.T);
+  busy[routes.target] = 1;
+  for (let i = 0, n = drawnCount(routes, threshold); i < n; i++) {
+    const e = routes.order[i];
+    busy[placeOf(g, g.source[e]).pos] = 1;
+    busy[placeOf(g, g.entered[e]).pos] = 1;
+  }
+  return busy;
+}
+
+/** Indices of the positive numbers, largest first: a radix sort on the float bits, which order like integers. Stable. */
+export function strongestFirst(strength: Float32Array): Uint32Array {
+  const bits = new Uint32Array(strength.buffer, strength.byteOffset, strength.length);
+  let n = 0;
+  for (let e = 0; e < strength.length; e++) if (strength[e] > 0) n++;
+  let from = new Uint32Array(n);
+  let to = new Uint32Array(n);
+  for (let e = 0, i = 0; e < strength.length; e++) if (strength[e] > 0) from[i++] = e;
+  const count = new Uint32Array(2048);
+  for (const shift of [0, 11, 22]) {
+    count.fill(0);
+    for (let i = 0; i < n; i++) count[2047 - ((bits[from[i]] >>> shift) & 2047)]++;
+    for (let b = 0, sum = 0; b < 2048; b++) {
+      const c = count[b];
+      count[b] = sum;
+      sum += c;
+    }
+    for (let i = 0; i < n; i++) to[count[2047 - ((bits[from[i]] >>> shift) & 2047)]++] = from[i];
+    [from, to] = [to, from];
+  }
+  return from;
+}
+
+/** Slider position in [0, 1] <-> threshold, logarithmic over the strengths there are; 0 draws everything. */
+export interface Scale {
+  low: number;
+  high: number;
+}
+
+export const STEPS = 200; // slider positions; the value is quantised, so a small move does not re-lay the picture
+
+export function thresholdScale(g: Graph, routes: Routes): Scale {
+  let high = 0;
+  let low = 0;
+  for (const e of routes.order) {
+    if (g.kind[e] !== EdgeKind.attention) continue;
+    if (high === 0) high = routes.strength[e];
+    low = routes.strength[e];
+  }
+  if (routes.encoding === "share") high = Math.max(high, 2 * SHARE_THRESHOLD);
+  if (!(high > 0)) return { low: 1e-4, high: 1 };
+  high = Math.min(high, 1);
+  return { low: Math.max(Math.min(low, high / 10), high * 1e-5), high };
+}
+
+export function thresholdAt(scale: Scale, step: number): number {
+  if (step <= 0) return 0;
+  const t = scale.low * (scale.high / scale.low) ** ((step - 1) / (STEPS - 1));
+  return Math.min(Number(t.toPrecision(3)), 0.999);
+}
+
+export function stepAt(scale: Scale, threshold: number): number {
+  if (threshold <= 0) return 0;
+  const x = Math.log(threshold / scale.low) / Math.log(scale.high / scale.low);
+  return Math.max(0, Math.min(STEPS, Math.round(1 + x * (STEPS - 1))));
+}

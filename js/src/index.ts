@@ -1,0 +1,115 @@
+// The widget: one anywidget module, drawn inside a shadow root of its own.
+import { effect } from "@preact/signals";
+import { h, render as renderTree } from "preact";
+import { liveRegion } from "./a11y/live.js";
+import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
+import { App } from "./panels/app.js";
+import css from "./style.css";
+import { watchTheme } from "./theme/theme.js";
+import { words } from "./words.js";
+
+const NARROW = 760; // px; below it the panel goes under the picture
+
+interface RenderProps {
+  model: HostModel;
+  el: HTMLElement;
+}
+
+function render({ model, el }: RenderProps): () => void {
+  const abort = new AbortController();
+  const host = document.createElement("div");
+  host.className = "lmtt-widget";
+  host.setAttribute("data-lm-suppress-shortcuts", "true");
+  host.style.display = "block";
+  el.append(host);
+  const shadow = host.attachShadow({ mode: "open" });
+  addStyle(shadow);
+  const root = document.createElement("div");
+  root.className = "root";
+  shadow.append(root);
+  // Keys pressed in here are ours; hosts listen for single letters on the way up.
+  host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort.signal });
+  try {
+    start(model, host, root, abort.signal);
+  } catch (error) {
+    drawError(root, sentence(error));
+    host.dataset.ready = "1";
+  }
+  return () => {
+    renderTree(null, root);
+    abort.abort();
+    host.remove();
+  };
+}
+
+function start(model: HostModel, host: HTMLElement, root: HTMLElement, abort: AbortSignal): void {
+  const store = createStore(model, abort);
+  const stops: (() => void)[] = [];
+  let around = false;
+  const dress = () => {
+    const { theme } = store.traits.view.value;
+    store.dark.value = theme === "auto" ? around : theme === "dark";
+  };
+  watchTheme(
+    host,
+    (dark) => {
+      around = dark;
+      dress();
+    },
+    abort,
+  );
+  stops.push(
+    effect(dress),
+    effect(() => {
+      root.classList.toggle("dark", store.dark.value);
+    }),
+    effect(() => {
+      const { height } = store.traits.view.value;
+      root.style.setProperty("--height", `${Math.max(HEIGHT.min, Math.min(HEIGHT.max, height))}px`);
+    }),
+  );
+  const observer = new ResizeObserver(() => {
+    store.narrow.value = root.clientWidth > 0 && root.clientWidth < NARROW;
+    root.classList.toggle("narrow", store.narrow.peek());
+    root.classList.toggle("slim", root.clientWidth < 900);
+  });
+  observer.observe(root);
+  root.classList.toggle("narrow", root.clientWidth > 0 && root.clientWidth < NARROW);
+  abort.addEventListener("abort", () => {
+    observer.disconnect();
+    for (const stop of stops) stop();
+  });
+  const ready = () => {
+    host.dataset.ready = "1";
+  };
+  renderTree(h(App, { store, ready }), root);
+  liveRegion(root, store.said, abort);
+}
+
+function addStyle(shadow: ShadowRoot): void {
+  try {
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(css);
+    shadow.adoptedStyleSheets = [sheet];
+  } catch {
+    const style = document.createElement("style");
+    style.textContent = css;
+    shadow.append(style);
+  }
+}
+
+/** Said instead of a blank output. */
+function drawError(root: HTMLElement, message: string): void {
+  const line = (tag: string, text: string) => {
+    const el = document.createElement(tag);
+    el.textContent = text;
+    return el;
+  };
+  const box = document.createElement("div");
+  box.className = "failure";
+  box.setAttribute("role", "alert");
+  box.append(line("h3", words.errorTitle), line("p", words.errorHint), line("pre", message));
+  root.replaceChildren(box);
+}
+
+export default { render };

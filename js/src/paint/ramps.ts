@@ -1,0 +1,33 @@
+// Number -> colour tables for maps and bars: blue for amounts, purple-orange with a marked zero for signed values.
+import { mix, type Palette, parseHex } from "./colour.js";
+
+const LIGHT_BLUE = ["#ffffff", "#cfe3f3", "#7fb5dc", "#2f7fbe", "#0b4a8f", "#062a5c"];
+const DARK_BLUE = ["#0d1117", "#12304a", "#1b5588", "#3b8ac4", "#8cc4ec", "#e8f5ff"];
+const LIGHT_SIGNED = ["#5e3c99", "#b2abd2", "#f7f7f7", "#fdb863", "#b35806"];
+const DARK_SIGNED = ["#b9a3e3", "#6a4fa3", "#161b22", "#a65f14", "#f7b267"];
+
+function along(stops: string[], x: number): string {
+  const at = Math.min(1, Math.max(0, x)) * (stops.length - 1);
+  const i = Math.min(stops.length - 2, Math.floor(at));
+  return mix(stops[i], stops[i + 1], at - i);
+}
+
+/** x in [0, 1] */
+export function sequential(palette: Palette, x: number): string {
+  return along(palette.dark ? DARK_BLUE : LIGHT_BLUE, x);
+}
+
+/** x in [-1, 1]; 0 is the neutral middle */
+export function signed(palette: Palette, x: number): string {
+  return along(palette.dark ? DARK_SIGNED : LIGHT_SIGNED, (x + 1) / 2);
+}
+
+/** 256 entries of RGBA on a square-root scale, for one putImageData of a u8 map. */
+export function heatTable(palette: Palette): Uint32Array {
+  const table = new Uint32Array(256);
+  for (let i = 0; i < 256; i++) {
+    const [r, g, b] = parseHex(sequential(palette, Math.sqrt(i / 255)));
+    table[i] = (255 << 24) | (b << 16) | (g << 8) | r;
+  }
+  return table;
+}

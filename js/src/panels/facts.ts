@@ -1,0 +1,193 @@
+// The facts of a thing in the picture: title, rows of label and value, and the sentence that is spoken; no DOM.
+import { EdgeKind, edgesInto, type Graph, placeOf } from "../core/graph.js";
+import { edgeName, nodeName, partName, percent, stateName, tokenName, tokenText, visible } from "../core/names.js";
+import type { Routes } from "../core/routes.js";
+import type { Item } from "../core/select.js";
+import type { Peek } from "../model.js";
+import { nextToken } from "../views/flow/draw.js";
+import { words } from "../words.js";
+
+export interface Fact {
+  label: string;
+  value: string;
+  mono?: boolean;
+}
+
+export interface Incoming {
+  label: string;
+  share: number;
+  kind: number; // EdgeKind, for the colour
+  token?: boolean;
+  item: Item | null;
+}
+
+export interface Facts {
+  kind: string; // "State", "Attention", ...
+  edge_kind: number; // EdgeKind for the colour, -1 for states and tokens
+  name: string; // short, for tooltip and crumbs
+  title: string; // a sentence, for the panel
+  figures: string; // one line of numbers
+  rows: Fact[];
+  incoming: Incoming[];
+  sentence: string;
+}
+
+export function factsOf(g: Graph, routes: Routes, weight: Float32Array, peek: Peek | null, item: Item, renormalised: boolean): Facts {
+  const facts =
+    item.kind === "token" ? tokenFacts(g, routes, item.pos) : item.kind === "edge" ? edgeFacts(g, routes, weight, item.edge, renormalised) : nodeFacts(g, routes, peek, item.node);
+  return { ...facts, sentence: [facts.name, facts.figures].filter(Boolean).join(", ") };
+}
+
+type Unspoken = Omit<Facts, "sentence">;
+
+function tokenFacts(g: Graph, routes: Routes, pos: number): Unspoken {
+  const { id, raw, bytes, role, char, part } = g.meta.tokens;
+  const rows: Fact[] = [
+    { label: words.facts.inputShare, value: percent(routes.input_share[pos]) },
+    { label: words.facts.id, value: String(id[pos]) },
+    { label: words.facts.raw, value: visible(raw[pos] ?? ""), mono: true },
+    { label: words.facts.bytes, value: hexPairs(bytes[pos] ?? ""), mono: true },
+  ];
+  const fragment = part?.[pos];
+  const whole = char?.[pos];
+  if (fragment && whole) rows.push({ label: words.facts.character, value: words.facts.part(whole, fragment[0], fragment[1]) });
+  if (role?.[pos]) rows.push({ label: words.facts.role, value: role[pos] as string });
+  const next = nextToken(g, pos, 0);
+  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${percent(next.p)}`, mono: true });
+  return {
+    kind: words.kinds.token,
+    edge_kind: -1,
+    name: tokenName(g, pos),
+    title: words.titles.token(tokenText(g, pos)),
+    figures: `${words.facts.inputShare} ${percent(routes.input_share[pos])}`,
+    rows,
+    incoming: [],
+  };
+}
+
+function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): Unspoken {
+  const { state, pos, part } = placeOf(g, node);
+  const flow = percent(routes.node_flow[node]);
+  if (part >= 0) {
+    const { kind } = g.meta.parts[part];
+    const share = shareOfSquare(g, node, state);
+    const word = kind === "mlp" ? words.kinds.mlp : kind === "mixer" ? words.kinds.mixer : words.kinds.other;
+    return {
+      kind: word,
+      edge_kind: EdgeKind.part,
+      name: nodeName(g, node),
+      title: words.titles.mlp(partName(g, part), tokenText(g, pos)),
+      figures: `${words.live.share(percent(share))}, ${words.live.flow(flow)}`,
+      rows: [
+        { label: words.facts.share, value: percent(share) },
+        { label: words.facts.flow, value: flow },
+        { label: words.facts.to, value: stateName(g, state) },
+      ],
+      incoming: [],
+    };
+  }
+  const rows: Fact[] = [{ label: words.facts.flow, value: flow }];
+  const seen = peek?.text(state, pos);
+  if (seen) rows.push({ label: words.facts.says, value: `${visible(seen.text)}${Number.isNaN(seen.p) ? "" : ` ${percent(seen.p)}`}`, mono: true });
+  const next = nextToken(g, pos, 0);
+  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${percent(next.p)}`, mono: true });
+  const says = seen ? ` → ${visible(seen.text)}` : "";
+  return {
+    kind: words.kinds.state,
+    edge_kind: -1,
+    name: nodeName(g, node),
+    title: words.titles.state(stateName(g, state), tokenText(g, pos)),
+    figures: `${words.live.flow(flow)}${says}`,
+    rows,
+    incoming: incomingOf(g, node),
+  };
+}
+
+function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, renormalised: boolean): Unspoken {
+  const from = placeOf(g, g.source[e]);
+  const to = placeOf(g, g.entered[e]);
+  const kind = g.kind[e];
+  if (kind === EdgeKind.read || kind === EdgeKind.part) {
+    const square = kind === EdgeKind.read ? g.entered[e] : g.source[e];
+    return nodeFacts(g, routes, null, square);
+  }
+  const share = percent(g.share_sum[e]);
+  const flow = percent(routes.flow[e]);
+  const rows: Fact[] = [
+    { label: words.facts.share, value: share },
+    { label: words.facts.flow, value: flow },
+  ];
+  if (renormalised) rows.push({ label: words.facts.ofDrawn, value: percent(weight[e]) });
+  if (kind === EdgeKind.attention) {
+    rows.push(
+      { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])) },
+      { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true },
+      { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true },
+    );
+    return {
+      kind: words.kinds.attention,
+      edge_kind: kind,
+      name: edgeName(g, e),
+      title: words.titles.attention(tokenText(g, from.pos), tokenText(g, to.pos)),
+      figures: `${words.live.share(share)} (H${g.head[e]} ${percent(g.share_max[e])}), ${words.live.flow(flow)}`,
+      rows,
+      incoming: [],
+    };
+  }
+  rows.push({ label: words.facts.from, value: stateName(g, from.state) }, { label: words.facts.to, value: stateName(g, to.state) });
+  return {
+    kind: words.kinds.residual,
+    edge_kind: kind,
+    name: edgeName(g, e),
+    title: words.titles.carried(tokenText(g, to.pos)),
+    figures: `${words.live.share(share)}, ${words.live.flow(flow)}`,
+    rows,
+    incoming: [],
+  };
+}
+
+function shareOfSquare(g: Graph, square: number, state: number): number {
+  for (let e = g.rows[g.S - 1 - state]; e < g.rows[g.S - state]; e++) if (g.source[e] === square) return g.share_sum[e];
+  return 0;
+}
+
+const STRONGEST = 6;
+
+/** The parts of a state, largest first: each residual and square line, the strongest attention lines. */
+function incomingOf(g: Graph, node: number): Incoming[] {
+  const out: Incoming[] = [];
+  let rest = 0;
+  let n_rest = 0;
+  const attention: number[] = [];
+  for (const e of edgesInto(g, node)) {
+    const item: Item = { kind: "edge", edge: e };
+    if (g.kind[e] === EdgeKind.carried) out.push({ label: words.incoming.residual, share: g.share_sum[e], kind: EdgeKind.carried, item });
+    else if (g.kind[e] === EdgeKind.part)
+      out.push({ label: partName(g, g.part[e]), share: g.share_sum[e], kind: EdgeKind.part, item: { kind: "node", node: g.source[e] } });
+    else attention.push(e);
+  }
+  attention.sort((a, b) => g.share_sum[b] - g.share_sum[a]);
+  attention.forEach((e, i) => {
+    if (i < STRONGEST)
+      out.push({
+        label: tokenName(g, placeOf(g, g.source[e]).pos),
+        share: g.share_sum[e],
+        kind: EdgeKind.attention,
+        token: true,
+        item: { kind: "edge", edge: e },
+      });
+    else {
+      rest += g.share_sum[e];
+      n_rest++;
+    }
+  });
+  out.sort((a, b) => b.share - a.share);
+  if (n_rest > 0) out.push({ label: words.incoming.attention(n_rest), share: rest, kind: EdgeKind.attention, item: null });
+  const cut = g.truncated[node] ?? 0;
+  if (cut > 0.0005) out.push({ label: words.incoming.truncated, share: cut, kind: EdgeKind.attention, item: null });
+  return out;
+}
+
+function hexPairs(hex: string): string {
+  return (hex.match(/../g) ?? []).join(" ");
+}

@@ -1,0 +1,177 @@
+// The menu "⋯": files, the Python of this view, theme, panel, full screen.
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import type { Store, View } from "../model.js";
+import { svgPen } from "../paint/pen.js";
+import { drawFigure, figureTitle, type Scene } from "../views/flow/draw.js";
+import type { FlowView } from "../views/flow/flow.js";
+import { words } from "../words.js";
+import { python } from "./python.js";
+
+export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {
+  const open = useSignal(false);
+  const by_hand = useSignal<string | null>(null);
+  const copied = useSignal(false);
+  const box = useRef<HTMLSpanElement>(null);
+  useEffect(() => {
+    if (!open.value) return;
+    const root = box.current?.getRootNode() as Document | ShadowRoot;
+    const outside = (event: Event) => {
+      if (!event.composedPath().includes(box.current as EventTarget)) open.value = false;
+    };
+    document.addEventListener("pointerdown", outside, true);
+    (box.current?.querySelector("[role^=menuitem]") as HTMLElement | null)?.focus();
+    return () => {
+      document.removeEventListener("pointerdown", outside, true);
+      if (root.activeElement && box.current?.contains(root.activeElement)) (box.current.querySelector(".dots") as HTMLElement).focus();
+    };
+  }, [open.value]);
+  const done = (what: () => void) => () => {
+    what();
+    open.value = false;
+  };
+  const scene = () => view()?.scene() ?? null;
+  const copy = async () => {
+    const text = python(store);
+    try {
+      await navigator.clipboard.writeText(text);
+      copied.value = true;
+      setTimeout(() => {
+        copied.value = false;
+      }, 1200);
+    } catch {
+      by_hand.value = text;
+    }
+  };
+  const walk = (event: KeyboardEvent) => {
+    if (event.key === "Escape") {
+      event.stopPropagation();
+      open.value = false;
+      return;
+    }
+    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (!step) return;
+    event.preventDefault();
+    const items = [...(box.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
+    const at = items.indexOf((box.current?.getRootNode() as ShadowRoot).activeElement as HTMLElement);
+    items[(at + step + items.length) % items.length]?.focus();
+  };
+  const has_graph = store.graph.value !== null;
+  const { theme, panel } = store.traits.view.value;
+  return (
+    <span class="menu" ref={box} onKeyDown={walk}>
+      <button
+        type="button"
+        class="dots icon"
+        aria-haspopup="menu"
+        aria-expanded={open.value}
+        aria-label={words.menu}
+        onClick={() => {
+          open.value = !open.value;
+        }}
+      >
+        <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
+          <circle cx="3" cy="8" r="1.4" />
+          <circle cx="8" cy="8" r="1.4" />
+          <circle cx="13" cy="8" r="1.4" />
+        </svg>
+      </button>
+      {open.value && (
+        <div class="pop menu-list" role="menu" aria-label={words.menu}>
+          {has_graph && (
+            <>
+              <Item text={words.saveSvg} act={done(() => save("svg", scene()))} />
+              <Item text={words.savePng} act={done(() => save("png", scene()))} />
+              <Item text={words.saveJson} act={done(() => saveJson(store))} />
+              <Item text={copied.value ? words.copied : words.copyPython} act={copy} />
+              <hr />
+            </>
+          )}
+          <button
+            type="button"
+            role="menuitemcheckbox"
+            aria-checked={panel}
+            onClick={done(() => store.setView({ panel: !panel }))}
+          >
+            <span>{words.panelToggle}</span>
+            <span class="tick" aria-hidden="true">
+              {panel ? "✓" : ""}
+            </span>
+          </button>
+          <Item text={words.fullscreen} act={done(() => fullscreen(box.current))} />
+          <hr />
+          <div class="theme-row" role="group" aria-label={words.theme}>
+            <span>{words.theme}</span>
+            <span class="choice">
+              {(["auto", "light", "dark"] as View["theme"][]).map((t) => (
+                <button key={t} type="button" role="menuitemradio" aria-checked={t === theme} aria-pressed={t === theme} onClick={() => store.setView({ theme: t })}>
+                  {words.themes[t]}
+                </button>
+              ))}
+            </span>
+          </div>
+          {by_hand.value !== null && (
+            <label class="by-hand">
+              {words.copyByHand}
+              <textarea readOnly rows={6} value={by_hand.value} onFocus={(event) => event.currentTarget.select()} />
+            </label>
+          )}
+        </div>
+      )}
+    </span>
+  );
+}
+
+function Item({ text, act }: { text: string; act: () => void }) {
+  return (
+    <button type="button" role="menuitem" onClick={act}>
+      {text}
+    </button>
+  );
+}
+
+export function fullscreen(inside: HTMLElement | null): void {
+  const host = (inside?.getRootNode() as ShadowRoot | undefined)?.host;
+  if (document.fullscreenElement) document.exitFullscreen();
+  else host?.requestFullscreen?.().catch(() => {});
+}
+
+/** The picture as an SVG file's text. */
+export function svgText(scene: Scene): string {
+  const pen = svgPen(scene.layout.width, scene.layout.height, scene.palette.background, figureTitle(scene));
+  drawFigure(pen, scene);
+  return pen.toString();
+}
+
+function save(kind: "svg" | "png", scene: Scene | null): void {
+  if (!scene) return;
+  const svg = new Blob([svgText(scene)], { type: "image/svg+xml" });
+  if (kind === "svg") return download(svg, "flow-routes.svg");
+  const url = URL.createObjectURL(svg);
+  const image = new Image();
+  image.onload = () => {
+    const canvas = document.createElement("canvas");
+    canvas.width = 2 * scene.layout.width;
+    canvas.height = 2 * scene.layout.height;
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+    URL.revokeObjectURL(url);
+    canvas.toBlob((png) => png && download(png, "flow-routes.png"));
+  };
+  image.src = url;
+}
+
+function saveJson(store: Store): void {
+  const { traits, graph } = store;
+  const names = ["prompt", "target", "threshold", "encoding", "reading", "renormalise", "selection", "pins", "view"] as const;
+  const state = Object.fromEntries(names.map((name) => [name, traits[name].peek()]));
+  const text = JSON.stringify({ ...state, model: graph.peek()?.meta.model.line, run: graph.peek()?.meta.run }, null, 2);
+  download(new Blob([text], { type: "application/json" }), "flow-routes.json");
+}
+
+function download(blob: Blob, name: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

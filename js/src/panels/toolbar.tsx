@@ -1,0 +1,280 @@
+// The two rows above the picture: prompt, run, model; target, threshold, what is drawn, how.
+import { useSignal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { count, percent, roundPercent, tokenName } from "../core/names.js";
+import { stepAt, STEPS, thresholdAt } from "../core/routes.js";
+import { canonical, type Prompt, type Store } from "../model.js";
+import { HOME } from "../views/flow/layout.js";
+import type { FlowView } from "../views/flow/flow.js";
+import { words } from "../words.js";
+import { Menu } from "./menu.js";
+
+export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
+  const { prompts, prompt, status } = store.traits;
+  const input = useRef<HTMLInputElement>(null);
+  const shown = label(prompt.value, store.graph.value?.meta.prompt);
+  const running = status.value.state === "running";
+  useEffect(() => {
+    if (input.current) input.current.value = shown;
+  }, [shown]);
+  const submit = (event: Event) => {
+    event.preventDefault();
+    const text = input.current?.value ?? "";
+    if (text.trim() === "" || store.offline) return;
+    if (typeof prompt.value !== "string" && text === shown) return;
+    store.write("prompt", text);
+  };
+  const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
+  return (
+    <form class="row prompt-line" onSubmit={submit}>
+      {prompts.value.length > 1 && (
+        <label class="select prompts" title={words.prompts(index + 1, prompts.value.length)}>
+          <span class="select-face" aria-hidden="true">
+            {index + 1}/{prompts.value.length}
+          </span>
+          <select
+            aria-label={words.prompts(index + 1, prompts.value.length)}
+            value={String(index)}
+            onChange={(event) => store.write("prompt", prompts.value[Number(event.currentTarget.value)])}
+          >
+            {prompts.value.map((p, i) => (
+              <option key={i} value={String(i)}>
+                {i + 1}. {label(p, i === index ? store.graph.value?.meta.prompt : undefined).slice(0, 90)}
+              </option>
+            ))}
+          </select>
+        </label>
+      )}
+      <input
+        ref={input}
+        class="prompt"
+        type="text"
+        dir="auto"
+        aria-label={words.prompt}
+        placeholder={words.promptHint}
+        spellcheck={false}
+        autocomplete="off"
+        readOnly={store.offline}
+        title={store.offline ? words.offline : undefined}
+      />
+      {!store.offline && (
+        <button type="submit" class="primary run" disabled={running}>
+          {running ? words.running : words.run}
+        </button>
+      )}
+      <ModelLine store={store} />
+      <Menu store={store} view={view} />
+      <Progress store={store} />
+    </form>
+  );
+}
+
+function label(prompt: Prompt, shown?: string): string {
+  if (typeof prompt === "string") return prompt;
+  if (shown) return shown;
+  if (prompt.length > 0 && typeof prompt[0] === "object") {
+    const last = prompt[prompt.length - 1] as { content: string };
+    return `${words.chat}: ${last.content}`;
+  }
+  return words.ids(prompt.length);
+}
+
+function ModelLine({ store }: { store: Store }) {
+  const g = store.graph.value;
+  if (!g) return null;
+  const { model, fidelity } = g.meta;
+  const doubtful = !fidelity.exact || fidelity.problems.length > 0;
+  return (
+    <>
+      <span class="model-line" title={model.name ?? undefined}>
+        {model.line}
+      </span>
+      <span class="badge-hold">
+        <button type="button" class={`badge ${doubtful ? "doubtful" : ""}`} aria-describedby="fidelity">
+          <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
+            {doubtful ? <path d="M5 1v5M5 8.2v.6" /> : <path d="M1.5 5.4 4 7.8 8.5 2.4" />}
+          </svg>
+          {fidelity.text}
+        </button>
+        <span class="pop fidelity" id="fidelity" role="tooltip">
+          <strong>{words.fidelity}</strong>
+          <span class="pop-line">{fidelity.text}</span>
+          {Object.entries(fidelity.identities).map(([name, value]) => (
+            <span class="pair" key={name}>
+              <span>{name}</span>
+              <span class="number">{typeof value === "number" ? value.toExponential(1) : String(value)}</span>
+            </span>
+          ))}
+          <span class="pair">
+            <span>{words.dtype}</span>
+            <span class="number">{fidelity.dtype}</span>
+          </span>
+          {fidelity.problems.length > 0 && <strong>{words.problems}</strong>}
+          {fidelity.problems.map((problem) => (
+            <span class="pop-line" key={problem}>
+              {problem}
+            </span>
+          ))}
+        </span>
+      </span>
+    </>
+  );
+}
+
+function Progress({ store }: { store: Store }) {
+  const { state, text, done, total } = store.traits.status.value;
+  if (state !== "running") return null;
+  const bar = useRef<HTMLDivElement>(null);
+  const known = total > 0;
+  useEffect(() => {
+    if (bar.current) bar.current.style.width = known ? `${Math.round((100 * done) / total)}%` : "";
+  }, [done, total, known]);
+  return (
+    <div class={`progress ${known ? "" : "unknown"}`} role="progressbar" aria-label={text || words.running} aria-valuenow={known ? done : undefined} aria-valuemax={known ? total : undefined}>
+      <div ref={bar} class="progress-bar" />
+    </div>
+  );
+}
+
+export function Toolbar({ store, view }: { store: Store; view: () => FlowView | null }) {
+  const { encoding, reading, renormalise } = store.traits;
+  const g = store.graph.value;
+  if (!g) return <div class="row toolbar" />;
+  const share = encoding.value === "share";
+  const fold = store.traits.view.value.fold;
+  return (
+    <div class="row toolbar" role="toolbar" aria-label={words.encoding}>
+      <label class="field" title={words.explainTitle}>
+        <span class="name">{words.explain}</span>
+        <span class="select target">
+          <select value={String(store.target.value)} onChange={(event) => store.setTarget(Number(event.currentTarget.value))}>
+            {g.meta.tokens.text.map((_, t) => (
+              <option key={t} value={String(t)}>
+                {tokenName(g, t)}
+              </option>
+            ))}
+          </select>
+        </span>
+      </label>
+      <Threshold store={store} />
+      <span class="grow" />
+      <Choice
+        label={words.encoding}
+        value={encoding.value}
+        options={[
+          ["flow", words.flow, words.flowTitle],
+          ["share", words.share, words.shareTitle],
+        ]}
+        pick={(value) => store.setEncoding(value as "flow" | "share")}
+      />
+      {share && (
+        <>
+          <Choice
+            label={words.reading}
+            value={reading.value}
+            options={[
+              ["max", words.max, words.maxTitle],
+              ["sum", words.sum, words.sumTitle],
+            ]}
+            pick={(value) => store.write("reading", value as "max" | "sum")}
+          />
+          <button
+            type="button"
+            class="toggle"
+            aria-pressed={renormalise.value}
+            title={words.renormaliseTitle}
+            onClick={() => store.write("renormalise", !renormalise.value)}
+          >
+            {words.renormalise}
+          </button>
+        </>
+      )}
+      <button type="button" class="toggle" aria-pressed={fold} title={words.foldTitle} onClick={() => store.setView({ fold: !fold })}>
+        {words.fold}
+      </button>
+      <button
+        type="button"
+        title={words.fitTitle}
+        onClick={() => {
+          const scene = view()?.scene();
+          store.camera.value = scene && scene.layout.fit < 1 ? { zoom: scene.layout.fit, x: null, y: null } : HOME;
+        }}
+      >
+        {words.fit}
+      </button>
+    </div>
+  );
+}
+
+function Choice({ label, value, options, pick }: { label: string; value: string; options: [string, string, string][]; pick: (value: string) => void }) {
+  return (
+    <span class="choice" role="group" aria-label={label}>
+      {options.map(([key, text, title]) => (
+        <button key={key} type="button" aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
+          {text}
+        </button>
+      ))}
+    </span>
+  );
+}
+
+function Threshold({ store }: { store: Store }) {
+  const routes = store.routes.value;
+  const slider = useRef<HTMLInputElement>(null);
+  const scale = store.scale.value;
+  const threshold = store.threshold.value;
+  const automatic = store.traits.threshold.value === null;
+  const step = stepAt(scale, threshold);
+  const dragged = useSignal<number | null>(null);
+  const at = dragged.value ?? step;
+  useEffect(() => {
+    slider.current?.style.setProperty("--at", String(at / STEPS));
+  }, [at]);
+  const n = routes ? routes.attention[store.n_drawn.value] : 0;
+  const rest = () => {
+    dragged.value = null;
+    store.sliding.value = false;
+  };
+  return (
+    <>
+      <label class="field threshold" title={words.thresholdTitle}>
+        <span class="name">{words.threshold}</span>
+        <input
+          ref={slider}
+          type="range"
+          min={0}
+          max={STEPS}
+          step={1}
+          value={at}
+          aria-valuetext={`${percent(threshold)}, ${words.edges(count(n))}`}
+          onInput={(event) => {
+            const wanted = Number(event.currentTarget.value);
+            store.sliding.value = true;
+            dragged.value = wanted;
+            store.write("threshold", thresholdAt(scale, wanted), 150);
+          }}
+          onChange={rest}
+          onBlur={rest}
+        />
+      </label>
+      <button
+        type="button"
+        class="toggle auto"
+        aria-pressed={automatic}
+        title={words.automaticTitle(store.traits.encoding.value === "flow")}
+        onClick={() => store.write("threshold", automatic ? threshold : null)}
+      >
+        {words.automatic}
+      </button>
+      <output class="readout">
+        <span class="r-threshold">{percent(threshold)}</span>
+        <span class="r-edges" title={words.edgesTitle}>
+          {words.edges(count(n))}
+        </span>
+        <span class="r-carries" title={words.carriesTitle}>
+          {words.carries(roundPercent(store.coverage.value))}
+        </span>
+      </output>
+    </>
+  );
+}

@@ -1,0 +1,51 @@
+// Light or dark: the first opaque background above us decides, what the host says about itself is the hint.
+import { luminance, type Rgb } from "../paint/colour.js";
+
+/** "rgb(13, 17, 23)" or "rgba(0, 0, 0, 0)" as colour and opacity. */
+export function parseCss(text: string): { rgb: Rgb; alpha: number } | null {
+  const m = text.match(/^rgba?\(([^)]*)\)$/);
+  if (!m) return null;
+  const n = m[1].split(/[\s,/]+/).filter(Boolean).map((x) => (x.endsWith("%") ? (Number.parseFloat(x) / 100) * 255 : Number.parseFloat(x)));
+  if (n.length < 3 || n.some(Number.isNaN)) return null;
+  return { rgb: [n[0], n[1], n[2]], alpha: n.length > 3 ? n[3] : 1 };
+}
+
+export function isDark(el: Element): boolean {
+  const hint = hostHint();
+  if (hint !== null) return hint;
+  for (let at: Element | null = el; at; at = parentAcrossShadow(at)) {
+    const c = parseCss(getComputedStyle(at).backgroundColor);
+    if (c && c.alpha > 0.5) return luminance(c.rgb) < 0.2;
+  }
+  return false;
+}
+
+/** Hosts that paint our surroundings white even in their dark themes say so on body or html. */
+function hostHint(): boolean | null {
+  const { body, documentElement: html } = document;
+  const jupyter = body?.getAttribute("data-jp-theme-light");
+  if (jupyter) return jupyter === "false";
+  const vscode = body?.getAttribute("data-vscode-theme-kind");
+  if (vscode) return vscode.includes("dark") || vscode === "vscode-high-contrast";
+  if (html.getAttribute("theme") === "dark" || body?.classList.contains("dark")) return true;
+  return null;
+}
+
+function parentAcrossShadow(el: Element): Element | null {
+  if (el.parentElement) return el.parentElement;
+  const root = el.getRootNode();
+  return root instanceof ShadowRoot ? root.host : null;
+}
+
+/** Calls `tell` now and whenever the surroundings may have changed colour. */
+export function watchTheme(el: Element, tell: (dark: boolean) => void, abort: AbortSignal): void {
+  const look = () => tell(isDark(el));
+  const observer = new MutationObserver(look);
+  const attributes = ["class", "style", "theme", "data-theme", "data-jp-theme-light", "data-vscode-theme-kind"];
+  for (const node of [document.documentElement, document.body]) {
+    if (node) observer.observe(node, { attributes: true, attributeFilter: attributes });
+  }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal: abort });
+  abort.addEventListener("abort", () => observer.disconnect());
+  look();
+}

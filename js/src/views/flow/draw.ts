@@ -1,0 +1,280 @@
+// The strokes of the graph, given a pen: the same for the screen and for SVG; no DOM.
+import { EdgeKind, type Graph, placeOf } from "../../core/graph.js";
+import { roundPercent, stateName, tokenText, visible } from "../../core/names.js";
+import type { Routes } from "../../core/routes.js";
+import { mix, type Palette } from "../../paint/colour.js";
+import { MONO_EM, type Pen } from "../../paint/pen.js";
+import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, labelled, layerBands, layerTicks, type Layout } from "./layout.js";
+
+/** Everything a picture depends on. */
+export interface Scene {
+  g: Graph;
+  routes: Routes;
+  layout: Layout;
+  palette: Palette;
+  threshold: number;
+  n_drawn: number; // edges of routes.order that are drawn
+  weight: Float32Array; // [edge]
+}
+
+export const WIDTH = { min: 0.6, max: 3.5 };
+const ALPHA = { min: 0.18, max: 0.92 };
+const LEVELS = 16;
+
+/** Line width in px of a weight, on a square-root scale up to the strongest attention edge. */
+export function lineWidth(weight: number, top_weight: number): number {
+  return WIDTH.min + (WIDTH.max - WIDTH.min) * strengthOf(weight, top_weight);
+}
+
+function strengthOf(weight: number, top_weight: number): number {
+  return top_weight > 0 ? Math.sqrt(Math.min(1, Math.max(0, weight / top_weight))) : 0;
+}
+
+export function kindColour(palette: Palette, kind: number): string {
+  if (kind === EdgeKind.attention) return palette.attention;
+  return kind === EdgeKind.carried ? palette.residual : palette.mlp;
+}
+
+/** Bands, layer labels. */
+export function drawGrid(pen: Pen, { g, layout, palette }: Scene): void {
+  const { left, right, top, bottom } = layout;
+  pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
+    for (const [from, to] of layerBands(g, layout)) pen.rect(left, from, right - left, to - from, palette.band, 1, 2);
+  });
+  for (const { y, text } of layerTicks(g, layout)) {
+    pen.text(text, left - 9, y + 4, { size: 11, colour: palette.muted, anchor: "end" });
+  }
+}
+
+/** Edges `from`..`to` of the drawn ones, gathered into one stroke per kind and level, faint ones first. */
+export function drawEdges(pen: Pen, scene: Scene, from: number, to: number): void {
+  const { g, routes, layout, palette, weight } = scene;
+  const { left, right, top, bottom } = layout;
+  const buckets: number[][] = Array.from({ length: 4 * LEVELS }, () => []);
+  for (let i = from; i < to; i++) {
+    const e = routes.order[i];
+    const a = g.source[e];
+    const b = g.entered[e];
+    const [ax, ay, bx, by] = [layout.node_x[a], layout.node_y[a], layout.node_x[b], layout.node_y[b]];
+    if ((ax < left && bx < left) || (ax > right && bx > right) || by > bottom || ay < top - 8) continue;
+    const level = Math.min(LEVELS - 1, Math.floor(LEVELS * strengthOf(weight[e], routes.top_weight)));
+    const bucket = buckets[g.kind[e] * LEVELS + level];
+    if (g.kind[e] === EdgeKind.attention && ax === bx) bow(bucket, ax, ay, by, layout.bow);
+    else bucket.push(ax, ay, bx, by);
+  }
+  pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
+    for (const kind of [EdgeKind.carried, EdgeKind.read, EdgeKind.part, EdgeKind.attention]) {
+      for (let level = 0; level < LEVELS; level++) {
+        const s = buckets[kind * LEVELS + level];
+        const u = (level + 0.5) / LEVELS;
+        if (s.length) {
+          const alpha = ALPHA.min + (ALPHA.max - ALPHA.min) * u;
+          pen.lines(s, s.length / 4, kindColour(palette, kind), WIDTH.min + (WIDTH.max - WIDTH.min) * u, alpha);
+        }
+      }
+    }
+  });
+}
+
+/** An edge from a position to itself leans to the left, so that it does not hide the residual line. */
+function bow(out: number[], x: number, y0: number, y1: number, lean: number): void {
+  let [px, py] = [x, y0];
+  for (let i = 1; i <= 8; i++) {
+    const u = i / 8;
+    const qx = x - lean * Math.sin(Math.PI * u);
+    const qy = y0 + (y1 - y0) * u;
+    out.push(px, py, qx, qy);
+    [px, py] = [qx, qy];
+  }
+}
+
+/** Idle states as a faint grid, reached states as circles, parts as squares. */
+export function drawNodes(pen: Pen, scene: Scene): void {
+  const { g, routes, layout, palette, n_drawn } = scene;
+  const { T, S } = g;
+  const { left, right, top, bottom, node_x, node_y } = layout;
+  const shown = (n: number) => node_x[n] >= left - 2 && node_x[n] <= right + 2 && node_y[n] >= top - 6 && node_y[n] <= bottom + 2;
+  const touched = new Uint8Array(g.n_nodes);
+  touched[(S - 1) * T + routes.target] = 1;
+  for (let i = 0; i < n_drawn; i++) {
+    touched[g.source[routes.order[i]]] = 1;
+    touched[g.entered[routes.order[i]]] = 1;
+  }
+  const idle: number[] = [];
+  const states: number[] = [];
+  const squares: number[] = [];
+  const ends: number[] = [];
+  const grid = layout.column_gap >= 9 && layout.row_gap >= 6;
+  for (let n = 0; n < g.n_nodes; n++) {
+    if (!shown(n)) continue;
+    const f = Math.sqrt(Math.min(1, routes.node_flow[n]));
+    if (n < S * T) {
+      if (touched[n]) states.push(node_x[n], node_y[n], 1.4 + (layout.max_radius - 1.4) * f);
+      else if (grid && !layout.columns.folded[n % T]) idle.push(node_x[n], node_y[n], 1);
+    } else if (touched[n]) {
+      const { part } = placeOf(g, n);
+      const half = layout.half_square * (0.55 + 0.45 * f);
+      (g.meta.parts[part].kind === "mlp" ? squares : ends).push(node_x[n], node_y[n], half);
+    }
+  }
+  pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
+    pen.circles(idle, idle.length / 3, palette.faint, null, 0);
+    pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
+    pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
+    const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
+    pen.circles(states, states.length / 3, fill, palette.attention, layout.max_radius > 2.5 ? 1.3 : 1);
+  });
+}
+
+/** Token labels, input-share bars, folds, and the target's marker with the model's next token. */
+export function drawLabels(pen: Pen, scene: Scene): void {
+  const { g, routes, layout, palette } = scene;
+  const { left, right, bottom, x, columns } = layout;
+  const top_share = Math.max(...routes.input_share, 1e-9);
+  const bar = Math.max(1, Math.min(14, layout.column_gap * 0.46));
+  const base = bottom + 6 + BAR_HEIGHT;
+  pen.clip(0, bottom, right, layout.height - bottom, () => {
+    pen.rect(left, base, right - left, 1, palette.line);
+    for (let t = 0; t < g.T; t++) {
+      if (columns.folded[t] || x[t] < left || x[t] > right) continue;
+      const h = (routes.input_share[t] / top_share) * BAR_HEIGHT;
+      if (h > 0.4) pen.rect(x[t] - bar / 2, base - h, bar, h, palette.attention, 1, Math.min(1.5, h / 2));
+    }
+    for (const t of labelled(layout, routes.input_share, routes.target)) {
+      if (x[t] < left || x[t] > right) continue;
+      const is_target = t === routes.target;
+      const reached = routes.input_share[t] > 0 || is_target;
+      pen.text(labelText(tokenText(g, t), x[t]), x[t] + 4, base + 13, {
+        size: LABEL_SIZE,
+        colour: reached ? palette.text : palette.muted,
+        anchor: "end",
+        rotate: LABEL_ANGLE,
+        mono: true,
+        bold: is_target,
+      });
+    }
+  });
+  pen.clip(left, layout.top - 8, right - left, layout.height - layout.top + 8, () => {
+    for (const { slot, n } of columns.folds) {
+      const at = x[0] + (slot - columns.slot[0]) * layout.column_gap;
+      if (at < left || at > right) continue;
+      pen.text("⋯", at, (layout.y[0] + layout.y[g.S - 1]) / 2 + 4, { size: 13, colour: palette.muted, anchor: "middle" });
+      pen.text(String(n), at, base + 14, { size: 11, colour: palette.muted, anchor: "middle" });
+    }
+  });
+  drawTarget(pen, scene);
+}
+
+function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
+  const x = layout.x[routes.target];
+  if (x < layout.left || x > layout.right) return;
+  const y = Math.max(layout.top, layout.y[g.S - 1]) - layout.max_radius - 5;
+  pen.polygon([x - 5, y - 8, x + 5, y - 8, x, y], palette.selection);
+  const next = nextToken(g, routes.target, 0);
+  if (!next) return;
+  const text = `${next.text} ${roundPercent(next.p)}`;
+  const to_left = x > (layout.left + layout.right) / 2;
+  pen.text(text, to_left ? x - 11 : x + 11, y, {
+    size: 12,
+    colour: palette.text,
+    anchor: to_left ? "end" : "start",
+    bold: true,
+    halo: palette.background,
+  });
+}
+
+/** The model's prediction after a position, `rank` 0 is the best. */
+export function nextToken(g: Graph, pos: number, rank: number): { text: string; p: number } | null {
+  const i = g.next_token[5 * pos + rank];
+  const text = i >= 0 ? g.meta.vocab[i] : undefined;
+  return text === undefined ? null : { text: visible(text), p: g.next_p[5 * pos + rank] };
+}
+
+/** A token label that fits under the picture, and to the left of its column. */
+export function labelText(text: string, x: number): string {
+  const below = 58 / Math.sin((-LABEL_ANGLE * Math.PI) / 180);
+  const beside = Math.max(20, x - 2) / Math.cos((-LABEL_ANGLE * Math.PI) / 180);
+  const fits = Math.max(3, Math.floor(Math.min(below, beside) / (LABEL_SIZE * MONO_EM)));
+  const chars = [...text];
+  const wide = chars.reduce((n, c) => n + (isWide(c) ? 1.7 : 1), 0);
+  if (wide <= fits) return text;
+  let n = 0;
+  let used = 1;
+  for (; n < chars.length; n++) {
+    used += isWide(chars[n]) ? 1.7 : 1;
+    if (used > fits) break;
+  }
+  return `${chars.slice(0, n).join("")}…`;
+}
+
+function isWide(c: string): boolean {
+  const n = c.codePointAt(0) ?? 0;
+  return (n >= 0x1100 && n <= 0x115f) || (n >= 0x2e80 && n <= 0xa4cf) || (n >= 0xac00 && n <= 0xd7a3) || (n >= 0xf900 && n <= 0xfaff) || (n >= 0xff00 && n <= 0xff60) || n >= 0x1f300;
+}
+
+export interface Mark {
+  edges: number[];
+  nodes: number[];
+  pos: number; // the column to mark; -1 for none
+}
+
+/** Hover or selection: its edges in full colour, rings around its nodes, its column's label and bar. */
+export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): void {
+  const { g, routes, layout, palette, weight } = scene;
+  const { left, right, top, bottom, node_x, node_y } = layout;
+  if (mark.pos >= 0) {
+    const w = Math.max(6, Math.min(24, layout.column_gap * 0.8));
+    pen.rect(layout.x[mark.pos] - w / 2, top - 4, w, bottom - top + 4, palette.attention, palette.dark ? 0.12 : 0.08, 4);
+  }
+  pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
+    for (const halo of [true, false]) {
+      for (const e of mark.edges) {
+        const a = g.source[e];
+        const b = g.entered[e];
+        const s: number[] = [];
+        if (g.kind[e] === EdgeKind.attention && node_x[a] === node_x[b]) bow(s, node_x[a], node_y[a], node_y[b], layout.bow);
+        else s.push(node_x[a], node_y[a], node_x[b], node_y[b]);
+        const w = lineWidth(weight[e], routes.top_weight) + (strong ? 1.2 : 0.6);
+        if (halo) pen.lines(s, s.length / 4, palette.background, w + 3, 0.9);
+        else pen.lines(s, s.length / 4, strong && mark.edges.length === 1 ? palette.selection : kindColour(palette, g.kind[e]), w, 1);
+      }
+    }
+  });
+  const rings: number[] = [];
+  for (const n of mark.nodes) {
+    if (node_x[n] < left || node_x[n] > right || node_y[n] < top - 8 || node_y[n] > bottom + 6) continue;
+    const r = n < g.S * g.T ? layout.max_radius + 2.2 : layout.half_square + 3;
+    rings.push(node_x[n], node_y[n], r);
+  }
+  pen.circles(rings, rings.length / 3, null, palette.background, 4.5);
+  pen.circles(rings, rings.length / 3, null, palette.selection, 1.8);
+}
+
+/** The label of a marked column, whole and readable even where labels were left out. */
+export function drawColumnLabel(pen: Pen, { g, layout, palette, routes }: Scene, pos: number): void {
+  const x = layout.x[pos];
+  if (x < layout.left || x > layout.right || layout.columns.folded[pos]) return;
+  const base = layout.bottom + 6 + BAR_HEIGHT;
+  pen.text(labelText(tokenText(g, pos), x), x + 4, base + 13, {
+    size: LABEL_SIZE,
+    colour: palette.attention,
+    anchor: "end",
+    rotate: LABEL_ANGLE,
+    mono: true,
+    bold: pos === routes.target,
+    halo: palette.background,
+  });
+}
+
+/** The whole figure, as in the window. */
+export function drawFigure(pen: Pen, scene: Scene): void {
+  drawGrid(pen, scene);
+  drawEdges(pen, scene, 0, scene.n_drawn);
+  drawNodes(pen, scene);
+  drawLabels(pen, scene);
+}
+
+/** One sentence for the file's title. */
+export function figureTitle({ g, routes, layout: _ }: Scene): string {
+  return `Information flow routes to ${tokenText(g, routes.target)} (${stateName(g, g.S - 1)}), ${g.meta.model.line}`;
+}

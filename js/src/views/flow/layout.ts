@@ -1,0 +1,191 @@
+// Where every state, square, label and bar of the graph goes; no DOM.
+import type { Columns } from "../../core/order.js";
+import { type Graph, goesOn } from "../../core/graph.js";
+
+export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
+export const BAR_HEIGHT = 22;
+export const LABEL_ANGLE = -48;
+export const LABEL_SIZE = 12;
+
+const FIRST_COLUMN = 24; // room left of the first column for its slanted label
+const COLUMN = { min: 14, max: 64, narrowest: 1.5 };
+const ROW = { min: 2.5, max: 44 };
+export const ZOOM = { max: 12 };
+
+/** What the reader moved: a factor on the column and row gaps, and where the first column and lowest row are. */
+export interface Camera {
+  zoom: number; // 1 is the natural size
+  x: number | null; // px from the resting place of the first column; null starts at the target
+  y: number | null; // px from the resting place of the lowest row
+}
+
+export const HOME: Camera = { zoom: 1, x: null, y: null };
+
+export interface Layout {
+  width: number;
+  height: number;
+  left: number; // the plot, in which nodes and edges are clipped
+  right: number;
+  top: number;
+  bottom: number;
+  columns: Columns;
+  column_gap: number;
+  row_gap: number;
+  x: Float32Array; // [pos]
+  y: Float32Array; // [state]
+  node_x: Float32Array; // [node]
+  node_y: Float32Array; // [node]
+  bow: number; // how far an edge from a position to itself leans left of the residual line
+  max_radius: number;
+  half_square: number;
+  camera: { zoom: number; x: number; y: number }; // as shown
+  fit: number; // the zoom at which everything is in view
+}
+
+export function layoutGraph(g: Graph, columns: Columns, width: number, height: number, wanted: Camera, target: number): Layout {
+  const left = MARGIN.left;
+  const right = Math.max(left + 40, width - 6);
+  const top = MARGIN.top;
+  const bottom = Math.max(top + 40, height - MARGIN.bottom);
+  const room_x = Math.max(20, right - MARGIN.right - left - FIRST_COLUMN);
+  const room_y = Math.max(20, bottom - top - 20);
+  const gaps_x = Math.max(1, columns.n_slots - 1);
+  const gaps_y = Math.max(1, g.S - 1);
+
+  const natural_x = Math.min(COLUMN.max, Math.max(COLUMN.min, room_x / gaps_x));
+  const natural_y = Math.min(ROW.max, Math.max(ROW.min, room_y / gaps_y));
+  const fit = Math.min(1, room_x / gaps_x / natural_x, room_y / gaps_y / natural_y);
+  const zoom = Math.min(ZOOM.max, Math.max(fit, wanted.zoom));
+  const column_gap = Math.max(COLUMN.narrowest, natural_x * zoom);
+  const row_gap = natural_y * Math.max(zoom, Math.min(1, room_y / gaps_y / natural_y));
+
+  const span_x = columns.n_slots > 1 ? gaps_x * column_gap : 0;
+  const span_y = gaps_y * row_gap;
+  const slack_x = room_x - span_x;
+  const slack_y = room_y - span_y;
+  // With room to spare the content is centred; without, it starts at the target and stops at the ends.
+  const at_target = 0.85 * room_x - columns.slot[target] * column_gap;
+  const shift_x = slack_x >= -0.5 ? slack_x / 2 : Math.min(0, Math.max(slack_x, wanted.x ?? at_target));
+  const shift_y = slack_y >= -0.5 ? -slack_y / 2 : Math.min(-slack_y, Math.max(0, wanted.y ?? 0));
+  const first = left + FIRST_COLUMN + shift_x;
+  const lowest = bottom - 10 + shift_y;
+
+  const { T, S } = g;
+  const x = new Float32Array(T);
+  const y = new Float32Array(S);
+  for (let t = 0; t < T; t++) x[t] = first + columns.slot[t] * column_gap;
+  for (let s = 0; s < S; s++) y[s] = lowest - s * row_gap;
+
+  const node_x = new Float32Array(g.n_nodes);
+  const node_y = new Float32Array(g.n_nodes);
+  for (let s = 0; s < S; s++) {
+    node_x.set(x, s * T);
+    node_y.fill(y[s], s * T, (s + 1) * T);
+  }
+  const half_square = Math.max(1.2, Math.min(4, column_gap * 0.16, row_gap * 0.3));
+  const lean = Math.min(12, column_gap * 0.34);
+  const seen = new Map<number, number>(); // squares side by side when several parts enter one state
+  g.squares.forEach((k, q) => {
+    const part = g.meta.parts[k];
+    const i = seen.get(part.state) ?? 0;
+    seen.set(part.state, i + 1);
+    const from = part.reads >= 0 ? part.reads : part.state - 1;
+    const at = goesOn(part) ? (y[from] + y[part.state]) / 2 : y[part.state] + 0.42 * row_gap;
+    const shift = lean + i * Math.min(2.6 * half_square, column_gap * 0.3);
+    for (let t = 0; t < T; t++) {
+      node_x[(S + q) * T + t] = x[t] + shift;
+      node_y[(S + q) * T + t] = at;
+    }
+  });
+  return {
+    width,
+    height,
+    left,
+    right,
+    top,
+    bottom,
+    columns,
+    column_gap,
+    row_gap,
+    x,
+    y,
+    node_x,
+    node_y,
+    bow: Math.min(9, column_gap * 0.26),
+    max_radius: Math.max(1.4, Math.min(5, row_gap * 0.34, column_gap * 0.34)),
+    half_square,
+    camera: { zoom, x: shift_x, y: shift_y },
+    fit,
+  };
+}
+
+/** The camera after zooming by `factor` with the content under (px, py) staying where it is. */
+export function zoomAt(layout: Layout, factor: number, px: number, py: number): Camera {
+  const zoom = Math.min(ZOOM.max, Math.max(layout.fit, layout.camera.zoom * factor));
+  const f = zoom / layout.camera.zoom;
+  const x0 = layout.left + FIRST_COLUMN;
+  const y0 = layout.bottom - 10;
+  return {
+    zoom,
+    x: px - x0 - f * (px - x0 - layout.camera.x),
+    y: py - y0 - f * (py - y0 - layout.camera.y),
+  };
+}
+
+export interface Tick {
+  y: number;
+  text: string;
+}
+
+/** Layer labels at least 14 px apart, each at the middle of its layer's states. */
+export function layerTicks(g: Graph, layout: Layout): Tick[] {
+  const sums = new Map<number, { y: number; n: number }>();
+  g.meta.states.forEach(({ layer }, s) => {
+    if (layer === null) return;
+    const sum = sums.get(layer) ?? { y: 0, n: 0 };
+    sum.y += layout.y[s];
+    sum.n++;
+    sums.set(layer, sum);
+  });
+  const all = [...sums].map(([layer, { y, n }]) => ({ layer, y: y / n })).sort((a, b) => a.layer - b.layer);
+  if (all.length === 0) return [];
+  const apart = all.length > 1 ? Math.abs(all[1].y - all[0].y) : 99;
+  const every = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48].find((n) => n * apart >= 14) ?? 64;
+  return all
+    .filter(({ layer, y }) => layer % every === 0 && y > layout.top - 4 && y < layout.bottom + 4)
+    .map(({ layer, y }) => ({ y, text: `L${layer}` }));
+}
+
+/** The horizontal bands of every other layer, as [y from, y to]. */
+export function layerBands(g: Graph, layout: Layout): [number, number][] {
+  const ends = new Map<number, [number, number]>();
+  g.meta.states.forEach(({ layer, carried }, s) => {
+    if (layer === null || layer % 2 === 1) return;
+    const below = carried >= 0 ? carried : Math.max(0, s - 1);
+    const [lo, hi] = ends.get(layer) ?? [below, s];
+    ends.set(layer, [Math.min(lo, below), Math.max(hi, s)]);
+  });
+  return [...ends.values()].map(([lo, hi]) => [layout.y[hi], layout.y[lo]]);
+}
+
+/** Which positions get a label so that neighbours are at least one line apart; folds always do. */
+export function labelled(layout: Layout, busy_share: ArrayLike<number>, target: number): number[] {
+  const { columns, column_gap, x } = layout;
+  const apart = LABEL_SIZE + 1;
+  const shown: number[] = [];
+  if (column_gap >= apart) {
+    for (let t = 0; t < x.length; t++) if (!columns.folded[t]) shown.push(t);
+    return shown;
+  }
+  // Too narrow for all: the target, then the words that matter most, wherever they still fit.
+  const taken: number[] = [];
+  const order = Array.from({ length: x.length }, (_, t) => t)
+    .filter((t) => !columns.folded[t] && x[t] > layout.left && x[t] < layout.right)
+    .sort((a, b) => Number(b === target) - Number(a === target) || busy_share[b] - busy_share[a] || a - b);
+  for (const t of order) {
+    if (taken.some((u) => Math.abs(u - x[t]) < apart)) continue;
+    taken.push(x[t]);
+    shown.push(t);
+  }
+  return shown.sort((a, b) => a - b);
+}

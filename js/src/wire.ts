@@ -1,0 +1,134 @@
+// The byte container that Python packs (state.py): magic, header, 8-aligned little-endian sections.
+
+export type Section = Float32Array | Uint8Array | Uint16Array | Int32Array | Uint32Array;
+
+export interface Container<Meta = Record<string, unknown>> {
+  kind: string;
+  meta: Meta;
+  sections: Record<string, Section>;
+  shapes: Record<string, number[]>;
+}
+
+/** A message Python sent that cannot be read; its text is shown to the reader. */
+export class WireError extends Error {}
+
+const VERSION = 1;
+const MAGIC = 0x57544d4c; // "LMTW", read as a little-endian u32
+
+const BYTES: Record<string, number> = { float32: 4, float16: 2, uint8: 1, uint16: 2, int32: 4, uint32: 4 };
+
+interface Header {
+  version: number;
+  kind: string;
+  meta: unknown;
+  sections: Record<string, { dtype: string; shape: number[]; offset: number }>;
+}
+
+/** Whatever the host hands over (DataView at any offset, typed array, ArrayBuffer) as aligned bytes of our own. */
+export function toBytes(data: unknown): Uint8Array {
+  if (data == null) return new Uint8Array(0);
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+  if (data instanceof ArrayBuffer) return new Uint8Array(data.slice(0));
+  throw new WireError("expected bytes from Python, got something else; reload the page and run the cell again");
+}
+
+/** The container in `data`, or null where nothing was sent yet (no bytes). */
+export function unpack<Meta = Record<string, unknown>>(data: unknown, kind: string): Container<Meta> | null {
+  const bytes = toBytes(data);
+  if (bytes.length === 0) return null;
+  if (bytes.length < 8) throw new WireError(`the ${kind} from Python is cut off after ${bytes.length} bytes`);
+  const view = new DataView(bytes.buffer);
+  if (view.getUint32(0, true) !== MAGIC) throw new WireError(`the ${kind} from Python does not start with "LMTW"`);
+  const start = 8 + view.getUint32(4, true);
+  if (start > bytes.length || start % 8 !== 0) throw new WireError(`the ${kind} from Python is cut off inside its header`);
+  let header: Header;
+  try {
+    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, start)));
+  } catch {
+    throw new WireError(`the header of the ${kind} from Python is not readable JSON`);
+  }
+  if (header.version !== VERSION) {
+    throw new WireError(
+      `the ${kind} has wire version ${header.version}, this widget reads version ${VERSION}; restart the kernel and reload the page`,
+    );
+  }
+  if (header.kind !== kind) throw new WireError(`expected a ${kind} from Python, got a ${header.kind}`);
+  const sections: Record<string, Section> = {};
+  const shapes: Record<string, number[]> = {};
+  for (const [name, { dtype, shape, offset }] of Object.entries(header.sections)) {
+    const n = shape.reduce((a, b) => a * b, 1);
+    const at = start + offset;
+    const size = BYTES[dtype];
+    if (size === undefined) throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${dtype}`);
+    if (offset % 8 !== 0 || at + n * size > bytes.length) throw new WireError(`section ${name} of the ${kind} is cut off`);
+    sections[name] = readSection(bytes.buffer as ArrayBuffer, dtype, at, n);
+    shapes[name] = shape;
+  }
+  return { kind: header.kind, meta: header.meta as Meta, sections, shapes };
+}
+
+function readSection(buffer: ArrayBuffer, dtype: string, at: number, n: number): Section {
+  switch (dtype) {
+    case "float32":
+      return new Float32Array(buffer, at, n);
+    case "float16":
+      return widen(new Uint16Array(buffer, at, n));
+    case "uint8":
+      return new Uint8Array(buffer, at, n);
+    case "uint16":
+      return new Uint16Array(buffer, at, n);
+    case "int32":
+      return new Int32Array(buffer, at, n);
+    default:
+      return new Uint32Array(buffer, at, n);
+  }
+}
+
+let halfTable: Float32Array | undefined; // [65536]; pure, so sharing it between views is safe
+
+/** Half floats as float32: one table look-up each, exact. */
+export function widen(half: Uint16Array): Float32Array {
+  if (!halfTable) {
+    halfTable = new Float32Array(65536);
+    for (let h = 0; h < 65536; h++) halfTable[h] = halfToFloat(h);
+  }
+  const out = new Float32Array(half.length);
+  for (let i = 0; i < half.length; i++) out[i] = halfTable[half[i]];
+  return out;
+}
+
+function halfToFloat(h: number): number {
+  const sign = h & 0x8000 ? -1 : 1;
+  const exponent = (h >> 10) & 31;
+  const fraction = h & 1023;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+/** The inverse of `unpack`, for tests, the offline page and saved state. float16 must be given as raw half bits in a Uint16Array. */
+export function pack(
+  kind: string,
+  meta: unknown,
+  sections: Record<string, { dtype: string; shape: number[]; data: ArrayBufferView }>,
+): Uint8Array {
+  const table: Header["sections"] = {};
+  let offset = 0;
+  for (const [name, { dtype, shape, data }] of Object.entries(sections)) {
+    table[name] = { dtype, shape, offset };
+    offset += Math.ceil(data.byteLength / 8) * 8;
+  }
+  let header = new TextEncoder().encode(JSON.stringify({ version: VERSION, kind, meta, sections: table }));
+  const padded = new Uint8Array(Math.ceil(header.length / 8) * 8).fill(32);
+  padded.set(header);
+  header = padded;
+  const out = new Uint8Array(8 + header.length + offset);
+  const view = new DataView(out.buffer);
+  view.setUint32(0, MAGIC, true);
+  view.setUint32(4, header.length, true);
+  out.set(header, 8);
+  for (const [name, { data }] of Object.entries(sections)) {
+    out.set(new Uint8Array(data.buffer, data.byteOffset, data.byteLength), 8 + header.length + table[name].offset);
+  }
+  return out;
+}
