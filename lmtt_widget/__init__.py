@@ -1,0 +1,54 @@
+"""Where did this prediction come from? Information flow routes of a causal language model, inline in a notebook.
+
+    import lmtt_widget as lmtt
+    lmtt.explore(lmtt.load_model("gpt2"), "When Mary and John went to the store, John gave a drink to")
+
+Axis names, the same everywhere: `pos` (a token), `query` (the pos where attention writes), `key` (the pos it reads),
+`layer`, `head`, `neuron`, `d_model`, `d_head`, `d_mlp`, `d_vocab`, `state` (a value of the residual stream, numbered
+upward from the embedding, 0). Index order: layer, head, query, key.
+
+torch and transformers are imported when first needed, so that this import is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .contributions import Flow, attribute, head_shares, neuron_shares, proximity, renormalize
+    from .decomposition.layers import UndecomposableError
+    from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
+    from .model import Model, bundled_model, load_model
+    from .routes import Routes, trace
+    from .run import Fidelity, Part, Run, State, record
+    from .tokens import Token
+    from .widget import FlowWidget, explore
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "contributions": ("Flow", "attribute", "head_shares", "neuron_shares", "proximity", "renormalize"),
+    "decomposition.layers": ("UndecomposableError",),
+    "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
+    "model": ("Model", "bundled_model", "load_model"),
+    "routes": ("Routes", "trace"),
+    "run": ("Fidelity", "Part", "Run", "State", "record"),
+    "tokens": ("Token",),
+    "widget": ("FlowWidget", "explore"),
+}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "Fidelity", "Flow", "FlowWidget", "Model", "Part", "Routes", "Run", "State", "Token", "UndecomposableError",
+    "attribute", "bundled_model", "direct_logit_attribution", "explore", "head_output", "head_shares", "lens_logits",
+    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalize", "top_tokens", "trace",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE:
+        return getattr(import_module(f".{_MODULE[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

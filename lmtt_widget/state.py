@@ -1,0 +1,187 @@
+"""What the browser is told: the only Python file that knows the wire.
+
+A message is a byte container: "LMTW", the length of a JSON header, the header (version, kind, meta, sections with dtype,
+shape and offset), then the sections, each 8-aligned, little endian, in C order. js/src/wire.ts is its mirror.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .contributions import Flow
+from .lens import logit_lens
+from .run import Part, Run
+
+VERSION = 1
+_MAGIC = b"LMTW"
+
+
+def pack(kind: str, meta: Mapping[str, Any], sections: Mapping[str, np.ndarray]) -> bytes:
+    """One message of the wire. Floats in `meta` must be finite: JSON has no others."""
+    arrays = {name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("<"), copy=False)) for name, a in sections.items()}
+    table, offset = {}, 0
+    for name, a in arrays.items():
+        table[name] = {"dtype": a.dtype.name, "shape": list(a.shape), "offset": offset}
+        offset += _aligned(a.nbytes)
+    header = {"version": VERSION, "kind": kind, "meta": meta, "sections": table}
+    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
+    text += b" " * (_aligned(len(text)) - len(text))
+    body = [a.tobytes().ljust(_aligned(a.nbytes), b"\0") for a in arrays.values()]
+    return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *body])
+
+
+def unpack(message: bytes) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
+    """(kind, meta, sections) of one message. Raises ValueError for anything else, also for one that was cut off."""
+    if message[:4] != _MAGIC or len(message) < 8:
+        raise ValueError("not a message of lmtt_widget")
+    start = 8 + int.from_bytes(message[4:8], "little")
+    try:
+        header = json.loads(message[8:start])
+    except ValueError as e:
+        raise ValueError("the message is cut off") from e
+    if header["version"] != VERSION:
+        raise ValueError(f"the message has version {header['version']}, this is version {VERSION}")
+    sections = {}
+    for name, s in header["sections"].items():
+        dtype, count = np.dtype(s["dtype"]), math.prod(s["shape"])
+        if start + s["offset"] + count * dtype.itemsize > len(message):
+            raise ValueError("the message is cut off")
+        sections[name] = np.frombuffer(message, dtype.newbyteorder("<"), count, start + s["offset"]).reshape(s["shape"])
+    return header["kind"], header["meta"], sections
+
+
+def graph_state(run: Run, flow: Flow, *, run_id: str = "", label: str = "", max_edges: int = 400_000, n_next: int = 5) -> bytes:
+    """The graph of one prompt, for all targets: tokens, states, parts, shares, predictions, fidelity.
+
+    At most `max_edges` attention edges travel, the heaviest; what was cut is reported per node, never renormalised.
+    """
+    n_tokens = run.n_tokens
+    sections = {
+        "carried": _half(flow.carried),
+        "ended": _half(flow.ended),
+    }
+    smallest = _smallest_kept(flow, max_edges)
+    truncated = torch.zeros_like(flow.carried)
+    shown = [k for k, p in enumerate(run.parts) if p.kind != "embedding" and (flow.parts[k].share is not None or flow.parts[k].share_sum is not None)]
+    for k, number in enumerate(shown):
+        part, share = run.parts[number], flow.parts[number]
+        if share.share_sum is None:
+            sections[f"p{k}.share"] = _half(share.share)
+            continue
+        keep = (share.share_sum >= smallest) & (share.share_sum.half() > 0)
+        truncated[part.state] += torch.where(keep, 0, share.share_sum).sum(1)
+        query, key = keep.nonzero(as_tuple=True)
+        rows = torch.zeros(n_tokens + 1, dtype=torch.int64)
+        rows[1:] = torch.bincount(query, minlength=n_tokens).cumsum(0)
+        sections[f"p{k}.row"] = rows.numpy().astype(np.uint32)
+        sections[f"p{k}.key"] = key.numpy().astype(np.uint16 if n_tokens <= 1 << 16 else np.uint32)
+        sections[f"p{k}.sum"] = _half(share.share_sum[keep])
+        sections[f"p{k}.max"] = _half(share.share_max[keep])  # type: ignore[index]
+        sections[f"p{k}.top"] = share.top_head[keep].numpy().astype(np.uint16)  # type: ignore[index]
+    sections["truncated"] = _half(truncated)
+
+    logits = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32))
+    likely = logits.softmax(-1).topk(min(n_next, logits.shape[-1]))
+    ids, place = torch.unique(likely.indices, return_inverse=True)
+    sections["next.token"] = place.cpu().numpy().astype(np.int32)
+    sections["next.p"] = _half(likely.values)
+    meta = {
+        "run": run_id,
+        "prompt": label,
+        "tokens": _token_columns(run),
+        "states": [{"layer": s.layer, "name": s.name, "carried": -1 if s.carried is None else s.carried} for s in run.states],
+        "parts": [_part_facts(run.parts[number]) for number in shown],
+        "vocab": [t.text for t in run.model.vocabulary(ids.tolist())],
+        "model": model_facts(run),
+        "fidelity": _fidelity_facts(run),
+        "smallest": smallest,
+    }
+    return pack("graph", meta, sections)
+
+
+def peek_state(run: Run, *, run_id: str = "") -> bytes:
+    """The logit lens' most likely token of every state at every position."""
+    grid = logit_lens(run)
+    ids, place = torch.unique(grid.ids[..., 0], return_inverse=True)
+    vocab = [t.text for t in run.model.vocabulary(ids.tolist())]
+    sections = {"token": place.numpy().astype(np.int32), "p": _half(grid.probabilities[..., 0])}
+    return pack("peek", {"run": run_id, "vocab": vocab}, sections)
+
+
+def model_facts(run: Run) -> dict[str, Any]:
+    """The model line and what stands behind it; None where the model does not say."""
+    module, config = run.model.module, run.model.config
+    attention = [p for p in run.parts if p.heads is not None]
+    mlps = [p for p in run.parts if p.kind == "mlp"]
+    n_layers = len({s.layer for s in run.states if s.layer is not None})
+    n_heads = max((p.n_heads for p in attention), default=None)
+    kind = getattr(config, "model_type", None) or type(module).__name__
+    return {
+        "line": f"{kind} {n_layers}L" + (f" {n_heads}H" if n_heads else ""),
+        "name": run.model.name,
+        "type": type(module).__name__,
+        "layers": n_layers,
+        "heads": n_heads,
+        "kv_heads": sum(product.value.shape[0] for product in attention[0].heads.products) if attention else None,  # type: ignore[union-attr]
+        "d_model": run.states[0].value.shape[1],
+        "d_mlp": max((w.input.shape[1] for p in mlps for w in p.writes if w.input is not None), default=None),
+        "vocab": run.logits.shape[-1],
+        "parameters": sum(p.numel() for p in module.parameters()),
+        "dtype": run.fidelity.dtype,
+        "device": str(run.model.device),
+        "attention": getattr(config, "_attn_implementation", None),
+    }
+
+
+def _token_columns(run: Run) -> dict[str, list[Any]]:
+    t = run.tokens
+    return {
+        "id": [x.id for x in t],
+        "text": [x.text for x in t],
+        "raw": [x.raw for x in t],
+        "bytes": [x.bytes.hex() for x in t],
+        "special": [x.special for x in t],
+        "role": run.roles,
+        "char": [x.char for x in t],
+        "part": [None if x.part is None else list(x.part) for x in t],
+    }
+
+
+def _part_facts(part: Part) -> dict[str, Any]:
+    kind = part.kind if part.kind in ("attention", "mlp", "mixer") else "other"
+    return {"kind": kind, "layer": part.layer, "state": part.state, "reads": part.reads, "label": part.module, "heads": part.n_heads or None}
+
+
+def _fidelity_facts(run: Run) -> dict[str, Any]:
+    f = run.fidelity
+    finite = {name: e if math.isfinite(e) else None for name, e in f.identities.items()}
+    return {
+        "text": str(f),
+        "exact": f.exact,
+        "worst": f.worst if math.isfinite(f.worst) else None,
+        "dtype": f.dtype,
+        "problems": [*f.problems, *f.notes],
+        "identities": finite,
+    }
+
+
+def _smallest_kept(flow: Flow, max_edges: int) -> float:
+    """The weight from which edges travel: 0 unless there are more than `max_edges` of them."""
+    weights = [p.share_sum[p.share_sum > 0] for p in flow.parts if p.share_sum is not None]
+    n = sum(len(w) for w in weights)
+    return float(torch.cat(weights).topk(max_edges).values[-1]) if n > max_edges else 0.0
+
+
+def _half(x: Tensor) -> np.ndarray:
+    return x.detach().cpu().to(torch.float16).numpy()
+
+
+def _aligned(n: int) -> int:
+    return (n + 7) // 8 * 8

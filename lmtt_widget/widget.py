@@ -1,0 +1,281 @@
+"""Traits and observers, nothing else: the widget shows what state.py packs and keeps what the reader chose."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets as t
+
+from .contributions import Flow, attribute
+from .decomposition.layers import UndecomposableError
+from .model import Model, Prompt
+from .routes import Routes, trace
+from .run import Run, record
+from .state import graph_state, peek_state
+
+_STATIC = Path(__file__).parent / "static"
+_KEPT = 8  # recorded prompts that stay in memory, the latest ones
+_VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
+_ONE_WAY = {"sync": True, "echo_update": False}
+
+
+def _bundle() -> Path | str:
+    path = _STATIC / "widget.js"
+    if not path.is_file():
+        raise RuntimeError("the browser bundle is missing (lmtt_widget/static/widget.js); run `npm ci && npm run build`, or install a wheel")
+    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text("utf-8")
+
+
+class FlowWidget(anywidget.AnyWidget):
+    """The information flow of one or more prompts through a model, alive in a notebook.
+
+    Every trait is state that may be read or set; see `explore`. What cannot be is refused with a sentence and leaves the
+    picture as it was. `close()` frees the recorded runs.
+    """
+
+    _esm = ""
+    graph = t.Bytes(b"").tag(**_ONE_WAY)
+    peek = t.Bytes(b"").tag(**_ONE_WAY)
+    detail = t.Bytes(b"").tag(**_ONE_WAY)
+    target = t.Int(-1).tag(sync=True)  # a position; negative counts from the end
+    threshold = t.Float(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
+    encoding = t.Unicode("flow").tag(sync=True)  # "flow" or "share"
+    reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
+    renormalise = t.Bool(False).tag(sync=True)
+    normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
+    foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
+    selection = t.Dict(None, allow_none=True).tag(sync=True)
+    pins = t.List().tag(sync=True)
+    view = t.Dict(dict(_VIEW)).tag(sync=True)
+    prompts = t.List().tag(sync=True)
+    prompt = t.Any("").tag(sync=True)
+    status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
+
+    def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
+        """Raises what `record` raises for the first prompt; nothing is shown then."""
+        self._model = model
+        self._runs: OrderedDict[str, tuple[Run, Flow]] = OrderedDict()
+        self._lock = threading.RLock()
+        self._recorded(prompts[0])
+        first = {"_esm": _bundle(), "prompts": [_as_json(p) for p in prompts]}
+        super().__init__(**first)
+        self.prompt = _as_json(prompts[0])
+        for name, value in traits.items():
+            if name not in self.trait_names():
+                raise TypeError(f"explore has no option {name!r}")
+            setattr(self, name, value)
+
+    @property
+    def run(self) -> Run:
+        """The recorded forward pass on show."""
+        return self._recorded(self.prompt)[0]
+
+    @property
+    def flow(self) -> Flow:
+        """The shares on show."""
+        return self._recorded(self.prompt)[1]
+
+    @property
+    def routes(self) -> Routes:
+        """The routes on show: to the present target, in the present encoding and reading."""
+        return trace(self.flow, self.target, heads=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Ends the widget and frees what it recorded; ipywidgets keeps every widget alive until then."""
+        self._runs.clear()
+        super().close()
+
+    # ---- recording ----
+
+    def _recorded(self, prompt: Prompt) -> tuple[Run, Flow]:
+        key = json.dumps(_as_json(prompt))
+        with self._lock:
+            if key not in self._runs:
+                run = record(self._model, prompt)
+                self._runs[key] = run, attribute(run)
+                while len(self._runs) > _KEPT:
+                    self._runs.popitem(last=False)
+            self._runs.move_to_end(key)
+            return self._runs[key]
+
+    @t.validate("prompt")
+    def _prompt_can_be_recorded(self, proposal: Any) -> Any:
+        prompt = _as_json(proposal["value"])
+        try:
+            self._recorded(prompt)
+        except (ValueError, UndecomposableError) as e:
+            raise t.TraitError(str(e)) from e
+        return prompt
+
+    @t.observe("prompt")
+    def _show_prompt(self, change: Any) -> None:
+        run, flow = self._recorded(self.prompt)
+        run_id = f"{id(run):x}"
+        with self.hold_sync():
+            if self.prompt not in self.prompts:
+                self.prompts = [*self.prompts, self.prompt]
+            self.graph = graph_state(run, flow, run_id=run_id, label=_label(self.prompt))
+            self.peek = peek_state(run, run_id=run_id) if run.readout is not None else b""
+            self.target = run.n_tokens - 1
+            self.threshold = None
+            self.status = _status()
+
+    # ---- what may be set ----
+
+    @t.validate("target")
+    def _target_is_a_position(self, proposal: Any) -> int:
+        n, target = self.run.n_tokens, proposal["value"]
+        if not -n <= target < n:
+            raise t.TraitError(f"target must be a position in 0..{n - 1} (the prompt has {n} tokens), got {target}")
+        return target % n
+
+    @t.validate("threshold")
+    def _threshold_is_a_share(self, proposal: Any) -> float | None:
+        value = proposal["value"]
+        if value is not None and not 0 <= value < 1:
+            raise t.TraitError(f"threshold must be a share in [0, 1), or None to choose it automatically, got {value}")
+        return value
+
+    @t.validate("encoding", "reading")
+    def _one_of_two(self, proposal: Any) -> str:
+        name, value = proposal["trait"].name, proposal["value"]
+        allowed = {"encoding": ("flow", "share"), "reading": ("max", "sum")}[name]
+        if value not in allowed:
+            raise t.TraitError(f'{name} must be "{allowed[0]}" or "{allowed[1]}", got {value!r}')
+        return value
+
+    @t.validate("view")
+    def _view_is_known(self, proposal: Any) -> dict[str, Any]:
+        value = {**_VIEW, **proposal["value"]}
+        unknown = sorted(set(value) - set(_VIEW))
+        if unknown:
+            raise t.TraitError(f"view has the options {', '.join(_VIEW)}, got {unknown[0]!r}")
+        if value["theme"] not in ("auto", "light", "dark"):
+            raise t.TraitError(f'theme must be "auto", "light" or "dark", got {value["theme"]!r}')
+        if not (isinstance(value["height"], (int, float)) and 420 <= value["height"] <= 900):
+            raise t.TraitError(f"height must be in 420..900 pixels, got {value['height']!r}")
+        if not all(isinstance(value[k], bool) for k in ("fold", "panel")):
+            raise t.TraitError("fold and panel are True or False")
+        return value
+
+    @t.validate("selection")
+    def _selection_exists(self, proposal: Any) -> dict[str, Any] | None:
+        if proposal["value"] is not None:
+            _check_selection(self.run, proposal["value"])
+        return proposal["value"]
+
+    @t.validate("pins")
+    def _pins_exist(self, proposal: Any) -> list[Any]:
+        for pin in proposal["value"]:
+            _check_selection(self.run, pin)
+        return proposal["value"]
+
+    @t.observe("encoding")
+    def _threshold_has_another_unit(self, change: Any) -> None:
+        self.threshold = None
+
+    # ---- the browser ----
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
+        for name, value in sync_data.items():
+            try:
+                if name == "prompt":
+                    self._record_for_the_browser(value)
+                super().set_state({name: value})
+            except (t.TraitError, ValueError, UndecomposableError) as e:
+                self.status = _status("error", str(e))
+                self.send_state(name)
+            except Exception as e:
+                # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
+                self.status = _status("error", f"{type(e).__name__}: {e}")
+                self.send_state(name)
+
+    def _record_for_the_browser(self, prompt: Prompt) -> None:
+        """Before the trait is set, so that the status travels while the model runs."""
+        self.status = _status("running", "recording", 0, 1)
+        self._recorded(prompt)
+        self.status = _status()
+
+
+def explore(
+    model: Model,
+    prompt: Prompt | Sequence[Prompt],
+    *,
+    target: int = -1,
+    threshold: float | None = None,
+    encoding: str = "flow",
+    **traits: Any,
+) -> FlowWidget:
+    """Where a prediction comes from: the information flow of a prompt, as a widget.
+
+    prompt: text, token ids, chat messages, or a list of several prompts. target: the position to explain, by default the
+    last. threshold: edges below it are not drawn, None draws the 80 strongest. encoding: "flow" (shares multiplied along
+    paths to the target) or "share" (the papers' local shares). Other traits of `FlowWidget` may be given by name.
+
+    Raises ValueError for a prompt the model cannot take or an option out of range, UndecomposableError if the model
+    cannot be split exactly. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824; Tufanov et al. 2024,
+    arXiv:2404.07004)
+    """
+    prompts = _prompt_list(prompt)
+    try:
+        return FlowWidget(model, prompts, target=target, encoding=encoding, threshold=threshold, **traits)
+    except t.TraitError as e:
+        raise ValueError(str(e)) from e
+
+
+def _prompt_list(prompt: Any) -> list[Prompt]:
+    """One prompt or a list of them: a list of strings or of lists is several."""
+    if isinstance(prompt, str):
+        return [prompt]
+    prompt = list(prompt)
+    if not prompt:
+        raise ValueError("the prompt is empty; type some text")
+    several = all(isinstance(p, str) for p in prompt) or all(isinstance(p, (list, tuple)) for p in prompt)
+    return prompt if several else [prompt]
+
+
+def _as_json(prompt: Any) -> Any:
+    if isinstance(prompt, str):
+        return prompt
+    return [x if isinstance(x, (str, dict)) else int(x) for x in prompt]
+
+
+def _label(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    if all(isinstance(x, dict) for x in prompt):
+        return " / ".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in prompt)
+    return f"{len(prompt)} token ids"
+
+
+def _status(state: str = "idle", text: str = "", done: int = 0, total: int = 0) -> dict[str, Any]:
+    return {"state": state, "text": text, "done": done, "total": total}
+
+
+_SELECTIONS = {
+    "state": ("state", "pos"), "carried": ("state", "pos"), "mlp": ("state", "pos"), "mixer": ("state", "pos"),
+    "neuron": ("state", "pos", "neuron"), "edge": ("state", "query", "key"), "head": ("state", "head", "query"), "token": ("pos",),
+}  # fmt: skip
+
+
+def _check_selection(run: Run, selection: Any) -> None:
+    kind = selection.get("kind") if isinstance(selection, dict) else None
+    if kind not in _SELECTIONS:
+        raise t.TraitError(f"a selection has one of the kinds {', '.join(_SELECTIONS)}, got {selection!r}")
+    numbers = {k: v for k, v in selection.items() if k != "kind"}
+    for name in _SELECTIONS[kind]:
+        if name not in numbers:
+            raise t.TraitError(f"a selection of kind {kind!r} needs {', '.join(_SELECTIONS[kind])}; {name} is missing")
+    limits = {"state": len(run.states), "pos": run.n_tokens, "query": run.n_tokens, "key": run.n_tokens}
+    for name, n in limits.items():
+        value = numbers.get(name, 0)
+        if not isinstance(value, int) or not 0 <= value < n:
+            raise t.TraitError(f"{name} must be in 0..{n - 1}, got {value!r}")
