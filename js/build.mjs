@@ -26,14 +26,19 @@ const options = {
   logLevel: "warning",
 };
 
-/** style.css as a string, minified: it goes into our own shadow root. */
+/** style.css as a string, minified, with short names for its own variables (not the two that scripts set). */
 function minifiedCss() {
   return {
     name: "minified-css",
     setup(b) {
       b.onLoad({ filter: /\.css$/ }, async (args) => {
         const css = await b.esbuild.transform(await readFile(args.path, "utf8"), { loader: "css", minify: true });
-        return { contents: css.code, loader: "text" };
+        const short = new Map();
+        const code = css.code.replace(/--(?!height|at\b|webkit|moz)([a-z][a-z-]+)(?=[:),])/g, (_, name) => {
+          if (!short.has(name)) short.set(name, `--${short.size.toString(36)}`);
+          return short.get(name);
+        });
+        return { contents: code.trim(), loader: "text" };
       });
     },
   };

@@ -71,7 +71,7 @@ function start(model: HostModel, host: HTMLElement, root: HTMLElement, abort: Ab
   const observer = new ResizeObserver(() => {
     store.narrow.value = root.clientWidth > 0 && root.clientWidth < NARROW;
     root.classList.toggle("narrow", store.narrow.peek());
-    root.classList.toggle("slim", root.clientWidth < 900);
+    root.classList.toggle("slim", root.clientWidth < 1100);
   });
   observer.observe(root);
   root.classList.toggle("narrow", root.clientWidth > 0 && root.clientWidth < NARROW);

@@ -1,4 +1,4 @@
-// The traits as one interface, as signals; what is derived from them; writing back; the model of a page without a kernel.
+// The traits as one interface, as signals; what is derived from them; writing back.
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { buildGraph, type Graph, type GraphMeta } from "./core/graph.js";
 import { columns, type Columns } from "./core/order.js";
@@ -16,6 +16,7 @@ import {
 } from "./core/routes.js";
 import { type Item, itemOf, type Selection } from "./core/select.js";
 import { HOME, type Camera } from "./views/flow/layout.js";
+import { canonical } from "./offline.js";
 import { type Container, unpack } from "./wire.js";
 import { words } from "./words.js";
 
@@ -315,17 +316,6 @@ function equal(a: unknown, b: unknown): boolean {
   return a === b || canonical(a) === canonical(b);
 }
 
-/** JSON with sorted keys, so that Python's key order does not matter. */
-export function canonical(value: unknown): string {
-  return (
-    JSON.stringify(value, (_, v) =>
-      v && typeof v === "object" && !Array.isArray(v)
-        ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1)))
-        : v,
-    ) ?? "undefined"
-  );
-}
-
 function quietly<T>(f: () => T | null): T | null {
   try {
     return f();
@@ -336,68 +326,4 @@ function quietly<T>(f: () => T | null): T | null {
 
 export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : words.unknownError;
-}
-
-type Callback = (...args: unknown[]) => void;
-type State = Record<string, unknown>;
-
-/** The model of a page without a kernel: keeps the state, answers what the page carries an answer for. */
-export class StaticModel {
-  offline = true;
-  transport?: { save(state: State): void; send?(content: unknown, buffers: unknown[]): void };
-  widget_manager = { get_model: () => Promise.reject(new Error("no kernel")) };
-  #state: State;
-  #pending: State = {};
-  #callbacks = new Map<string, Set<Callback>>();
-  #answer: (name: string, value: unknown) => State | null;
-
-  /** `answer` gives the traits that change once the trait `name` was set to `value`, or null. */
-  constructor(state: State, answer: (name: string, value: unknown) => State | null = () => null) {
-    this.#state = state;
-    this.#answer = answer;
-  }
-  get(name: string): unknown {
-    return this.#state[name];
-  }
-  set(name: string | State, value?: unknown): void {
-    const wanted = typeof name === "string" ? { [name]: value } : name;
-    const changed = Object.keys(wanted).filter((key) => this.#state[key] !== wanted[key]);
-    for (const key of changed) this.#state[key] = this.#pending[key] = wanted[key];
-    for (const key of changed) this.#emit(`change:${key}`, this, wanted[key]);
-    if (changed.length) this.#emit("change", this);
-  }
-  /** state arriving from the other side: no echo back */
-  receive(state: State): void {
-    this.set(state);
-    for (const key of Object.keys(state)) delete this.#pending[key];
-  }
-  message(content: unknown, buffers: DataView[] = []): void {
-    this.#emit("msg:custom", content, buffers);
-  }
-  save_changes(): void {
-    const pending = this.#pending;
-    this.#pending = {};
-    if (Object.keys(pending).length === 0) return;
-    if (this.transport) return this.transport.save(pending);
-    for (const [name, value] of Object.entries(pending)) {
-      const patch = this.#answer(name, value);
-      if (patch) queueMicrotask(() => this.receive(patch));
-    }
-  }
-  send(content: unknown, _callbacks?: unknown, buffers: unknown[] = []): void {
-    this.transport?.send?.(content, buffers);
-  }
-  on(event: string, callback: Callback): void {
-    let set = this.#callbacks.get(event);
-    if (!set) this.#callbacks.set(event, (set = new Set()));
-    set.add(callback);
-  }
-  off(event?: string | null, callback?: Callback | null): void {
-    if (event == null) this.#callbacks.clear();
-    else if (callback == null) this.#callbacks.delete(event);
-    else this.#callbacks.get(event)?.delete(callback);
-  }
-  #emit(event: string, ...args: unknown[]): void {
-    for (const callback of [...(this.#callbacks.get(event) ?? [])]) callback(...args);
-  }
 }

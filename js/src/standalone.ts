@@ -1,5 +1,5 @@
 // The page without a kernel: a model that keeps the exported state, and mount() for the real bundle.
-import { canonical, StaticModel } from "./model.js";
+import { canonical, StaticModel } from "./offline.js";
 
 export { StaticModel };
 

@@ -10,6 +10,7 @@ export const words = {
   chat: "chat",
   ids: (n: number) => `${n} token ids`,
 
+  picture: "Picture",
   explain: "Explain",
   explainTitle: "The token whose last state is explained (or click a token under the picture)",
   threshold: "Threshold",
@@ -58,23 +59,23 @@ export const words = {
   residual: "residual",
   mlp: "MLP",
   mixer: "mixer (ends here)",
-  legendFlow: "Flow multiplies shares along paths down from the target: bookkeeping that adds up to 100%, not a causal effect.",
+  legendFlow: "Flow multiplies shares along paths down from the target; it is bookkeeping, not a causal effect.",
   legendShare: "A share is how much of its own state a line accounts for; shares at a state add up to 100%.",
   legendRenormalised: "Shares of the drawn lines only, divided by their sum at every state.",
   widthIs: (what: string) => `width = ${what}`,
 
   howTitle: "How to read this",
   how: [
-    "Each column is a token and each row a state of the model, from the embedding below to the last layer above; the triangle marks the state that is explained.",
-    "A line says how much of the state above came from the state below: through attention from another token, through the MLP, or carried on unchanged.",
-    "Follow the thick lines down from the triangle to see which tokens the prediction was built from; hover to read a line, click to look inside.",
+    "Columns are tokens, rows the model's states from the embedding up to the last layer; ▼ marks the state explained.",
+    "A line says how much of the state above came from below: by attention, through an MLP, or carried on.",
+    "Follow thick lines down from ▼ to the tokens that mattered. Hover to read, click to look inside.",
   ],
   nextTitle: (token: string) => `The model's next token after ${token}`,
   wordsTitle: "Where the target's state comes from",
   endedTitle: "ended on the way",
   endedBy: { mixer: "at mixers", truncated: "in lines too weak to send", "no parts": "at states nothing enters" },
-  hoverTitle: "Under the pointer",
-  hoverEmpty: "Hover the picture to read a state, a line or a token.",
+  hoverEmpty: "Hover the picture to read a state, a line or a token here.",
+  hoverKeys: "With the keyboard: arrows walk, Enter selects, t sets the target, ? lists all keys.",
   waiting: "waiting for the kernel",
   back: "Back",
   crumbs: "Selections, newest last",
@@ -124,7 +125,7 @@ export const words = {
     truncated: "lines too weak to send",
   },
 
-  target: "target",
+  inputs: "input",
   live: {
     graph: (tokens: number, layers: string, target: string) =>
       `Information flow routes: ${tokens} tokens, ${layers}. Explaining ${target}.`,

@@ -2,7 +2,8 @@
 import { edgeName, nodeName, tokenName } from "../core/names.js";
 import { type Item, itemOf } from "../core/select.js";
 import type { Graph } from "../core/graph.js";
-import { canonical, type Store } from "../model.js";
+import type { Store } from "../model.js";
+import { canonical } from "../offline.js";
 import { words } from "../words.js";
 
 export function itemName(g: Graph, item: Item): string {

@@ -46,8 +46,8 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
 function Rows({ facts }: { facts: Facts }) {
   return (
     <dl class="facts">
-      {facts.rows.map(({ label, value, mono }) => (
-        <div key={label}>
+      {facts.rows.map(({ label, value, mono, wide }) => (
+        <div key={label} class={wide ? "wide" : ""}>
           <dt>{label}</dt>
           <dd class={mono ? "mono" : ""} title={value}>
             {value}
@@ -123,10 +123,13 @@ function UnderPointer({ store }: { store: Store }) {
             {facts.kind}
             <span class="mono name">{facts.name}</span>
           </h4>
-          <Rows facts={{ ...facts, rows: facts.rows.slice(0, 6) }} />
+          <Rows facts={facts} />
         </>
       ) : (
-        <p class="note">{words.hoverEmpty}</p>
+        <>
+          <p class="note">{words.hoverEmpty}</p>
+          <p class="note">{words.hoverKeys}</p>
+        </>
       )}
     </div>
   );

@@ -1,6 +1,6 @@
 // The facts of a thing in the picture: title, rows of label and value, and the sentence that is spoken; no DOM.
 import { EdgeKind, edgesInto, type Graph, placeOf } from "../core/graph.js";
-import { edgeName, nodeName, partName, percent, stateName, tokenName, tokenText, visible } from "../core/names.js";
+import { edgeName, nodeName, partName, percent, roundPercent, stateName, tokenName, tokenText, visible } from "../core/names.js";
 import type { Routes } from "../core/routes.js";
 import type { Item } from "../core/select.js";
 import type { Peek } from "../model.js";
@@ -11,6 +11,7 @@ export interface Fact {
   label: string;
   value: string;
   mono?: boolean;
+  wide?: boolean; // needs a line of its own
 }
 
 export interface Incoming {
@@ -53,7 +54,7 @@ function tokenFacts(g: Graph, routes: Routes, pos: number): Unspoken {
   if (fragment && whole) rows.push({ label: words.facts.character, value: words.facts.part(whole, fragment[0], fragment[1]) });
   if (role?.[pos]) rows.push({ label: words.facts.role, value: role[pos] as string });
   const next = nextToken(g, pos, 0);
-  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${percent(next.p)}`, mono: true });
+  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${roundPercent(next.p)}`, mono: true });
   return {
     kind: words.kinds.token,
     edge_kind: -1,
@@ -88,9 +89,9 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
   }
   const rows: Fact[] = [{ label: words.facts.flow, value: flow }];
   const seen = peek?.text(state, pos);
-  if (seen) rows.push({ label: words.facts.says, value: `${visible(seen.text)}${Number.isNaN(seen.p) ? "" : ` ${percent(seen.p)}`}`, mono: true });
+  if (seen) rows.push({ label: words.facts.says, value: `${visible(seen.text)}${Number.isNaN(seen.p) ? "" : ` ${roundPercent(seen.p)}`}`, mono: true });
   const next = nextToken(g, pos, 0);
-  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${percent(next.p)}`, mono: true });
+  if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${roundPercent(next.p)}`, mono: true });
   const says = seen ? ` → ${visible(seen.text)}` : "";
   return {
     kind: words.kinds.state,
@@ -121,8 +122,8 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, re
   if (kind === EdgeKind.attention) {
     rows.push(
       { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])) },
-      { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true },
-      { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true },
+      { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true, wide: true },
+      { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true, wide: true },
     );
     return {
       kind: words.kinds.attention,

@@ -29,16 +29,6 @@ export function Overview({ store }: { store: Store }) {
           {text}
         </p>
       ))}
-      {next.length > 0 && (
-        <section>
-          <h3>{words.nextTitle(tokenText(g, target))}</h3>
-          <ul class="bars">
-            {next.map(({ text, p }) => (
-              <Bar key={text} label={text} mono value={p} of={next[0].p} text={percent(p)} colour="plain" />
-            ))}
-          </ul>
-        </section>
-      )}
       <section>
         <h3>{words.wordsTitle}</h3>
         <ul class="bars">
@@ -68,6 +58,16 @@ export function Overview({ store }: { store: Store }) {
           </p>
         )}
       </section>
+      {next.length > 0 && (
+        <section>
+          <h3>{words.nextTitle(tokenText(g, target))}</h3>
+          <ul class="bars">
+            {next.map(({ text, p }) => (
+              <Bar key={text} label={text} mono value={p} of={next[0].p} text={percent(p)} colour="plain" />
+            ))}
+          </ul>
+        </section>
+      )}
     </div>
   );
 }

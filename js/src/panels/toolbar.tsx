@@ -3,7 +3,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { count, percent, roundPercent, tokenName } from "../core/names.js";
 import { stepAt, STEPS, thresholdAt } from "../core/routes.js";
-import { canonical, type Prompt, type Store } from "../model.js";
+import type { Prompt, Store } from "../model.js";
+import { canonical } from "../offline.js";
 import { HOME } from "../views/flow/layout.js";
 import type { FlowView } from "../views/flow/flow.js";
 import { words } from "../words.js";
@@ -143,11 +144,11 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
   const share = encoding.value === "share";
   const fold = store.traits.view.value.fold;
   return (
-    <div class="row toolbar" role="toolbar" aria-label={words.encoding}>
+    <div class={`row toolbar ${share ? "by-share" : ""}`} role="toolbar" aria-label={words.picture}>
       <label class="field" title={words.explainTitle}>
         <span class="name">{words.explain}</span>
         <span class="select target">
-          <select value={String(store.target.value)} onChange={(event) => store.setTarget(Number(event.currentTarget.value))}>
+          <select aria-label={words.explain} value={String(store.target.value)} onChange={(event) => store.setTarget(Number(event.currentTarget.value))}>
             {g.meta.tokens.text.map((_, t) => (
               <option key={t} value={String(t)}>
                 {tokenName(g, t)}
@@ -242,6 +243,7 @@ function Threshold({ store }: { store: Store }) {
         <input
           ref={slider}
           type="range"
+          aria-label={words.threshold}
           min={0}
           max={STEPS}
           step={1}

@@ -1,10 +1,11 @@
 // The strokes of the graph, given a pen: the same for the screen and for SVG; no DOM.
-import { EdgeKind, type Graph, placeOf } from "../../core/graph.js";
+import { EdgeKind, type Graph, goesOn, placeOf } from "../../core/graph.js";
 import { roundPercent, stateName, tokenText, visible } from "../../core/names.js";
 import type { Routes } from "../../core/routes.js";
 import { mix, type Palette } from "../../paint/colour.js";
 import { MONO_EM, type Pen } from "../../paint/pen.js";
-import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, labelled, layerBands, layerTicks, type Layout } from "./layout.js";
+import { words } from "../../words.js";
+import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, labels, layerBands, layerTicks, type Layout, slotX } from "./layout.js";
 
 /** Everything a picture depends on. */
 export interface Scene {
@@ -35,15 +36,29 @@ export function kindColour(palette: Palette, kind: number): string {
   return kind === EdgeKind.carried ? palette.residual : palette.mlp;
 }
 
-/** Bands, layer labels. */
-export function drawGrid(pen: Pen, { g, layout, palette }: Scene): void {
+/** Bands of layers, folds, a dot for every state. */
+export function drawGrid(pen: Pen, scene: Scene): void {
+  const { g, layout, palette } = scene;
   const { left, right, top, bottom } = layout;
   pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
     for (const [from, to] of layerBands(g, layout)) pen.rect(left, from, right - left, to - from, palette.band, 1, 2);
+    gridDots(pen, scene);
   });
-  for (const { y, text } of layerTicks(g, layout)) {
-    pen.text(text, left - 9, y + 4, { size: 11, colour: palette.muted, anchor: "end" });
+}
+
+/** A faint dot for every state, and a thin line where columns are folded. */
+function gridDots(pen: Pen, { g, layout, palette }: Scene): void {
+  const { left, right, top, bottom, x, y, columns } = layout;
+  for (const { slot } of columns.folds) {
+    pen.rect(slotX(layout, slot) - 0.5, y[g.S - 1], 1, y[0] - y[g.S - 1], palette.line);
   }
+  if (layout.column_gap < 9 || layout.row_gap < 6) return;
+  const dots: number[] = [];
+  for (let t = 0; t < g.T; t++) {
+    if (columns.folded[t] || x[t] < left || x[t] > right) continue;
+    for (let s = 0; s < g.S; s++) if (y[s] > top - 6 && y[s] < bottom + 2) dots.push(x[t], y[s], 1);
+  }
+  pen.circles(dots, dots.length / 3, palette.faint, null, 0);
 }
 
 /** Edges `from`..`to` of the drawn ones, gathered into one stroke per kind and level, faint ones first. */
@@ -88,37 +103,33 @@ function bow(out: number[], x: number, y0: number, y1: number, lean: number): vo
   }
 }
 
-/** Idle states as a faint grid, reached states as circles, parts as squares. */
+/** Reached states as circles, parts as squares, parts at which a route ends as hollow squares. */
 export function drawNodes(pen: Pen, scene: Scene): void {
-  const { g, routes, layout, palette, n_drawn } = scene;
-  const { T, S } = g;
-  const { left, right, top, bottom, node_x, node_y } = layout;
-  const shown = (n: number) => node_x[n] >= left - 2 && node_x[n] <= right + 2 && node_y[n] >= top - 6 && node_y[n] <= bottom + 2;
+  const { g, routes, n_drawn } = scene;
   const touched = new Uint8Array(g.n_nodes);
-  touched[(S - 1) * T + routes.target] = 1;
+  touched[(g.S - 1) * g.T + routes.target] = 1;
   for (let i = 0; i < n_drawn; i++) {
     touched[g.source[routes.order[i]]] = 1;
     touched[g.entered[routes.order[i]]] = 1;
   }
-  const idle: number[] = [];
+  const nodes: number[] = [];
+  for (let n = 0; n < g.n_nodes; n++) if (touched[n]) nodes.push(n);
+  drawGlyphs(pen, scene, nodes);
+}
+
+function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>): void {
+  const { left, right, top, bottom, node_x, node_y } = layout;
   const states: number[] = [];
   const squares: number[] = [];
   const ends: number[] = [];
-  const grid = layout.column_gap >= 9 && layout.row_gap >= 6;
-  for (let n = 0; n < g.n_nodes; n++) {
-    if (!shown(n)) continue;
+  for (const n of nodes) {
+    const [x, y] = [node_x[n], node_y[n]];
+    if (x < left - 2 || x > right + 2 || y < top - 6 || y > bottom + 2) continue;
     const f = Math.sqrt(Math.min(1, routes.node_flow[n]));
-    if (n < S * T) {
-      if (touched[n]) states.push(node_x[n], node_y[n], 1.4 + (layout.max_radius - 1.4) * f);
-      else if (grid && !layout.columns.folded[n % T]) idle.push(node_x[n], node_y[n], 1);
-    } else if (touched[n]) {
-      const { part } = placeOf(g, n);
-      const half = layout.half_square * (0.55 + 0.45 * f);
-      (g.meta.parts[part].kind === "mlp" ? squares : ends).push(node_x[n], node_y[n], half);
-    }
+    if (n < g.S * g.T) states.push(x, y, 1.4 + (layout.max_radius - 1.4) * f);
+    else (goesOn(g.meta.parts[placeOf(g, n).part]) ? squares : ends).push(x, y, layout.half_square * (0.55 + 0.45 * f));
   }
   pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
-    pen.circles(idle, idle.length / 3, palette.faint, null, 0);
     pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
     pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
     const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
@@ -126,40 +137,35 @@ export function drawNodes(pen: Pen, scene: Scene): void {
   });
 }
 
-/** Token labels, input-share bars, folds, and the target's marker with the model's next token. */
+/** Layer and token labels, input-share bars, folds, and the target's marker with the model's next token. */
 export function drawLabels(pen: Pen, scene: Scene): void {
   const { g, routes, layout, palette } = scene;
   const { left, right, bottom, x, columns } = layout;
   const top_share = Math.max(...routes.input_share, 1e-9);
   const bar = Math.max(1, Math.min(14, layout.column_gap * 0.46));
   const base = bottom + 6 + BAR_HEIGHT;
+  for (const { y, text } of layerTicks(g, layout)) {
+    pen.text(text, left - 9, y + 4, { size: 11, colour: palette.muted, anchor: "end" });
+  }
+  pen.text(words.inputs, left - 5, base - 1, { size: 11, colour: palette.muted, anchor: "end" });
   pen.clip(0, bottom, right, layout.height - bottom, () => {
     pen.rect(left, base, right - left, 1, palette.line);
     for (let t = 0; t < g.T; t++) {
       if (columns.folded[t] || x[t] < left || x[t] > right) continue;
-      const h = (routes.input_share[t] / top_share) * BAR_HEIGHT;
+      const h = Math.sqrt(routes.input_share[t] / top_share) * BAR_HEIGHT;
       if (h > 0.4) pen.rect(x[t] - bar / 2, base - h, bar, h, palette.attention, 1, Math.min(1.5, h / 2));
     }
-    for (const t of labelled(layout, routes.input_share, routes.target)) {
-      if (x[t] < left || x[t] > right) continue;
-      const is_target = t === routes.target;
-      const reached = routes.input_share[t] > 0 || is_target;
-      pen.text(labelText(tokenText(g, t), x[t]), x[t] + 4, base + 13, {
-        size: LABEL_SIZE,
+    for (const { x, pos, n } of labels(layout, routes.input_share, routes.target)) {
+      const is_target = pos === routes.target;
+      const reached = pos >= 0 && (routes.input_share[pos] > 0 || is_target);
+      pen.text(pos < 0 ? `⋯${n}` : labelText(tokenText(g, pos), x), x + 4, base + 13, {
+        size: pos < 0 ? 11 : LABEL_SIZE,
         colour: reached ? palette.text : palette.muted,
         anchor: "end",
         rotate: LABEL_ANGLE,
         mono: true,
         bold: is_target,
       });
-    }
-  });
-  pen.clip(left, layout.top - 8, right - left, layout.height - layout.top + 8, () => {
-    for (const { slot, n } of columns.folds) {
-      const at = x[0] + (slot - columns.slot[0]) * layout.column_gap;
-      if (at < left || at > right) continue;
-      pen.text("⋯", at, (layout.y[0] + layout.y[g.S - 1]) / 2 + 4, { size: 13, colour: palette.muted, anchor: "middle" });
-      pen.text(String(n), at, base + 14, { size: 11, colour: palette.muted, anchor: "middle" });
     }
   });
   drawTarget(pen, scene);
@@ -240,13 +246,13 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
       }
     }
   });
+  drawGlyphs(pen, scene, new Set([...mark.nodes, ...mark.edges.flatMap((e) => [g.source[e], g.entered[e]])]));
   const rings: number[] = [];
   for (const n of mark.nodes) {
     if (node_x[n] < left || node_x[n] > right || node_y[n] < top - 8 || node_y[n] > bottom + 6) continue;
     const r = n < g.S * g.T ? layout.max_radius + 2.2 : layout.half_square + 3;
     rings.push(node_x[n], node_y[n], r);
   }
-  pen.circles(rings, rings.length / 3, null, palette.background, 4.5);
   pen.circles(rings, rings.length / 3, null, palette.selection, 1.8);
 }
 

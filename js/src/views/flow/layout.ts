@@ -8,7 +8,8 @@ export const LABEL_ANGLE = -48;
 export const LABEL_SIZE = 12;
 
 const FIRST_COLUMN = 24; // room left of the first column for its slanted label
-const COLUMN = { min: 14, max: 64, narrowest: 1.5 };
+// Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
+const COLUMN = { min: 7, max: 64, narrowest: 1.5 };
 const ROW = { min: 2.5, max: 44 };
 export const ZOOM = { max: 12 };
 
@@ -168,24 +169,29 @@ export function layerBands(g: Graph, layout: Layout): [number, number][] {
   return [...ends.values()].map(([lo, hi]) => [layout.y[hi], layout.y[lo]]);
 }
 
-/** Which positions get a label so that neighbours are at least one line apart; folds always do. */
-export function labelled(layout: Layout, busy_share: ArrayLike<number>, target: number): number[] {
-  const { columns, column_gap, x } = layout;
+/** Where a slot is, folds included. */
+export function slotX(layout: Layout, slot: number): number {
+  return layout.x[0] + (slot - layout.columns.slot[0]) * layout.column_gap;
+}
+
+export interface Label {
+  x: number;
+  pos: number; // -1 for a fold
+  n: number; // positions in the fold
+}
+
+/** The labels under the picture, at least one line apart: where they do not all fit, the target and the words that matter most. */
+export function labels(layout: Layout, input_share: ArrayLike<number>, target: number): Label[] {
+  const { columns, x, left, right } = layout;
+  const all: Label[] = columns.folds.map(({ slot, n }) => ({ x: slotX(layout, slot), pos: -1, n }));
+  for (let t = 0; t < x.length; t++) if (!columns.folded[t]) all.push({ x: x[t], pos: t, n: 0 });
+  const inside = all.filter((label) => label.x >= left && label.x <= right).sort((a, b) => a.x - b.x);
   const apart = LABEL_SIZE + 1;
-  const shown: number[] = [];
-  if (column_gap >= apart) {
-    for (let t = 0; t < x.length; t++) if (!columns.folded[t]) shown.push(t);
-    return shown;
+  if (layout.column_gap >= apart) return inside;
+  const weight = ({ pos }: Label) => (pos === target ? 2 : pos < 0 ? -1 : input_share[pos]);
+  const shown: Label[] = [];
+  for (const label of [...inside].sort((a, b) => weight(b) - weight(a))) {
+    if (!shown.some((other) => Math.abs(other.x - label.x) < apart)) shown.push(label);
   }
-  // Too narrow for all: the target, then the words that matter most, wherever they still fit.
-  const taken: number[] = [];
-  const order = Array.from({ length: x.length }, (_, t) => t)
-    .filter((t) => !columns.folded[t] && x[t] > layout.left && x[t] < layout.right)
-    .sort((a, b) => Number(b === target) - Number(a === target) || busy_share[b] - busy_share[a] || a - b);
-  for (const t of order) {
-    if (taken.some((u) => Math.abs(u - x[t]) < apart)) continue;
-    taken.push(x[t]);
-    shown.push(t);
-  }
-  return shown.sort((a, b) => a - b);
+  return shown.sort((a, b) => a.x - b.x);
 }
