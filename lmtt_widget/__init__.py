@@ -40,7 +40,8 @@ _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = [
     "Fidelity", "Flow", "FlowWidget", "Model", "Part", "Routes", "Run", "State", "Token", "UndecomposableError",
     "attribute", "bundled_model", "direct_logit_attribution", "explore", "head_output", "head_shares", "lens_logits",
-    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalize", "top_tokens", "trace",
+    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalize", "top_tokens",
+    "trace",
 ]  # fmt: skip
 
 

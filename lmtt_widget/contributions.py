@@ -1,9 +1,9 @@
 """How near each part is to the whole.
 
 A node is a state at a position. Its parts are the carried state after its frozen steps, every key and head of its
-attention parts, and each MLP or mixer part as a whole; constants (output biases, a post-norm's bias) belong to the whole
-but are no part, unless asked for. Each part's share is its proximity to the whole over the sum of all proximities
-(Ferrando & Voita 2024, arXiv:2403.00824). Shares depend on this partition: an MLP's share is not the sum of its neurons'.
+attention parts, and each MLP or mixer part as a whole; constants (output biases, a post-norm's bias) belong to the
+whole but are no part, unless asked for. Each part's share is its proximity to the whole over the sum of all proximities
+(Ferrando & Voita 2024, arXiv:2403.00824). Shares depend on this partition: an MLP's is not the sum of its neurons'.
 """
 
 from __future__ import annotations
@@ -14,20 +14,26 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
+from .decomposition.vectors import head_vectors, neuron_vectors
 from .run import Part, Run
 
 _BLOCK = 1 << 21  # numbers in one block of [query, key, d_model]: a few MB, so that it stays in the cache
 
 
-@dataclass
-class PartShare:
-    """The share of one part: [query, key] for attention, [pos] for anything else; all None for a constant."""
+@dataclass(frozen=True)
+class AttentionShare:
+    """The shares of an attention part, over its heads."""
 
-    share: Tensor | None = None  # [pos]
-    share_sum: Tensor | None = None  # [query, key], summed over heads
-    share_max: Tensor | None = None  # [query, key], of the one head with the largest share
-    top_head: Tensor | None = None  # [query, key], that head
+    share_sum: Tensor  # [query, key], summed over heads
+    share_max: Tensor  # [query, key], of the one head with the largest share
+    top_head: Tensor  # [query, key], that head
+
+
+@dataclass(frozen=True)
+class PartShare:
+    """The share of a part that is taken as a whole."""
+
+    share: Tensor  # [pos]
 
 
 @dataclass
@@ -36,7 +42,7 @@ class Flow:
 
     run: Run
     carried: Tensor  # [state, pos], share of the carried state; row 0 (the embedding) is 0
-    parts: list[PartShare]  # in the order of run.parts
+    parts: list[AttentionShare | PartShare | None]  # in the order of run.parts; None: no share (a constant)
     ended: Tensor  # [state, pos], bool: no part of this node has any proximity to it
     bias_part: bool = False
     partition: str = field(init=False)
@@ -46,7 +52,7 @@ class Flow:
         self.partition = f"carried state; every key and head; each MLP and mixer as a whole; {constants}"
 
     def __repr__(self) -> str:
-        n = sum(int((p.share_sum > 0).sum()) for p in self.parts if p.share_sum is not None)
+        n = sum(int((p.share_sum > 0).sum()) for p in self.parts if isinstance(p, AttentionShare))
         return f"Flow({len(self.carried)} states x {self.carried.shape[1]} tokens, {n} attention edges)"
 
 
@@ -70,21 +76,27 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
     n_states, n_tokens = len(run.states), run.n_tokens
     carried = torch.zeros(n_states, n_tokens, dtype=run.value(0).dtype)
     ended = torch.zeros(n_states, n_tokens, dtype=torch.bool)
-    shares = {id(p): PartShare() for p in run.parts}
+    shares: dict[int, AttentionShare | PartShare] = {}
     for s in run.states[1:]:
         whole = run.value(s.index)
         near_carried = _near(run.carried(s.index), whole)
-        near = {id(p): _attention_proximity(p, whole) if p.kind == "attention" else _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
-        total = near_carried + sum((n.sum.sum(1) if isinstance(n, _AttentionProximity) else n for n in near.values()), torch.zeros_like(near_carried))
+        near = {
+            id(p): _attention_proximity(p, whole) if p.kind == "attention" else _near(v, whole)
+            for p, v in _summands(run, s.index, bias_part)
+        }
+        total = near_carried + sum(
+            (n.sum.sum(1) if isinstance(n, _AttentionProximity) else n for n in near.values()),
+            torch.zeros_like(near_carried),
+        )
         per = 1 / torch.where(total > 0, total, 1)
         carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
         for p in s.parts:
             n = near.get(id(p))
             if isinstance(n, _AttentionProximity):
-                shares[id(p)] = PartShare(None, (n.sum * per[:, None]).cpu(), (n.max * per[:, None]).cpu(), n.top.cpu())
+                shares[id(p)] = AttentionShare((n.sum * per[:, None]).cpu(), (n.max * per[:, None]).cpu(), n.top.cpu())
             elif n is not None:
                 shares[id(p)] = PartShare((n * per).cpu())
-    return Flow(run, carried, [shares[id(p)] for p in run.parts], ended, bias_part)
+    return Flow(run, carried, [shares.get(id(p)) for p in run.parts], ended, bias_part)
 
 
 def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
@@ -127,13 +139,13 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
         raise IndexError(f"position must be in 0..{run.n_tokens - 1}, got {pos}")
     whole = run.value(part.state)[pos]
     near, value, write_of, number = [], [], [], []
-    for k, write in enumerate(part.writes):
-        n_neurons = write.input.shape[1]  # type: ignore[union-attr]
+    for k, write in enumerate(part.linear):
+        n_neurons = write.input.shape[1]
         step = max(1, _BLOCK // whole.shape[0])
         for row in write.path.leaf_rows(pos):
             for index in torch.arange(n_neurons, device=whole.device).split(step):
                 near.append(proximity(neuron_vectors(write, row, index).to(whole.device), whole))
-                value.append(write.input[row, index].to(whole))  # type: ignore[index]
+                value.append(write.input[row, index].to(whole))
                 write_of.append(torch.full_like(index, k))
                 number.append(index)
     if not near:
@@ -141,7 +153,12 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
         return NeuronShares(empty, empty, empty.long(), empty.long())
     prox = torch.cat(near)
     total = prox.sum() + _others(run, part, pos, pos + 1)[0]
-    return NeuronShares((prox / total.clamp_min(1e-30)).cpu(), torch.cat(value).cpu(), torch.cat(write_of).cpu(), torch.cat(number).cpu())
+    return NeuronShares(
+        (prox / total.clamp_min(1e-30)).cpu(),
+        torch.cat(value).cpu(),
+        torch.cat(write_of).cpu(),
+        torch.cat(number).cpu(),
+    )
 
 
 def renormalize(flow: Flow, threshold: float) -> Flow:
@@ -152,30 +169,29 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
     """
     run = flow.run
     carried = torch.where(flow.carried > threshold, flow.carried, 0)
-    kept: list[PartShare] = []
+    kept: list[AttentionShare | PartShare | None] = []
     total = carried.clone()
     for part, p in zip(run.parts, flow.parts, strict=True):
-        if p.share_sum is not None and p.share_max is not None:
-            some = (p.share_max > threshold).any(1)  # only these queries keep a head
+        if isinstance(p, AttentionShare):
             summed = torch.zeros_like(p.share_sum)
-            for q in some.nonzero().reshape(-1).tolist():
+            for q in (p.share_max > threshold).any(1).nonzero().reshape(-1).tolist():  # only these keep a head
                 heads = head_shares(run, part, q).to(summed)
                 summed[q] = torch.where(heads > threshold, heads, 0).sum(0)
             p = replace(p, share_sum=summed, share_max=torch.where(p.share_max > threshold, p.share_max, 0))
             total[part.state] += summed.sum(1)
-        elif p.share is not None:
+        elif p is not None:
             p = replace(p, share=torch.where(p.share > threshold, p.share, 0))
             total[part.state] += p.share
         kept.append(p)
     per = 1 / torch.where(total > 0, total, 1)
     ended = total == 0
     ended[0] = False
-    parts = []
+    parts: list[AttentionShare | PartShare | None] = []
     for part, p in zip(run.parts, kept, strict=True):
         scale = per[part.state]
-        if p.share_sum is not None and p.share_max is not None:
+        if isinstance(p, AttentionShare):
             p = replace(p, share_sum=p.share_sum * scale[:, None], share_max=p.share_max * scale[:, None])
-        elif p.share is not None:
+        elif p is not None:
             p = replace(p, share=p.share * scale)
         parts.append(p)
     return Flow(run, carried * per, parts, ended, flow.bias_part)
@@ -238,7 +254,7 @@ def _blocks(part: Part, whole: Tensor, start: int, stop: int) -> Iterator[tuple[
     width = whole.shape[-1]
     size = whole.abs().sum(-1)
     for h in range(part.n_heads):
-        vectors = head_vectors(part.writes[0], h)
+        vectors = head_vectors(part.linear[0], h)
         first = start
         while first < stop:
             last = min(stop, first + max(1, _BLOCK // ((first + 1) * width)))

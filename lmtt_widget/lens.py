@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vectors, head_vectors
 from .run import Part, Run
 from .tokens import Token
@@ -29,7 +30,8 @@ class TokenList:
     def to_dict(self) -> list[dict[str, Any]]:
         """One record per token, ready for a data frame."""
         records: list[dict[str, Any]] = [
-            {"rank": k, "id": t.id, "token": t.text, "score": float(s)} for k, (t, s) in enumerate(zip(self.tokens, self.scores, strict=True))
+            {"rank": k, "id": t.id, "token": t.text, "score": float(s)}
+            for k, (t, s) in enumerate(zip(self.tokens, self.scores, strict=True))
         ]
         if self.probabilities is not None:
             for r, p in zip(records, self.probabilities.tolist(), strict=True):
@@ -109,20 +111,27 @@ class LogitAttribution:
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One record per effect, ready for a data frame."""
-        return [{"kind": e.kind, "layer": e.layer, "part": e.part, "head": e.head, "value": e.value} for e in self.effects]
+        return [
+            {"kind": e.kind, "layer": e.layer, "part": e.part, "head": e.head, "value": e.value} for e in self.effects
+        ]
 
     def __repr__(self) -> str:
         against = "" if self.foil is None else f" - {self.foil.text}"
         top = sorted(self.effects, key=lambda e: -abs(e.value))[:8]
-        names = (e.kind + ("" if e.layer is None else f" L{e.layer}") + ("" if e.head is None else f" H{e.head}") for e in top)
-        return f"logit({self.token.text}{against}) = {self.sum:.3f}: " + ", ".join(f"{n} {e.value:+.3f}" for n, e in zip(names, top, strict=True))
+        names = (
+            e.kind + ("" if e.layer is None else f" L{e.layer}") + ("" if e.head is None else f" H{e.head}")
+            for e in top
+        )
+        return f"logit({self.token.text}{against}) = {self.sum:.3f}: " + ", ".join(
+            f"{n} {e.value:+.3f}" for n, e in zip(names, top, strict=True)
+        )
 
 
 def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, normalize: bool = True) -> Tensor:
     """What the model would say if it stopped at a state: logits [pos, d_vocab], or [d_vocab] for one position.
 
-    W_U norm_f(h) + b_U, with the final norm applied to h itself (normalize=False: left out). Raises ValueError where the
-    model's logits are no linear read-out of its last state. (nostalgebraist 2020, the logit lens)
+    W_U norm_f(h) + b_U, with the final norm applied to h itself (normalize=False: left out). Raises ValueError where
+    the model's logits are no linear read-out of its last state. (nostalgebraist 2020, the logit lens)
     """
     rows = [pos] if isinstance(pos, int) else pos
     logits = _readout(run).logits(run.states[state].value, rows, normalize)
@@ -130,7 +139,7 @@ def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, 
 
 
 def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normalize: bool = True) -> TokenList:
-    """The k most likely next tokens at a position: the model's own by default, or read off an earlier state by the logit lens."""
+    """The k most likely next tokens at a position, by default the model's own; earlier states by the logit lens."""
     final = state % len(run.states) == len(run.states) - 1
     logits = run.logits[pos] if final and normalize else lens_logits(run, state, pos, normalize=normalize)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -139,7 +148,7 @@ def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normali
 
 
 def logit_lens(run: Run, *, k: int = 1, normalize: bool = True) -> LensGrid:
-    """The k most likely tokens read off every state at every position, with entropy and distance to the final prediction."""
+    """The k most likely tokens read off every state and position, with entropy and distance to the final prediction."""
     final = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32)).log_softmax(-1)
     ids, probabilities, entropy, kl = [], [], [], []
     for s in run.states:
@@ -152,20 +161,25 @@ def logit_lens(run: Run, *, k: int = 1, normalize: bool = True) -> LensGrid:
         kl.append((final.exp() * (final - log_p)).sum(-1).cpu())
     top = torch.stack(ids)
     agrees = (top[..., 0] == top[-1, :, 0]).flip(0).cumprod(0).sum(0)  # how many of the last states agree with the last
-    return LensGrid(run, top, torch.stack(probabilities), torch.stack(entropy), torch.stack(kl), len(run.states) - agrees)
+    return LensGrid(
+        run, top, torch.stack(probabilities), torch.stack(entropy), torch.stack(kl), len(run.states) - agrees
+    )
 
 
 def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int = 15) -> Promoted:
     """The tokens whose logits an update raises and lowers most.
 
-    vector [d_model]: anything added to `state` at a position (a part, a head's output, a neuron's n_u w_u), read with the
-    final norm frozen at its value there; scores are in logits and add up over parts. A neuron's sign is that of its
+    vector [d_model]: anything added to `state` at a position (a part, a head's output, a neuron's n_u w_u), read with
+    the final norm frozen at its value there; scores are in logits and add up over parts. A neuron's sign is that of its
     activation, since the update is n_u w_u and not w_u. (Geva et al. 2022, arXiv:2204.12130)
     """
     logits = _readout(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
     k = min(k, logits.shape[-1])
     best, worst = logits.topk(k), (-logits).topk(k)
-    return Promoted(TokenList(_token_list(run, best.indices), best.values.cpu()), TokenList(_token_list(run, worst.indices), -worst.values.cpu()))
+    return Promoted(
+        TokenList(_token_list(run, best.indices), best.values.cpu()),
+        TokenList(_token_list(run, worst.indices), -worst.values.cpu()),
+    )
 
 
 def direct_logit_attribution(
@@ -174,8 +188,8 @@ def direct_logit_attribution(
     """What every part adds directly to a token's logit at a position; signed, and adding up to the logit.
 
     dla(c, w) = W_U[:, w] . (gamma * (c - mean(c)) / sigma_f), sigma_f frozen at the last state (no mean for RMSNorm).
-    token: an id, by default the model's prediction; foil: an id to contrast with, then every effect is on the difference.
-    by="head" lists an attention part as its heads and its constant. (Elhage et al. 2021; Wang et al. 2022, arXiv:2211.00593)
+    token: an id, by default the model's prediction; foil: an id to contrast with, then effects are on the difference.
+    by="head" lists an attention part as its heads and its constant. (Wang et al. 2022, arXiv:2211.00593)
     """
     readout, row = _readout(run), pos % run.n_tokens
     token = int(run.logits[row].argmax()) if token is None else token
@@ -195,34 +209,42 @@ def direct_logit_attribution(
         if part.state not in on_chain:
             continue
         if part.kind == "attention" and by == "head":
-            outputs = torch.stack([head_output(run, part, h)[row] for h in range(part.n_heads)])
+            outputs = torch.stack([head_output(part, h)[row] for h in range(part.n_heads)])
             effects += [Effect("head", part.layer, k, h, v) for h, v in enumerate(effect(outputs, part.state))]
-            rest = constant_vectors(part.writes[0], run.n_tokens)[row]
+            rest = constant_vectors(part.linear[0], run.n_tokens)[row]
             if bool((rest != 0).any()):
                 effects.append(Effect("constant", part.layer, k, None, effect(rest[None], part.state)[0]))
         else:
-            effects.append(Effect(part.kind, part.layer, k, None, effect(part.output(run.n_tokens)[row][None], part.state)[0]))
+            effects.append(
+                Effect(part.kind, part.layer, k, None, effect(part.output(run.n_tokens)[row][None], part.state)[0])
+            )
     constant = readout.constant(row, columns)
     if constant is not None:
         c = constant.tolist()
         effects.append(Effect("final norm and unembedding", None, None, None, c[0] - (c[1] if foil is not None else 0)))
     logits = _before_cap(run, row)[columns].tolist()
     named = _named(run, columns)
-    return LogitAttribution(named[token], None if foil is None else named[foil], row, effects, logits[0] - (logits[1] if foil is not None else 0))
+    return LogitAttribution(
+        named[token],
+        None if foil is None else named[foil],
+        row,
+        effects,
+        logits[0] - (logits[1] if foil is not None else 0),
+    )
 
 
-def head_output(run: Run, part: Part, head: int) -> Tensor:
+def head_output(part: Part, head: int) -> Tensor:
     """What one head adds to the stream at every query, summed over keys: [query, d_model].
 
     Raises ValueError if the part has no such head.
     """
     if not 0 <= head < part.n_heads:
         raise ValueError(f"layer {part.layer} has heads 0..{part.n_heads - 1}, got {head}")
-    return head_vectors(part.writes[0], head).output()
+    return head_vectors(part.linear[0], head).output()
 
 
 def onward(run: Run, vectors: Tensor, pos: int, state: int) -> Tensor:
-    """Vectors [n, d_model] of a state as they stand in the last state: later frozen steps applied (none in most models)."""
+    """Vectors [n, d_model] of a state as they stand in the last one: later frozen steps applied (mostly none)."""
     start = state % len(run.states)
     for s in reversed(_chain(run)):
         if s > start:
@@ -232,16 +254,19 @@ def onward(run: Run, vectors: Tensor, pos: int, state: int) -> Tensor:
 
 def _chain(run: Run) -> list[int]:
     """The states that the last one continues, from the top down."""
-    chain, s = [], len(run.states) - 1
+    chain: list[int] = []
+    s: int | None = len(run.states) - 1
     while s is not None:
         chain.append(s)
-        s = run.states[s].carried  # type: ignore[assignment]
+        s = run.states[s].carried
     return chain
 
 
-def _readout(run: Run):  # type: ignore[no-untyped-def]
+def _readout(run: Run) -> Readout:
     if run.readout is None:
-        raise ValueError("this model's logits are not a linear read-out of its last state, so vectors cannot be read as tokens")
+        raise ValueError(
+            "this model's logits are not a linear read-out of its last state, so vectors cannot be read as tokens"
+        )
     return run.readout
 
 

@@ -36,16 +36,23 @@ class Model:
 
     @property
     def config(self) -> Any:
-        config = getattr(self.module, "config", None)
+        config: Any = getattr(self.module, "config", None)
         return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
     @property
     def n_positions(self) -> int | None:
         """The longest prompt the model was made for, where its config says so."""
-        return next((n for k in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "block_size") if isinstance(n := getattr(self.config, k, None), int)), None)
+        return next(
+            (
+                n
+                for k in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "block_size")
+                if isinstance(n := getattr(self.config, k, None), int)
+            ),
+            None,
+        )
 
     def encode(self, prompt: Prompt) -> Encoded:
-        """Token ids of text (as the tokenizer does by default), of ids, or of chat messages (by the tokenizer's template).
+        """Token ids of text (as the tokenizer does by default), of ids, or of chat messages (by the template).
 
         Raises ValueError for a prompt without tokens, longer than the model's positions, or with ids it does not know.
         """
@@ -60,16 +67,22 @@ class Model:
             try:
                 ids = [int(x) for x in prompt]  # type: ignore[arg-type]
             except (TypeError, ValueError):
-                raise ValueError(f"a prompt is text, a list of token ids, or a list of chat messages, got {prompt!r:.80}") from None
+                raise ValueError(
+                    f"a prompt is text, a list of token ids, or a list of chat messages, got {prompt!r:.80}"
+                ) from None
             roles = [None] * len(ids)
         if not ids:
             raise ValueError("the prompt has no tokens; type some text")
         n_vocab = self._n_vocab()
         if n_vocab is not None and not 0 <= min(ids) <= max(ids) < n_vocab:
             bad = next(i for i in ids if not 0 <= i < n_vocab)
-            raise ValueError(f"token ids must be in 0..{n_vocab - 1}; the tokenizer may belong to another model, got {bad}")
+            raise ValueError(
+                f"token ids must be in 0..{n_vocab - 1}; the tokenizer may belong to another model, got {bad}"
+            )
         if self.n_positions is not None and len(ids) > self.n_positions:
-            raise ValueError(f"the prompt has {len(ids)} tokens, but the model has {self.n_positions} positions; shorten it")
+            raise ValueError(
+                f"the prompt has {len(ids)} tokens, but the model has {self.n_positions} positions; shorten it"
+            )
         return Encoded(ids, roles)
 
     def inputs(self, ids: list[int]) -> dict[str, Any]:
@@ -102,19 +115,25 @@ class Model:
             raise ValueError("the tokenizer has no chat template; give the prompt as text")
 
         def ids(upto: int, ask: bool) -> list[int]:
-            got = tokenizer.apply_chat_template(messages[:upto], tokenize=True, add_generation_prompt=ask, return_dict=True)
+            got = tokenizer.apply_chat_template(
+                messages[:upto], tokenize=True, add_generation_prompt=ask, return_dict=True
+            )
             return list(got["input_ids"])
 
         asks = messages[-1].get("role") != "assistant"
         whole = ids(len(messages), asks)
         roles: list[str | None] = [None] * len(whole)
         start = 0
-        for k, message in enumerate(messages):  # a message reaches as far as the shorter conversation agrees with the whole
+        for k, message in enumerate(
+            messages
+        ):  # a message reaches as far as the shorter conversation agrees with the whole
             try:
                 prefix = ids(k + 1, False)
-            except Exception:  # some templates refuse conversations that end early; roles are only labels
+            except Exception:  # noqa: BLE001  some templates refuse a conversation that ends early; roles are only labels
                 continue
-            end = next((i for i, (a, b) in enumerate(zip(prefix, whole, strict=False)) if a != b), min(len(prefix), len(whole)))
+            end = next(
+                (i for i, (a, b) in enumerate(zip(prefix, whole, strict=False)) if a != b), min(len(prefix), len(whole))
+            )
             roles[start:end] = [message.get("role")] * max(0, end - start)
             start = max(start, end)
         if asks:
@@ -123,11 +142,14 @@ class Model:
 
     def _needed_tokenizer(self) -> Any:
         if self.tokenizer is None:
-            raise ValueError("the model has no tokenizer, so a prompt must be a list of token ids; or pass load_model(model, tokenizer)")
+            raise ValueError(
+                "the model has no tokenizer, so a prompt must be token ids; or pass load_model(model, tokenizer)"
+            )
         return self.tokenizer
 
     def _n_vocab(self) -> int | None:
-        embedding = self.module.get_input_embeddings() if hasattr(self.module, "get_input_embeddings") else None
+        get: Any = getattr(self.module, "get_input_embeddings", None)
+        embedding = get() if get is not None else None
         return getattr(embedding, "num_embeddings", None) or getattr(self.config, "vocab_size", None)
 
     def __repr__(self) -> str:
@@ -146,8 +168,8 @@ def load_model(
 ) -> Model:
     """A causal language model with its tokenizer, from the hub, from a local folder, or already loaded.
 
-    name_or_model: a hub name, a folder, or a module (a PreTrainedModel, a PEFT model, or any torch module with the usual
-    list of layers); a loaded module is used as it is. layers: the decoder layers, where they cannot be found.
+    name_or_model: a hub name, a folder, or a module (a PreTrainedModel, a PEFT model, or any torch module with the
+    usual list of layers); a loaded module is used as it is. layers: the decoder layers, where they cannot be found.
     Remaining arguments go to `from_pretrained`; trust_remote_code stays False unless given.
 
     Raises ValueError for an encoder or encoder-decoder, OSError (with what to do offline) when nothing can be loaded.
@@ -184,26 +206,39 @@ def _from_pretrained(name: str, tokenizer: Any, dtype: Any, options: dict[str, A
 
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         raise OSError(f"the folder has no config.json, so it holds no model: {name}")
-    shared = {k: v for k, v in options.items() if k in ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder")}
+    shared = {
+        k: v
+        for k, v in options.items()
+        if k in ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder")
+    }
     try:
         config = AutoConfig.from_pretrained(name, **shared)
         if getattr(config, "is_encoder_decoder", False):
-            raise ValueError(f"{config.model_type} is an encoder-decoder; lmtt_widget reads causal (decoder-only) language models: {name}")
+            raise ValueError(
+                f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder-decoder"
+            )
         module = AutoModelForCausalLM.from_pretrained(name, **({} if dtype is None else {"dtype": dtype}), **options)
         return module, AutoTokenizer.from_pretrained(name, **shared) if tokenizer is None else tokenizer
     except OSError as e:
         if Path(name).exists():
             raise
-        raise OSError(f"{name!r} is neither a folder here nor a model that could be fetched; offline, pass the path of a downloaded model. ({e})") from e
+        raise OSError(
+            f"{name!r} is neither a folder here nor a model that could be fetched; offline, pass the path of a "
+            f"downloaded model. ({e})"
+        ) from e
 
 
 def _refuse_other_models(module: nn.Module) -> None:
     config = getattr(module, "config", None)
     if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(f"{type(module).__name__} is an encoder-decoder; lmtt_widget reads causal (decoder-only) language models")
+        raise ValueError(
+            f"{type(module).__name__} is an encoder-decoder; lmtt_widget reads causal (decoder-only) language models"
+        )
     can_generate = getattr(module, "can_generate", None)
     if callable(can_generate) and not can_generate():
-        raise ValueError(f"{type(module).__name__} has no causal language-model head; load it with AutoModelForCausalLM")
+        raise ValueError(
+            f"{type(module).__name__} has no causal language-model head; load it with AutoModelForCausalLM"
+        )
 
 
 def _module_name(module: nn.Module) -> str:

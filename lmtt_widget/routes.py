@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .contributions import Flow
+from .contributions import AttentionShare, Flow
+from .run import Part
 
 Reading = Literal["max", "sum"]
 Encoding = Literal["share", "flow"]
@@ -19,10 +20,10 @@ Encoding = Literal["share", "flow"]
 
 @dataclass
 class PartRoute:
-    """One value per edge of a part: [query, key] for attention, [pos] for anything else, None where it has no share."""
+    """One value per edge: [query, key] for an attention part, [pos] for any other."""
 
-    strength: Tensor | None
-    flow: Tensor | None
+    strength: Tensor
+    flow: Tensor
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class Edge:
 
 @dataclass
 class Routes:
-    """The routes into one target, in Flow's layout. `strength > t` is the connected route at threshold t, for every t."""
+    """The routes into one target, in Flow's layout; `strength > t` is the connected route at threshold t, for all t."""
 
     source: Flow
     target: int
     heads: Reading
     encoding: Encoding
     carried: PartRoute  # [state, pos]
-    parts: list[PartRoute]
+    parts: list[PartRoute | None]  # None where the part has no share
     node_strength: Tensor  # [state, pos]
     node_flow: Tensor  # [state, pos], the target's is 1
     ended: dict[str, float]  # cause -> flow that reaches no token: "mixer", "no parts", "constants"
@@ -60,7 +61,7 @@ class Routes:
 
     def attention_strengths(self) -> Tensor:
         """The strength of every attention edge, strongest first."""
-        found = [r.strength[r.strength > 0] for r in self.parts if r.strength is not None and r.strength.ndim == 2]
+        found = [r.strength[r.strength > 0] for r in self.parts if r is not None and r.strength.ndim == 2]
         return torch.cat(found or [torch.zeros(0)]).sort(descending=True).values
 
     def automatic_threshold(self, budget: int = 80) -> float:
@@ -75,41 +76,41 @@ class Routes:
         reach[-1, self.target] = 1
         for s in reversed(run.states[1:]):
             here = reach[s.index]
-            reach[s.carried] += torch.where(self.carried.strength[s.index] > threshold, flow.carried[s.index], 0) * here  # type: ignore[index]
-            for k, part in self._entering(s.index):
-                share, strength = flow.parts[k], self.parts[k].strength
-                if strength is None or part.kind not in ("attention", "mlp") or part.reads < 0:
+            reach[s.carried] += torch.where(self.carried.strength[s.index] > threshold, flow.carried[s.index], 0) * here
+            for k, part in enumerate(run.parts):
+                share, route = flow.parts[k], self.parts[k]
+                if part.state != s.index or share is None or route is None or not _goes_on(part):
                     continue
-                if share.share_sum is not None:
-                    reach[part.reads] += here @ torch.where(strength > threshold, share.share_sum, 0)
+                drawn = route.strength > threshold
+                if isinstance(share, AttentionShare):
+                    reach[part.reads] += here @ torch.where(drawn, share.share_sum, 0)
                 else:
-                    reach[part.reads] += torch.where(strength > threshold, share.share, 0) * here  # type: ignore[arg-type]
+                    reach[part.reads] += here * torch.where(drawn, share.share, 0)
         return float(reach[0].sum())
 
     def edges(self, threshold: float) -> list[Edge]:
         """The drawn edges, strongest first; an MLP's two edges are one here."""
+        run, flow = self.source.run, self.source
         found = []
-        flow, run = self.source, self.source.run
-        for s, t in (self.carried.strength > threshold).nonzero().tolist():  # type: ignore[operator]
-            found.append(Edge("carried", s, t, t, None, *self._numbers(flow.carried, self.carried, (s, t))))
-        for k, (part, route, p) in enumerate(zip(run.parts, self.parts, flow.parts, strict=True)):
-            if route.strength is None:
+        for s, t in (self.carried.strength > threshold).nonzero().tolist():
+            share, moved, strength = (float(x[s, t]) for x in (flow.carried, self.carried.flow, self.carried.strength))
+            found.append(Edge("carried", s, t, t, None, share, moved, strength))
+        for k, (part, route) in enumerate(zip(run.parts, self.parts, strict=True)):
+            p = flow.parts[k]
+            if route is None or p is None:
                 continue
-            share = p.share if p.share_sum is None else p.share_sum
+            shares = p.share_sum if isinstance(p, AttentionShare) else p.share
             for at in (route.strength > threshold).nonzero().tolist():
-                found.append(Edge(part.kind, part.state, at[0], at[-1], k, *self._numbers(share, route, tuple(at))))  # type: ignore[arg-type]
+                share, moved, strength = (float(x[tuple(at)]) for x in (shares, route.flow, route.strength))
+                found.append(Edge(part.kind, part.state, at[0], at[-1], k, share, moved, strength))
         return sorted(found, key=lambda e: -e.strength)
-
-    def _numbers(self, share: Tensor, route: PartRoute, at: tuple[int, ...]) -> tuple[float, float, float]:
-        return float(share[at]), float(route.flow[at]), float(route.strength[at])  # type: ignore[index]
-
-    def _entering(self, state: int):  # type: ignore[no-untyped-def]
-        return [(k, p) for k, p in enumerate(self.source.run.parts) if p.state == state and p.kind != "embedding"]
 
     def __repr__(self) -> str:
         tokens = self.source.run.tokens
         top = self.input_share.topk(min(3, len(tokens)))
-        words = ", ".join(f"{tokens[i].text!r} {v:.0%}" for v, i in zip(top.values.tolist(), top.indices.tolist(), strict=True))
+        words = ", ".join(
+            f"{tokens[i].text!r} {v:.0%}" for v, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        )
         return f"Routes(to {tokens[self.target].text!r} at {self.target}, from {words})"
 
 
@@ -118,15 +119,17 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
 
     flow(edge) = share(edge) x flow(node entered); flow(target) = 1.
     strength(edge) = min(own weight, strength(node entered)), a node's being the largest among the edges that leave it
-    upward. The weight is the share (heads: summed, or of the one head with the largest) or, with encoding="flow", the flow.
-    An MLP passes what reaches it on to the state it read; at a mixer, which has no key axis, flow ends.
+    upward. The weight is the share (heads: summed, or of the one head with the largest) or, with encoding="flow", the
+    flow. An MLP passes what reaches it on to the state it read; at a mixer, which has no key axis, flow ends.
 
     Raises ValueError if the target is out of range. (Ferrando & Voita 2024, arXiv:2403.00824, top-down extraction.)
     """
     run = flow.run
-    n_states, n_tokens = flow.carried.shape
+    n_tokens = flow.carried.shape[1]
     if not -n_tokens <= target < n_tokens:
-        raise ValueError(f"target must be a position in 0..{n_tokens - 1} (the prompt has {n_tokens} tokens), got {target}")
+        raise ValueError(
+            f"target must be a position in 0..{n_tokens - 1} (the prompt has {n_tokens} tokens), got {target}"
+        )
     if heads not in ("max", "sum"):
         raise ValueError(f'heads must be "max" or "sum", got {heads!r}')
     if encoding not in ("share", "flow"):
@@ -135,34 +138,38 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
     strength, amount = torch.zeros_like(flow.carried), torch.zeros_like(flow.carried)
     strength[-1, target], amount[-1, target] = torch.inf, 1
     carried = PartRoute(torch.zeros_like(flow.carried), torch.zeros_like(flow.carried))
-    routes = [PartRoute(None, None) for _ in run.parts]
+    routes: list[PartRoute | None] = [None] * len(run.parts)
     ended = {"mixer": 0.0, "no parts": 0.0, "constants": 0.0}
-    numbered = list(enumerate(run.parts))
     for s in reversed(run.states[1:]):
         here, through = strength[s.index], amount[s.index]
         ended["no parts"] += float(through[flow.ended[s.index]].sum())
         moved = flow.carried[s.index] * through
         passed = torch.minimum(moved if encoding == "flow" else flow.carried[s.index], here)
-        carried.strength[s.index], carried.flow[s.index] = passed, moved  # type: ignore[index]
+        carried.strength[s.index], carried.flow[s.index] = passed, moved
         strength[s.carried] = torch.maximum(strength[s.carried], passed)
         amount[s.carried] += moved
-        for k, part in numbered:
+        for k, part in enumerate(run.parts):
             p = flow.parts[k]
-            if part.state != s.index or (p.share is None and p.share_sum is None):
+            if part.state != s.index or p is None:
                 continue
-            if p.share_sum is not None:
+            if isinstance(p, AttentionShare):
                 moved = p.share_sum * through[:, None]
                 weight = moved if encoding == "flow" else p.share_max if heads == "max" else p.share_sum
-                passed = torch.minimum(weight, here[:, None])  # type: ignore[arg-type]
+                passed = torch.minimum(weight, here[:, None])
                 strength[part.reads] = torch.maximum(strength[part.reads], passed.amax(0))
                 amount[part.reads] += moved.sum(0)
             else:
-                moved = p.share * through  # type: ignore[operator]
-                passed = torch.minimum(moved if encoding == "flow" else p.share, here)  # type: ignore[arg-type]
-                if part.kind == "mlp" and part.reads >= 0:
+                moved = p.share * through
+                passed = torch.minimum(moved if encoding == "flow" else p.share, here)
+                if _goes_on(part):
                     strength[part.reads] = torch.maximum(strength[part.reads], passed)
                     amount[part.reads] += moved
                 else:
                     ended["mixer" if part.kind == "mixer" else "constants"] += float(moved.sum())
             routes[k] = PartRoute(passed, moved)
     return Routes(flow, target, heads, encoding, carried, routes, strength, amount, ended)
+
+
+def _goes_on(part: Part) -> bool:
+    """Whether what reaches the part reaches a state below; a mixer has no key axis to say where."""
+    return part.kind in ("attention", "mlp") and part.reads >= 0

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from .decomposition.heads import Heads
-from .decomposition.layers import LayerState, Recording, UndecomposableError, Write, find_layers, readable, run_recorded
+from .decomposition.layers import (
+    LayerState,
+    LinearWrite,
+    Recording,
+    UndecomposableError,
+    Write,
+    find_layers,
+    readable,
+    run_recorded,
+)
 from .decomposition.readout import Readout
 from .decomposition.residual import Path
 from .tokens import Token
@@ -30,12 +39,17 @@ class Part:
     state: int  # the state it enters
     reads: int  # the state it was computed from; -1: none
     module: str  # a label only
-    writes: list[Write]  # one, or one per expert
+    writes: list[Write]
     _output: Tensor | None = None
 
     @property
+    def linear(self) -> list[LinearWrite]:
+        """The writes that are outputs of linear maps: one, or one per expert."""
+        return [w for w in self.writes if isinstance(w, LinearWrite)]
+
+    @property
     def heads(self) -> Heads | None:
-        return self.writes[0].heads if self.writes else None
+        return self.linear[0].heads if self.linear else None
 
     @property
     def n_heads(self) -> int:
@@ -143,10 +157,18 @@ class Run:
 
     def __repr__(self) -> str:
         text = "".join(t.text for t in self.tokens)
-        return f"Run({text!r}, {self.n_tokens} tokens, {len(self.states)} states, {len(self.parts)} parts, {self.fidelity})"
+        sizes = f"{self.n_tokens} tokens, {len(self.states)} states, {len(self.parts)} parts"
+        return f"Run({text!r}, {sizes}, {self.fidelity})"
 
 
-def record(model: Model, prompt: Prompt, *, interventions: Sequence[Any] = (), strict: bool = True, check: Literal["sample", "all"] = "sample") -> Run:
+def record(
+    model: Model,
+    prompt: Prompt,
+    *,
+    interventions: Sequence[Any] = (),
+    strict: bool = True,
+    check: Literal["sample", "all"] = "sample",
+) -> Run:
     """One ordinary forward pass of the model on a prompt, split into states and parts that add up.
 
     prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages.
@@ -154,25 +176,30 @@ def record(model: Model, prompt: Prompt, *, interventions: Sequence[Any] = (), s
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
 
     Neither the result of the pass nor anything in the model is changed. Raises ValueError for a prompt the model cannot
-    take, a model in training mode, or logits that are not finite; UndecomposableError (layer, module, reason) when parts
-    do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
+    take, a model in training mode, or logits that are not finite; UndecomposableError (layer, module, reason) when
+    parts do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
     """
     if interventions:
         raise NotImplementedError("record does not apply interventions yet")
     module = model.module
     if module.training:
-        raise ValueError("the model is in training mode, where dropout makes every pass different; call model.eval() first")
+        raise ValueError(
+            "the model is in training mode, where dropout makes every pass different; call model.eval() first"
+        )
     encoded = model.encode(prompt)
     layers = model.layers if model.layers is not None else find_layers(module)
     with readable(module) as notes:
         recording = run_recorded(module, layers, len(encoded.ids), model.inputs(encoded.ids), check_all=check == "all")
-    logits = recording.output
-    if not isinstance(logits, Tensor) or logits.ndim != 3:
-        raise ValueError(f"expected logits [1, {len(encoded.ids)}, d_vocab] from the model, got {type(recording.output).__name__}")
+    logits = recording.logits
+    if logits is None or logits.ndim != 3:
+        raise ValueError(f"expected logits [1, {len(encoded.ids)}, d_vocab] from the model, got something else")
     logits = logits[0]
     if not bool(logits.isfinite().all()):
-        raise ValueError("the model's logits are not finite (NaN or infinite); nothing can be explained. Try float32 or bfloat16 instead of float16")
-    states, parts = _assemble(recording, len(encoded.ids))
+        raise ValueError(
+            "the model's logits are not finite (NaN or infinite), so nothing can be explained; "
+            "try float32 or bfloat16 instead of float16"
+        )
+    states, parts = _assemble(recording)
     fidelity = _fidelity(module, recording, parts, notes)
     if not fidelity.exact:
         if strict:
@@ -187,10 +214,14 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _assemble(recording: Recording, n_tokens: int) -> tuple[list[State], list[Part]]:
+def _assemble(recording: Recording) -> tuple[list[State], list[Part]]:
     first = recording.embedding or recording.layers[0].states[0]
     states = [State(0, None, "embedding", first.value, None, Path())]
-    parts = [Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes)] if first.writes else []
+    parts = (
+        [Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes)]
+        if first.writes
+        else []
+    )
     for layer in recording.layers:
         numbers = [len(states) - 1]  # local number of a state -> its index in the run
         for s in layer.states[1:]:
@@ -234,7 +265,7 @@ def _tolerance(module: torch.nn.Module) -> tuple[str, float]:
 
 
 def _fidelity(module: torch.nn.Module, recording: Recording, parts: list[Part], notes: list[str]) -> Fidelity:
-    writes = [w for p in parts for w in p.writes]
+    writes = [w for p in parts for w in p.linear]
     heads = [w.heads for w in writes if w.heads is not None]
     measured = {
         "states": [s.error for layer in recording.layers for s in layer.states[1:]],
@@ -246,7 +277,11 @@ def _fidelity(module: torch.nn.Module, recording: Recording, parts: list[Part], 
     identities = {name: _largest(errors) for name, errors in measured.items() if errors}
     dtype, tolerance = _tolerance(module)
     problems = list(recording.problems)
-    problems += [f"{name}: parts miss the whole by {e:.1e} (allowed {tolerance:.1e})" for name, e in identities.items() if not e <= tolerance]
+    problems += [
+        f"{name}: parts miss the whole by {e:.1e} (allowed {tolerance:.1e})"
+        for name, e in identities.items()
+        if not e <= tolerance
+    ]
     if _largest([h.future for h in heads]) > 0:
         problems.append("attention looks at later tokens, so this is not a causal language model")
     if recording.readout is None:
@@ -256,7 +291,11 @@ def _fidelity(module: torch.nn.Module, recording: Recording, parts: list[Part], 
 
 def _largest(errors: list[Tensor]) -> float:
     """One transfer for all of them; NaN stays NaN."""
-    return float(torch.stack([e.float().cpu() if e.device.type != "cpu" else e.float() for e in errors]).max()) if errors else 0.0
+    return (
+        float(torch.stack([e.float().cpu() if e.device.type != "cpu" else e.float() for e in errors]).max())
+        if errors
+        else 0.0
+    )
 
 
 def _with_rounding(states: list[State], parts: list[Part], n_tokens: int) -> list[Part]:

@@ -1,7 +1,7 @@
 """What the browser is told: the only Python file that knows the wire.
 
-A message is a byte container: "LMTW", the length of a JSON header, the header (version, kind, meta, sections with dtype,
-shape and offset), then the sections, each 8-aligned, little endian, in C order. js/src/wire.ts is its mirror.
+A message is a byte container: "LMTW", the length of a JSON header, the header (version, kind, meta, sections with
+dtype, shape and offset), then the sections, each 8-aligned, little endian, in C order. js/src/wire.ts is its mirror.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .contributions import Flow
+from .contributions import AttentionShare, Flow, PartShare
 from .lens import logit_lens
 from .run import Part, Run
 
@@ -25,7 +25,9 @@ _MAGIC = b"LMTW"
 
 def pack(kind: str, meta: Mapping[str, Any], sections: Mapping[str, np.ndarray]) -> bytes:
     """One message of the wire. Floats in `meta` must be finite: JSON has no others."""
-    arrays = {name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("<"), copy=False)) for name, a in sections.items()}
+    arrays = {
+        name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("<"), copy=False)) for name, a in sections.items()
+    }
     table, offset = {}, 0
     for name, a in arrays.items():
         table[name] = {"dtype": a.dtype.name, "shape": list(a.shape), "offset": offset}
@@ -57,7 +59,9 @@ def unpack(message: bytes) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
     return header["kind"], header["meta"], sections
 
 
-def graph_state(run: Run, flow: Flow, *, run_id: str = "", label: str = "", max_edges: int = 400_000, n_next: int = 5) -> bytes:
+def graph_state(
+    run: Run, flow: Flow, *, run_id: str = "", label: str = "", max_edges: int = 400_000, n_next: int = 5
+) -> bytes:
     """The graph of one prompt, for all targets: tokens, states, parts, shares, predictions, fidelity.
 
     At most `max_edges` attention edges travel, the heaviest; what was cut is reported per node, never renormalised.
@@ -69,22 +73,22 @@ def graph_state(run: Run, flow: Flow, *, run_id: str = "", label: str = "", max_
     }
     smallest = _smallest_kept(flow, max_edges)
     truncated = torch.zeros_like(flow.carried)
-    shown = [k for k, p in enumerate(run.parts) if p.kind != "embedding" and (flow.parts[k].share is not None or flow.parts[k].share_sum is not None)]
+    shown = [k for k, p in enumerate(run.parts) if p.kind != "embedding" and flow.parts[k] is not None]
     for k, number in enumerate(shown):
-        part, share = run.parts[number], flow.parts[number]
-        if share.share_sum is None:
+        share = flow.parts[number]
+        if isinstance(share, PartShare):
             sections[f"p{k}.share"] = _half(share.share)
-            continue
-        keep = (share.share_sum >= smallest) & (share.share_sum.half() > 0)
-        truncated[part.state] += torch.where(keep, 0, share.share_sum).sum(1)
-        query, key = keep.nonzero(as_tuple=True)
-        rows = torch.zeros(n_tokens + 1, dtype=torch.int64)
-        rows[1:] = torch.bincount(query, minlength=n_tokens).cumsum(0)
-        sections[f"p{k}.row"] = rows.numpy().astype(np.uint32)
-        sections[f"p{k}.key"] = key.numpy().astype(np.uint16 if n_tokens <= 1 << 16 else np.uint32)
-        sections[f"p{k}.sum"] = _half(share.share_sum[keep])
-        sections[f"p{k}.max"] = _half(share.share_max[keep])  # type: ignore[index]
-        sections[f"p{k}.top"] = share.top_head[keep].numpy().astype(np.uint16)  # type: ignore[index]
+        elif isinstance(share, AttentionShare):
+            keep = (share.share_sum >= smallest) & (share.share_sum.half() > 0)
+            truncated[run.parts[number].state] += torch.where(keep, 0, share.share_sum).sum(1)
+            query, key = keep.nonzero(as_tuple=True)
+            rows = torch.zeros(n_tokens + 1, dtype=torch.int64)
+            rows[1:] = torch.bincount(query, minlength=n_tokens).cumsum(0)
+            sections[f"p{k}.row"] = rows.numpy().astype(np.uint32)
+            sections[f"p{k}.key"] = key.numpy().astype(np.uint16 if n_tokens <= 1 << 16 else np.uint32)
+            sections[f"p{k}.sum"] = _half(share.share_sum[keep])
+            sections[f"p{k}.max"] = _half(share.share_max[keep])
+            sections[f"p{k}.top"] = share.top_head[keep].numpy().astype(np.uint16)
     sections["truncated"] = _half(truncated)
 
     logits = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32))
@@ -96,7 +100,9 @@ def graph_state(run: Run, flow: Flow, *, run_id: str = "", label: str = "", max_
         "run": run_id,
         "prompt": label,
         "tokens": _token_columns(run),
-        "states": [{"layer": s.layer, "name": s.name, "carried": -1 if s.carried is None else s.carried} for s in run.states],
+        "states": [
+            {"layer": s.layer, "name": s.name, "carried": -1 if s.carried is None else s.carried} for s in run.states
+        ],
         "parts": [_part_facts(run.parts[number]) for number in shown],
         "vocab": [t.text for t in run.model.vocabulary(ids.tolist())],
         "model": model_facts(run),
@@ -129,9 +135,9 @@ def model_facts(run: Run) -> dict[str, Any]:
         "type": type(module).__name__,
         "layers": n_layers,
         "heads": n_heads,
-        "kv_heads": sum(product.value.shape[0] for product in attention[0].heads.products) if attention else None,  # type: ignore[union-attr]
+        "kv_heads": getattr(config, "num_key_value_heads", None) or n_heads,
         "d_model": run.states[0].value.shape[1],
-        "d_mlp": max((w.input.shape[1] for p in mlps for w in p.writes if w.input is not None), default=None),
+        "d_mlp": max((w.input.shape[1] for p in mlps for w in p.linear), default=None),
         "vocab": run.logits.shape[-1],
         "parameters": sum(p.numel() for p in module.parameters()),
         "dtype": run.fidelity.dtype,
@@ -156,7 +162,14 @@ def _token_columns(run: Run) -> dict[str, list[Any]]:
 
 def _part_facts(part: Part) -> dict[str, Any]:
     kind = part.kind if part.kind in ("attention", "mlp", "mixer") else "other"
-    return {"kind": kind, "layer": part.layer, "state": part.state, "reads": part.reads, "label": part.module, "heads": part.n_heads or None}
+    return {
+        "kind": kind,
+        "layer": part.layer,
+        "state": part.state,
+        "reads": part.reads,
+        "label": part.module,
+        "heads": part.n_heads or None,
+    }
 
 
 def _fidelity_facts(run: Run) -> dict[str, Any]:
@@ -174,7 +187,7 @@ def _fidelity_facts(run: Run) -> dict[str, Any]:
 
 def _smallest_kept(flow: Flow, max_edges: int) -> float:
     """The weight from which edges travel: 0 unless there are more than `max_edges` of them."""
-    weights = [p.share_sum[p.share_sum > 0] for p in flow.parts if p.share_sum is not None]
+    weights = [p.share_sum[p.share_sum > 0] for p in flow.parts if isinstance(p, AttentionShare)]
     n = sum(len(w) for w in weights)
     return float(torch.cat(weights).topk(max_edges).values[-1]) if n > max_edges else 0.0
 

@@ -72,9 +72,9 @@ def visible(text: str) -> str:
 
 
 _NAMES = {
-    "\n": "⏎", "\t": "⇥", "\r": "␍", "\0": "␀", "\u00a0": "⍽", "\u00ad": "⟨SHY⟩", "\u200b": "⟨ZWSP⟩", "\u200c": "⟨ZWNJ⟩",
-    "\u200d": "⟨ZWJ⟩", "\u200e": "⟨LRM⟩", "\u200f": "⟨RLM⟩", "\u2028": "⟨LS⟩", "\u2029": "⟨PS⟩", "\ufe0e": "⟨VS15⟩",
-    "\ufe0f": "⟨VS16⟩", "\ufeff": "⟨BOM⟩",
+    "\n": "⏎", "\t": "⇥", "\r": "␍", "\0": "␀", "\u00a0": "⍽", "\u00ad": "⟨SHY⟩", "\u200b": "⟨ZWSP⟩",
+    "\u200c": "⟨ZWNJ⟩", "\u200d": "⟨ZWJ⟩", "\u200e": "⟨LRM⟩", "\u200f": "⟨RLM⟩", "\u2028": "⟨LS⟩", "\u2029": "⟨PS⟩",
+    "\ufe0e": "⟨VS15⟩", "\ufe0f": "⟨VS16⟩", "\ufeff": "⟨BOM⟩",
 }  # fmt: skip
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
@@ -97,7 +97,9 @@ class _Spelling:
         self.prefix = next((s.get("prefix", "##") for s in self.steps if s["type"] == "WordPiece"), None)
         self.suffix = next((s.get("suffix") for s in self.steps if s["type"] == "BPEDecoder"), None)
         self.added = dict(getattr(tokenizer, "added_tokens_decoder", {}) or {})
-        self.special = set(getattr(tokenizer, "all_special_ids", ())) | {i for i, t in self.added.items() if getattr(t, "special", False)}
+        self.special = set(getattr(tokenizer, "all_special_ids", ())) | {
+            i for i, t in self.added.items() if getattr(t, "special", False)
+        }
         strips = any(s["type"] == "Strip" and s.get("start", 0) and s.get("content", " ") == " " for s in self.steps)
         metaspace = any(s["type"] == "Metaspace" and s.get("prepend_scheme", "always") != "never" for s in self.steps)
         self.adds_first_space = strips or metaspace or self.prefix is not None

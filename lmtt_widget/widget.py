@@ -29,15 +29,15 @@ _ONE_WAY = {"sync": True, "echo_update": False}
 def _bundle() -> Path | str:
     path = _STATIC / "widget.js"
     if not path.is_file():
-        raise RuntimeError("the browser bundle is missing (lmtt_widget/static/widget.js); run `npm ci && npm run build`, or install a wheel")
+        raise RuntimeError("the browser bundle lmtt_widget/static/widget.js is missing; run `npm ci && npm run build`")
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text("utf-8")
 
 
 class FlowWidget(anywidget.AnyWidget):
     """The information flow of one or more prompts through a model, alive in a notebook.
 
-    Every trait is state that may be read or set; see `explore`. What cannot be is refused with a sentence and leaves the
-    picture as it was. `close()` frees the recorded runs.
+    Every trait is state that may be read or set; see `explore`. What cannot be is refused with a sentence and leaves
+    the picture as it was. `close()` frees the recorded runs.
     """
 
     _esm = ""
@@ -52,9 +52,9 @@ class FlowWidget(anywidget.AnyWidget):
     normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
     foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
     selection = t.Dict(None, allow_none=True).tag(sync=True)
-    pins = t.List().tag(sync=True)
+    pins: Any = t.List().tag(sync=True)
     view = t.Dict(dict(_VIEW)).tag(sync=True)
-    prompts = t.List().tag(sync=True)
+    prompts: Any = t.List().tag(sync=True)
     prompt = t.Any("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
 
@@ -115,7 +115,7 @@ class FlowWidget(anywidget.AnyWidget):
         return prompt
 
     @t.observe("prompt")
-    def _show_prompt(self, change: Any) -> None:
+    def _show_prompt(self, _change: Any) -> None:
         run, flow = self._recorded(self.prompt)
         run_id = f"{id(run):x}"
         with self.hold_sync():
@@ -178,7 +178,7 @@ class FlowWidget(anywidget.AnyWidget):
         return proposal["value"]
 
     @t.observe("encoding")
-    def _threshold_has_another_unit(self, change: Any) -> None:
+    def _threshold_has_another_unit(self, _change: Any) -> None:
         self.threshold = None
 
     # ---- the browser ----
@@ -193,7 +193,7 @@ class FlowWidget(anywidget.AnyWidget):
             except (t.TraitError, ValueError, UndecomposableError) as e:
                 self.status = _status("error", str(e))
                 self.send_state(name)
-            except Exception as e:
+            except Exception as e:  # noqa: BLE001
                 # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
                 self.status = _status("error", f"{type(e).__name__}: {e}")
                 self.send_state(name)
@@ -216,9 +216,9 @@ def explore(
 ) -> FlowWidget:
     """Where a prediction comes from: the information flow of a prompt, as a widget.
 
-    prompt: text, token ids, chat messages, or a list of several prompts. target: the position to explain, by default the
-    last. threshold: edges below it are not drawn, None draws the 80 strongest. encoding: "flow" (shares multiplied along
-    paths to the target) or "share" (the papers' local shares). Other traits of `FlowWidget` may be given by name.
+    prompt: text, token ids, chat messages, or a list of several prompts. target: the position to explain, by default
+    the last. threshold: edges below it are not drawn, None draws the 80 strongest. encoding: "flow" (shares multiplied
+    along paths to the target) or "share" (the papers' local shares). Other traits of `FlowWidget` may be given by name.
 
     Raises ValueError for a prompt the model cannot take or an option out of range, UndecomposableError if the model
     cannot be split exactly. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824; Tufanov et al. 2024,
@@ -262,7 +262,8 @@ def _status(state: str = "idle", text: str = "", done: int = 0, total: int = 0) 
 
 _SELECTIONS = {
     "state": ("state", "pos"), "carried": ("state", "pos"), "mlp": ("state", "pos"), "mixer": ("state", "pos"),
-    "neuron": ("state", "pos", "neuron"), "edge": ("state", "query", "key"), "head": ("state", "head", "query"), "token": ("pos",),
+    "neuron": ("state", "pos", "neuron"), "edge": ("state", "query", "key"), "head": ("state", "head", "query"),
+    "token": ("pos",),
 }  # fmt: skip
 
 

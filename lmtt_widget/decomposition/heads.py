@@ -27,24 +27,25 @@ _SHAPE = IDENTITY | VIEW | {
 }  # fmt: skip
 _LINEAR = _SHAPE | ADD | SUB | MUL | DIV | NEG | NORM | {"masked_fill"}
 _BEFORE_SOFTMAX = IDENTITY | VIEW | MUL | {
-    "__getitem__", "narrow", "split", "chunk", "masked_fill", "nan_to_num", "transpose", "permute", "split_with_sizes", "expand",
+    "__getitem__", "narrow", "split", "chunk", "masked_fill", "nan_to_num", "transpose", "permute", "split_with_sizes",
+    "expand",
 }  # fmt: skip
 _SOFTMAX = {"softmax", "_softmax"}
 
 
 @dataclass
 class Product:
-    """One recorded `pattern @ value`; under scaled-dot-product attention the pattern is recomputed on demand."""
+    """One recorded `pattern @ value`; under scaled-dot-product attention the pattern is recomputed from `scores`."""
 
     value: Tensor  # [key-value head, key, d_head]; b_V is already inside: adding it again double-counts it
     n_heads: int
     made: Tensor | None  # [head, query, key], where the model made it itself
     scores: tuple[Tensor, Tensor, Tensor | None, bool, float] | None  # query, key, mask, is causal, scale
-    slots: Tensor | None = None  # [head, d_head]: the coordinates of z that each head fills
+    slots: Tensor  # [head, d_head]: the coordinates of z that each head fills (empty until it is placed)
     gate: Tensor | None = None  # [query, z]; None is 1 everywhere
 
     def values(self) -> Tensor:
-        """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved, never tiled)."""
+        """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved)."""
         return self.value.repeat_interleave(self.n_heads // self.value.shape[0], 0)
 
     def values_of(self, head: int) -> Tensor:
@@ -55,6 +56,7 @@ class Product:
         """[head, query, key] for some queries; each row over key sums to at most 1."""
         if self.made is not None:
             return self.made[:, query]
+        assert self.scores is not None
         q, k, mask, causal, scale = self.scores
         wide = torch.promote_types(q.dtype, torch.float32)
         k = k.repeat_interleave(q.shape[0] // k.shape[0], 0)
@@ -117,7 +119,9 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
     for n in found:
         product = _read(n)
         if product.value.shape[1] != n_tokens or n.shape[-2] != n_tokens:
-            raise ValueError(f"attention of {n.shape[-2]} queries over {product.value.shape[1]} keys, for {n_tokens} tokens")
+            raise ValueError(
+                f"attention of {n.shape[-2]} queries over {product.value.shape[1]} keys, for {n_tokens} tokens"
+            )
         products += _place(z, n, product, nothing, offset, n_tokens)
     return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
 
@@ -133,15 +137,14 @@ def is_attention_product(n: Node) -> bool:
 
 
 def _operands(n: Node) -> tuple[Node, Node] | None:
-    if n.op in MATMUL and len(n.args) == 2 and len(n.shape) >= 3:
+    pair: Any = ()
+    if n.op in MATMUL and len(n.shape) >= 3:
         pair = n.args
     elif n.op == "baddbmm":
         pair = n.args[1:3]
     elif n.op == "einsum" and len(n.args) >= 2:
         pair = n.args[1] if isinstance(n.args[1], (tuple, list)) else n.args[1:]
-    else:
-        return None
-    return tuple(pair) if len(pair) == 2 and all(isinstance(x, Node) for x in pair) else None  # type: ignore[return-value]
+    return (pair[0], pair[1]) if len(pair) == 2 and all(isinstance(x, Node) for x in pair) else None
 
 
 def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
@@ -169,25 +172,27 @@ def _products_behind(z: Node, limit: int = 400) -> list[Node]:
 
 
 def _read(n: Node) -> Product:
-    if n.op == "scaled_dot_product_attention":
-        q, k, v = (_without_batch(plain(n.argument(i, name))) for i, name in enumerate(("query", "key", "value")))
-        mask, causal, scale = plain(n.argument(3, "attn_mask")), n.argument(5, "is_causal", False), n.kwargs.get("scale")
-        return Product(v, q.shape[0], None, (q, k, _without_batch(mask), causal, q.shape[-1] ** -0.5 if scale is None else scale))
-    pattern, value = (x.value.detach() for x in _operands(n))  # type: ignore[union-attr]
-    pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
-    return Product(value, pattern.shape[0], pattern, None)
+    operands = _operands(n)
+    if operands is not None:
+        pattern, value = (x.value.detach() for x in operands)
+        pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
+        return Product(value, pattern.shape[0], pattern, None, pattern.new_empty(0))
+    q, k, v = (_without_batch(n.argument(i, name).value) for i, name in enumerate(("query", "key", "value")))
+    mask, causal = plain(n.argument(3, "attn_mask")), n.argument(5, "is_causal", False)
+    scale = n.kwargs.get("scale")
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = (q, k, None if mask is None else _without_batch(mask), causal, scale)
+    return Product(v, q.shape[0], None, scores, q.new_empty(0))
 
 
-def _without_batch(x: Tensor | None) -> Tensor | None:
+def _without_batch(x: Tensor) -> Tensor:
     """[1, head, ...] -> [head, ...]; a mask of one row for all heads keeps a head axis of 1."""
-    if x is None:
-        return None
     x = x.detach()
     return x[0] if x.ndim == 4 else x if x.ndim == 3 else x[None]
 
 
 def _is_plain_merge(z: Node, product: Node) -> bool:
-    """z = product.transpose(1, 2).reshape(1, token, -1) and nothing else: the layout of most models, no replay needed."""
+    """z = product.transpose(1, 2).reshape(1, token, -1) and nothing else: the usual layout, no replay needed."""
     if len(product.shape) != 4:
         return False
     swapped = False
@@ -196,7 +201,11 @@ def _is_plain_merge(z: Node, product: Node) -> bool:
         x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
         if x is None:
             return False
-        if n.op in {"transpose", "permute"} and not swapped and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),)):
+        if (
+            n.op in {"transpose", "permute"}
+            and not swapped
+            and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),))
+        ):
             swapped = True
         elif n.op in IDENTITY and x.shape == n.shape:
             pass
@@ -208,18 +217,27 @@ def _is_plain_merge(z: Node, product: Node) -> bool:
             return False
         n = x
     heads, tokens, width = product.shape[1:]
-    return swapped and heads * width == z.shape[-1] and z.value.numel() == tokens * z.shape[-1] and heads == _read(product).n_heads
+    return (
+        swapped
+        and heads * width == z.shape[-1]
+        and z.value.numel() == tokens * z.shape[-1]
+        and heads == _read(product).n_heads
+    )
 
 
 # ---- following ----
 
 
-def _place(z: Node, n: Node, product: Product, nothing: dict[Node, Tensor], offset: Tensor, n_tokens: int) -> list[Product]:
+def _place(
+    z: Node, n: Node, product: Product, nothing: dict[Node, Tensor], offset: Tensor, n_tokens: int
+) -> list[Product]:
     """The product with its slots and gate; split by head where heads overlap in z (differential attention)."""
     d_head, width, device = product.value.shape[-1], z.shape[-1], z.value.device
     n_heads = n.value.numel() // (n_tokens * d_head)
     product.n_heads = n_heads
-    codes = torch.arange(1, n_heads * n_tokens * d_head + 1, dtype=torch.float64, device=device).reshape(n_heads, n_tokens, d_head)
+    codes = torch.arange(1, n_heads * n_tokens * d_head + 1, dtype=torch.float64, device=device).reshape(
+        n_heads, n_tokens, d_head
+    )
     zeros = {m: torch.zeros(m.shape, dtype=torch.float64, device=device) for m in nothing}
 
     def landing(heads: Tensor) -> Tensor | None:
@@ -229,28 +247,25 @@ def _place(z: Node, n: Node, product: Product, nothing: dict[Node, Tensor], offs
         code = _replay(z, {**zeros, n: (codes * mask).reshape(n.shape)}, shapes_only=True).reshape(n_tokens, width)
         return _decode(code.round().long(), heads, n_heads, n_tokens, d_head)
 
-    def gate(heads: Tensor) -> Tensor | None:
+    def gate(heads: Tensor) -> Tensor:
         ones = torch.zeros(n_heads, n_tokens, d_head, dtype=z.value.dtype, device=device)
         ones[heads] = 1
-        got = _replay(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
-        return got
+        return _replay(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
 
     everyone = torch.arange(n_heads, device=device)
     slots = landing(everyone)
     if slots is not None:
-        g = gate(everyone)
-        product.slots, product.gate = slots, None if bool(((g[:, slots.reshape(-1)] - 1).abs() < 1e-6).all()) else g
+        gates = gate(everyone)
+        product.slots = slots
+        product.gate = None if bool(((gates[:, slots.reshape(-1)] - 1).abs() < 1e-6).all()) else gates
         return [product]
     alone = []
     for h in range(n_heads):
         slots = landing(everyone[h : h + 1])
         if slots is None:
             raise ValueError("the heads cannot be followed from the attention product to the output projection")
-        scores, made = product.scores, product.made
-        if scores is not None:
-            made = product.pattern()
-        value = product.values()[h : h + 1]
-        alone.append(Product(value, 1, made[h : h + 1], None, slots, gate(everyone[h : h + 1])))
+        one = slice(h, h + 1)
+        alone.append(Product(product.values()[one], 1, product.pattern()[one], None, slots, gate(everyone[one])))
     return alone
 
 
@@ -258,7 +273,12 @@ def _decode(code: Tensor, heads: Tensor, n_heads: int, n_tokens: int, d_head: in
     used, source = code > 0, code - 1
     head, token, coordinate = source // (n_tokens * d_head), (source // d_head) % n_tokens, source % d_head
     here = torch.arange(n_tokens, device=code.device)[:, None]
-    clean = (used == used[:1]).all() & ((token == here) | ~used).all() & (head == head[:1]).all() & (coordinate == coordinate[:1]).all()
+    clean = (
+        (used == used[:1]).all()
+        & ((token == here) | ~used).all()
+        & (head == head[:1]).all()
+        & (coordinate == coordinate[:1]).all()
+    )
     at = used[0].nonzero().reshape(-1)
     if not bool(clean) or at.numel() != len(heads) * d_head:
         return None
@@ -300,21 +320,26 @@ def _replay(z: Node, given: dict[Node, Tensor], shapes_only: bool = False) -> Te
 def _redo(n: Node, moving: list[bool], value: Callable[[Any], Any], shapes_only: bool) -> Tensor:
     a = n.args
     if n.op in MUL | DIV:
-        if moving[0] and moving[1] or (n.op in DIV and moving[1]):
+        if (moving[0] and moving[1]) or (n.op in DIV and moving[1]):
             raise ValueError(f"`{n.op}` of two quantities that both depend on the attention product")
         if shapes_only:
             return torch.broadcast_to(value(a[0] if moving[0] else a[1]), n.shape)
         return value(a[0]) * value(a[1]) if n.op in MUL else value(a[0]) / value(a[1])
     if n.op in ADD | SUB:
         if shapes_only:
-            return sum((value(x) for x, m in zip(a[:2], moving, strict=False) if m), torch.zeros(n.shape, dtype=torch.float64, device=n.value.device))
+            return sum(
+                (value(x) for x, m in zip(a[:2], moving, strict=False) if m),
+                torch.zeros(n.shape, dtype=torch.float64, device=n.value.device),
+            )
         return value(a[0]) + (-1 if n.op in SUB else 1) * n.kwargs.get("alpha", 1) * value(a[1])
     if n.op in NORM:
         x = value(a[0])
         if shapes_only:
             return x
         if n.op == "layer_norm":
-            raise ValueError("a LayerNorm between the attention product and the output projection subtracts a mean over heads")
+            raise ValueError(
+                "a LayerNorm between the attention product and the output projection subtracts a mean over heads"
+            )
         weight = n.argument(2, "weight")
         x = x * norm_factor(n)
         return x * weight.value if isinstance(weight, Node) else x
@@ -322,11 +347,14 @@ def _redo(n: Node, moving: list[bool], value: Callable[[Any], Any], shapes_only:
         return value(a[0])
     if n.op in {"view", "reshape", "_unsafe_view"}:
         return value(a[0]).reshape(n.shape)
+    assert n.fn is not None
     out = n.fn(*[value(x) for x in a], **{k: value(v) for k, v in n.kwargs.items()})
     return out if n.item is None else out[n.item]
 
 
-def _checked(products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Heads:
+def _checked(
+    products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None
+) -> Heads:
     rows = list(range(n_tokens)) if check_rows is None else list(check_rows)
     truth = z.value.detach().reshape(n_tokens, -1)[rows]
     truth = truth.to(torch.promote_types(truth.dtype, torch.float32))

@@ -25,20 +25,26 @@ class UndecomposableError(RuntimeError):
 
 @dataclass
 class Write:
-    """One vector per row that was added to the stream: the output of one linear map, or a constant."""
+    """One vector per row that was added to the stream."""
 
     kind: WriteKind
     module: str  # path of the module or parameter; a label only
     path: Path
     output: Tensor  # [leaf row, d_model], before the path
     reads: int = -1  # index (in the layer) of the state it was computed from; -1: none
-    map: LinearMap | None = None
-    input: Tensor | None = None  # [leaf row, n]: z of an attention write, neuron values of an MLP write
-    heads: Heads | None = None
-    error: Tensor | None = None  # [], largest relative error of `input W + b = output`
 
     def total(self, n_rows: int) -> Tensor:
         return self.path.total(self.output, n_rows)
+
+
+@dataclass
+class LinearWrite(Write):
+    """The output of a linear map: input W + b."""
+
+    map: LinearMap = field(kw_only=True)
+    input: Tensor = field(kw_only=True)  # [leaf row, n]: z of an attention write, neuron values of an MLP write
+    heads: Heads | None = None
+    error: Tensor | None = None  # [], largest relative error of `input W + b = output`
 
 
 @dataclass
@@ -61,7 +67,7 @@ class Recording:
     layers: list[Layer] = field(default_factory=list)
     embedding: LayerState | None = None
     readout: Readout | None = None
-    output: Any = None
+    logits: Tensor | None = None
     problems: list[str] = field(default_factory=list)
 
 
@@ -70,11 +76,14 @@ def find_layers(model: nn.Module) -> nn.ModuleList:
 
     Raises UndecomposableError if there is none.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     if hasattr(config, "get_text_config"):
         config = config.get_text_config(decoder=True)
-    lengths = {getattr(config, k, None) for k in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")}
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+    lengths = {
+        getattr(config, k, None) for k in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+    }
+    get_decoder: Any = getattr(model, "get_decoder", None)
+    decoder = get_decoder() if get_decoder is not None else None
     lists = (_outer_lists(decoder) if isinstance(decoder, nn.Module) else []) or _outer_lists(model)
     if not lists:
         raise UndecomposableError(f"{type(model).__name__}: no list of decoder layers found; pass layers=...")
@@ -94,23 +103,24 @@ def run_recorded(
     with recorder.hooks(), torch.no_grad(), recorder.tape:
         output = model(positional, **inputs) if positional is not None else model(**inputs)
     logits = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
-    recorder.result.output = logits
-    with torch.no_grad():
-        recorder.result.readout = recorder.readout(logits)
+    if isinstance(logits, Tensor):
+        recorder.result.logits = logits
+        with torch.no_grad():
+            recorder.result.readout = recorder.readout(logits)
     return recorder.result
 
 
 @contextlib.contextmanager
-def readable(model: nn.Module) -> Iterator[list[str]]:
-    """Makes the forward pass visible to torch functions: no compiled graphs, no flash or flex kernels, no grouped experts.
+def readable(model: Any) -> Iterator[list[str]]:
+    """Makes the forward pass visible to torch functions: no compiled graphs, flash or flex kernels, grouped experts.
 
     Yields what was switched, in words. Everything is restored on exit; sdpa and eager stay as they are.
     """
+    config = getattr(model, "config", None)
     switched: list[str] = []
     with contextlib.ExitStack() as restore:
         if hasattr(torch.compiler, "set_stance"):
             restore.enter_context(torch.compiler.set_stance("force_eager"))
-        config = getattr(model, "config", None)
         attention = getattr(config, "_attn_implementation", None)
         if attention not in (None, "eager", "sdpa") and hasattr(model, "set_attn_implementation"):
             model.set_attn_implementation("eager")
@@ -135,7 +145,7 @@ class _Recorder:
         self.taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
         self.width = 0
         self.stream: Node | None = None  # the latest state
-        self.layer_input: Node | None = None
+        self.layer_input: Node
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:
@@ -144,7 +154,7 @@ class _Recorder:
         def mine(f: Any) -> Any:
             return lambda *a: f(*a) if threading.get_ident() == thread else None
 
-        handles, inside = [], set()
+        handles, inside = [], set[int]()
         try:
             for m in self.model.modules():
                 if id(m) in inside:
@@ -152,7 +162,7 @@ class _Recorder:
                 embeds = isinstance(m, nn.Embedding)
                 if embeds or is_linear_module(m):
                     inside.update(id(c) for c in m.modules())
-                    handles.append(m.register_forward_pre_hook(mine(lambda m, a: self.tape.enter_module())))
+                    handles.append(m.register_forward_pre_hook(mine(self._enter)))
                     leave = self._leave_embedding if embeds else self._leave_linear
                     handles.append(m.register_forward_hook(mine(leave), with_kwargs=True))
             for m in self.layers:
@@ -163,7 +173,10 @@ class _Recorder:
             for h in handles:
                 h.remove()
 
-    def _leave_embedding(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+    def _enter(self, _module: nn.Module, _args: Any) -> None:
+        self.tape.enter_module()
+
+    def _leave_embedding(self, m: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
         self.tape.leave_module(m, None, out, "embedding")
 
     def _leave_linear(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
@@ -178,30 +191,34 @@ class _Recorder:
         if h is None:
             raise UndecomposableError(f"{where}: no hidden state among its inputs")
         if h.ndim != 3 or h.shape[:2] != (1, self.n_tokens):
-            why = "several parallel streams are not one sum" if h.ndim > 3 else f"expected [1, {self.n_tokens}, d_model]"
+            why = (
+                "several parallel streams are not one sum" if h.ndim > 3 else f"expected [1, {self.n_tokens}, d_model]"
+            )
             raise UndecomposableError(f"{where}: the residual stream has shape {list(h.shape)}; {why}")
         made = self.tape.nodes.get(id(h))
         if self.stream is None:
             self.width = h.shape[-1]
             nodes = self.tape.nodes.values()
-            self.taped_before = [n.value for n in nodes if n.value is not None and n.value.ndim >= 3 and n.value.shape[-1] == self.width]
+            self.taped_before = [n.value for n in nodes if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
             with torch.no_grad():
                 self.result.embedding = self._embedding(h, made)
         elif made is not self.stream:
             before = self.stream.value
             if h.shape != before.shape or not torch.equal(h.to(before.device), before):
-                self.result.problems.append(f"{where}: its input is not the previous layer's output (something acts between the layers)")
+                self.result.problems.append(
+                    f"{where}: its input is not the previous layer's output (something acts between the layers)"
+                )
         self.tape.clear()
         self.layer_input = self.tape.add(h, "state")
 
-    def _end(self, m: nn.Module, args: Any, out: Any) -> None:
+    def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
         where = f"layer {len(self.result.layers)} ({type(m).__name__})"
         h = out
         while isinstance(h, (tuple, list)):
             h = h[0]
         h = h if isinstance(h, Tensor) else getattr(h, "hidden_states", None)
         node = self.tape.nodes.get(id(h))
-        if node is None:
+        if node is None or h is None:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
         with torch.no_grad():
             self.result.layers.append(self._layer(m, node, where))
@@ -213,7 +230,9 @@ class _Recorder:
             return None
         writes = []
         for t in Walk(self.width).terms(node):
-            kind: WriteKind = "embedding" if t.leaf.op == "embedding" or is_linear(t.leaf) else "constant" if is_constant(t.leaf) else "opaque"
+            kind: WriteKind = "constant" if is_constant(t.leaf) else "opaque"
+            if t.leaf.op == "embedding" or is_linear(t.leaf):
+                kind = "embedding"
             label = self.modules.get(id(t.leaf.module)) or self.parameters.get(id(t.leaf.value), t.leaf.op)
             writes.append(Write(kind, label, t.path, t.rows()))
         value = _rows(h)
@@ -246,7 +265,9 @@ class _Recorder:
         layer = Layer(len(self.result.layers), self.modules.get(id(m), ""), states)
         kinds = {w.kind for s in states for w in s.writes}
         if "attention" not in kinds and any(is_attention_product(n) for n in self.tape.nodes.values()):
-            self.result.problems.append(f"{where}: softmax attention does not reach the stream through one linear output projection")
+            self.result.problems.append(
+                f"{where}: softmax attention does not reach the stream through one linear output projection"
+            )
         return layer
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
@@ -255,7 +276,9 @@ class _Recorder:
         terms = walk.terms(out)
         if out.shape != start.shape or not any(t.leaf is start for t in terms):
             ends = ", ".join(sorted({t.leaf.op for t in terms}))
-            raise UndecomposableError(f"{where}: no linear residual path from its input to its output; the way back ends at {ends}")
+            raise UndecomposableError(
+                f"{where}: no linear residual path from its input to its output; the way back ends at {ends}"
+            )
         on_path, stack = {}, [out]
         while stack:
             n = stack.pop()
@@ -275,10 +298,14 @@ class _Recorder:
         if linear is None:
             return self._unmapped(t, where)
         mapping, x = linear
-        label = self.modules.get(id(t.leaf.module), "?") if t.leaf.module is not None else weight_label(t.leaf, self.parameters)
+        label = (
+            self.modules.get(id(t.leaf.module), "?")
+            if t.leaf.module is not None
+            else weight_label(t.leaf, self.parameters)
+        )
         stops = {id(n): k for k, n in enumerate(order)}
         reads = max((stops[id(n)] for n in _first_met(t.leaf, {id(n): n for n in order})), default=-1)
-        write = Write("mlp", label, t.path, t.rows(), reads, mapping, x.value.detach().reshape(-1, x.shape[-1]))
+        write = LinearWrite("mlp", label, t.path, t.rows(), reads, map=mapping, input=_rows(x.value))
         if t.leaf.value.numel() == self.n_tokens * self.width and t.path.rows is None:
             try:
                 write.heads = find_heads(x, self.n_tokens, self.check_rows)
@@ -295,7 +322,9 @@ class _Recorder:
         source = t.leaf
         while source.op not in ("param", "const") and source.args and isinstance(source.args[0], Node):
             source = source.args[0]
-        known = id(source.value) in self.buffers or any(source.value.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() for v in self.taped_before)
+        known = id(source.value) in self.buffers or any(
+            source.value.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() for v in self.taped_before
+        )
         foreign = source.op == "const" and not known and source.value.numel() >= self.n_tokens * self.width
         if is_constant(t.leaf) and not foreign:
             return Write("constant", self.parameters.get(id(t.leaf.value), t.leaf.op), t.path, t.rows())
@@ -303,7 +332,7 @@ class _Recorder:
         self.result.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
         return Write("opaque", t.leaf.op, t.path, t.rows())
 
-    def _map_error(self, w: Write) -> Tensor | None:
+    def _map_error(self, w: LinearWrite) -> Tensor | None:
         """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?"""
         n = w.input.shape[0]
         if n == 0 or w.map.group:

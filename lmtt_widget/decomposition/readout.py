@@ -47,7 +47,7 @@ class Readout:
         return self.capped(_affine(self.stages[-1].map, x, self.stages[-1].like) * self.scale)
 
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
-        """What vectors x [n, d_model], part of the last state at `row`, add to the logits before any cap: [n, token]."""
+        """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
         for stage in self.stages:
             x = _project(stage.map, stage.path.apply(x, row), tokens if stage is self.stages[-1] else None)
         return x * self.scale
@@ -73,7 +73,7 @@ class Readout:
 
 
 def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Readout | None:
-    """The readout behind these logits, checked on some rows; None if they are not made by linear maps of the last state."""
+    """The readout behind these logits, checked on some rows; None if they are no linear maps of the last state."""
     n, scale, cap = logits, 1.0, None
     after: list[float | None] = []  # factors from the unembedding upward, None for a tanh
     while linear_leaf(n) is None:
@@ -111,7 +111,15 @@ def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Read
         rest = [t for t in terms if t not in signal]
         if len(signal) != 1 or not all(is_constant(t.leaf) for t in rest):
             return None
-        stages.insert(0, Stage(signal[0].path, [(t.path, _constant_rows(t)) for t in rest], mapping, z.value.detach().reshape(-1, z.shape[-1])))
+        stages.insert(
+            0,
+            Stage(
+                signal[0].path,
+                [(t.path, _constant_rows(t)) for t in rest],
+                mapping,
+                z.value.detach().reshape(-1, z.shape[-1]),
+            ),
+        )
         n = signal[0].leaf
     readout = Readout(stages, scale, cap, last, unembedded, torch.zeros(()))
     readout.error = _error(readout, logits.value, last.value, check_rows)

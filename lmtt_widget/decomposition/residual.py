@@ -64,7 +64,7 @@ class Path:
     rows: Tensor | None = None  # [leaf row] -> row of the state, -1: dropped; None: the same row
 
     def apply(self, x: Tensor, row: int | None = None) -> Tensor:
-        """The steps applied to x [row, d_model], or to many vectors x [..., d_model] that all belong to leaf row `row`."""
+        """The steps applied to x [row, d_model], or to vectors x [..., d_model] that all belong to leaf row `row`."""
         for step in self.steps:
             if isinstance(step, Center):
                 x = x - x.mean(-1, keepdim=True)
@@ -88,7 +88,7 @@ class Path:
         return [row] if self.rows is None else (self.rows == row).nonzero().reshape(-1).tolist()
 
     def per_query(self) -> tuple[Path, Tensor | None] | None:
-        """The steps that are the same for all rows, and the product of those that are one number per row [row] (or None).
+        """The steps that are the same for all rows, and the product [row] of those that are one number per row.
 
         None if some step has a factor per row and coordinate, which commutes with nothing.
         """
@@ -105,7 +105,11 @@ class Path:
 
     def scaled(self, factor: Tensor | float, shape: tuple[int, ...]) -> Path:
         if not isinstance(factor, Tensor):
-            return self if factor == 1 else replace(self, steps=(*self.steps, Scale(torch.tensor(float(factor), dtype=torch.float64))))
+            return (
+                self
+                if factor == 1
+                else replace(self, steps=(*self.steps, Scale(torch.tensor(float(factor), dtype=torch.float64))))
+            )
         if factor.numel() == 1:
             factor = factor.reshape(())
         elif all(n == 1 for n in factor.shape[:-1]):
@@ -149,16 +153,29 @@ class LinearMap:
     Weights are read only when they are plain tensors of the layer's own; otherwise the module is called.
     """
 
-    def __init__(self, *, module: nn.Module | None = None, weight: Tensor | None = None, bias: Tensor | None = None, group: int = 0) -> None:
-        self.module, self._weight, self._bias = module, weight, bias
+    def __init__(
+        self,
+        *,
+        module: nn.Module | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        group: int = 0,
+    ) -> None:
+        self.module: Any = module
+        self._weight, self._bias = weight, bias
         self.group = group  # > 0: one weight per this many rows ([expert, in, out])
 
     def weight(self, row: int = 0) -> Tensor | None:
         """[in, out], or None if there is no plain tensor to read."""
         if self._weight is not None:
             return self._weight[row // self.group] if self.group else self._weight
-        w = getattr(self.module, "weight", None)
-        if type(w) not in (nn.Parameter, Tensor) or w.device.type == "meta" or not w.is_floating_point() or w.element_size() < 2:
+        w: Any = getattr(self.module, "weight", None)
+        if (
+            type(w) not in (nn.Parameter, Tensor)
+            or w.device.type == "meta"
+            or not w.is_floating_point()
+            or w.element_size() < 2
+        ):
             return None
         if "forward" in vars(self.module):  # replaced (offloading, a user's patch): what it does is not in the weight
             return None
@@ -208,7 +225,13 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
             return LinearMap(weight=w.value.detach().t(), bias=_value(b)), x
     if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]):
         return LinearMap(weight=n.args[2].value.detach(), bias=_value(n.args[0])), n.args[1]
-    if n.op in MATMUL and len(n.args) == 2 and all(isinstance(x, Node) for x in n.args) and is_weight(n.args[1]) and not is_constant(n.args[0]):
+    if (
+        n.op in MATMUL
+        and len(n.args) == 2
+        and all(isinstance(x, Node) for x in n.args)
+        and is_weight(n.args[1])
+        and not is_constant(n.args[0])
+    ):
         w = n.args[1].value.detach()
         if w.ndim == 2:
             return LinearMap(weight=w), n.args[0]
@@ -296,12 +319,20 @@ class Walk:
         return self.memo[id(node)]
 
     def is_leaf(self, n: Node) -> bool:
-        return id(n) in self.stops or not n.shape or n.shape[-1] != self.width or n.op == "embedding" or is_constant(n) or is_linear(n)
+        return (
+            id(n) in self.stops
+            or not n.shape
+            or n.shape[-1] != self.width
+            or n.op == "embedding"
+            or is_constant(n)
+            or is_linear(n)
+        )
 
     def carries(self, terms: list[Term]) -> bool:
         """Something of the stream is in it: a state, an embedding, or what a linear map wrote."""
         return any(
-            id(t.leaf) in self.stops or (t.shape and t.shape[-1] == self.width and (t.leaf.op == "embedding" or is_linear(t.leaf)))
+            id(t.leaf) in self.stops
+            or (t.shape and t.shape[-1] == self.width and (t.leaf.op == "embedding" or is_linear(t.leaf)))
             for t in terms
         )
 
@@ -414,7 +445,7 @@ def _norm(walk: Walk, n: Node) -> list[Term] | None:
 
 def norm_factor(n: Node) -> Tensor:
     """1 / sigma of a layer_norm or rms_norm call, frozen: [..., 1], in float32 or better."""
-    x = _first(n).value.detach()
+    x = n.argument(0, "input").value.detach()
     x = x if x.dtype == torch.float64 else x.float()
     if n.op == "layer_norm":
         return torch.rsqrt(x.var(-1, unbiased=False, keepdim=True) + n.argument(4, "eps", 1e-5))

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -24,7 +23,7 @@ class Node:
     def __init__(
         self,
         op: str,
-        value: Tensor | None,
+        value: Tensor,
         *,
         fn: Callable[..., Any] | None = None,
         args: tuple[Any, ...] = (),
@@ -57,7 +56,7 @@ class Node:
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
     def __repr__(self) -> str:
-        return f"<{self.op} {'?' if self.value is None else self.shape}>"
+        return f"<{self.op} {self.shape}>"
 
 
 def plain(x: Any) -> Any:
@@ -72,7 +71,7 @@ def plain(x: Any) -> Any:
 
 
 def replay(node: Node, given: dict[Node, Tensor]) -> Tensor:
-    """`node` computed again with other values for some nodes before it; whatever does not depend on them stays as recorded."""
+    """`node` computed again with other values for some nodes before it; what does not depend on them stays."""
     order, depends, stack = [], {id(n): True for n in given}, [(node, False)]
     while stack:  # parents before children, without recursion
         n, ready = stack.pop()

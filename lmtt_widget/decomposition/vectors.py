@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from .heads import Product
-from .layers import Write
+from .layers import LinearWrite, Write
 
 
 @dataclass
 class HeadVectors:
     """The vectors one head writes into the stream, z[query, key], never built for all queries at once."""
 
-    write: Write
+    write: LinearWrite
     product: Product
     number: int  # of the head in its product
     pattern: Tensor  # [query, key]; each row over key sums to at most 1
@@ -26,7 +26,10 @@ class HeadVectors:
         """z for queries start..stop and keys 0..stop: [query, key, d_model]; later keys are no parts."""
         if self.shared is not None:
             return self.weights(start, stop)[..., None] * self.shared[:stop]
-        made = [self.pattern[q, :stop, None] * _outputs(self.write, self.product, self.number, stop, q) for q in range(start, stop)]
+        made = [
+            self.pattern[q, :stop, None] * _outputs(self.write, self.product, self.number, stop, q)
+            for q in range(start, stop)
+        ]
         return torch.stack(made)
 
     def weights(self, start: int, stop: int) -> Tensor:
@@ -42,9 +45,11 @@ class HeadVectors:
         return torch.stack([self.block(q, q + 1)[0].sum(0) for q in range(n)])
 
 
-def head_vectors(write: Write, head: int) -> HeadVectors:
+def head_vectors(write: LinearWrite, head: int) -> HeadVectors:
     """The vectors of one head of an attention write, in float32 or better."""
-    product, number = write.heads.head(head)  # type: ignore[union-attr]
+    if write.heads is None:
+        raise ValueError(f"{write.module} is no attention write")
+    product, number = write.heads.head(head)
     wide = torch.promote_types(write.output.dtype, torch.float32)
     pattern = product.pattern()[number].to(wide)
     split = write.path.per_query()
@@ -52,14 +57,16 @@ def head_vectors(write: Write, head: int) -> HeadVectors:
         return HeadVectors(write, product, number, pattern, None, None)
     path, factor = split
     shared = path.apply(_project(write, product, number, product.values_of(number).to(wide)))
-    return HeadVectors(write, product, number, pattern, shared, None if factor is None else factor.to(shared.device, wide))
+    return HeadVectors(
+        write, product, number, pattern, shared, None if factor is None else factor.to(shared.device, wide)
+    )
 
 
-def neuron_vectors(write: Write, row: int, index: Tensor) -> Tensor:
+def neuron_vectors(write: LinearWrite, row: int, index: Tensor) -> Tensor:
     """What some neurons of an MLP write add to the stream from leaf row `row`, n_u w_u: [neuron, d_model]."""
     wide = torch.promote_types(write.output.dtype, torch.float32)
-    values = write.input[row, index].to(wide)  # type: ignore[index]
-    outputs = write.map.outputs(index, write.input, row).to(wide)  # type: ignore[union-attr, arg-type]
+    values = write.input[row, index].to(wide)
+    outputs = write.map.outputs(index, write.input, row).to(wide)
     return write.path.apply(values[:, None] * outputs, row)
 
 
@@ -67,9 +74,9 @@ def constant_vectors(write: Write, n_tokens: int) -> Tensor:
     """What a write adds that belongs to no key and no neuron (the output bias): [pos, d_model]."""
     wide = torch.promote_types(write.output.dtype, torch.float32)
     rows = torch.zeros_like(write.output, dtype=wide)
-    if write.map is None:
+    if not isinstance(write, LinearWrite):
         return write.total(n_tokens)
-    bias = write.map.bias(write.input)  # type: ignore[arg-type]
+    bias = write.map.bias(write.input)
     if bias is not None:
         rows = rows + bias.to(rows.device, wide)
     if write.heads is not None and write.heads.offset is not None:
@@ -77,19 +84,19 @@ def constant_vectors(write: Write, n_tokens: int) -> Tensor:
     return write.path.total(rows, n_tokens)
 
 
-def _project(write: Write, product: Product, number: int, value: Tensor) -> Tensor:
+def _project(write: LinearWrite, product: Product, number: int, value: Tensor) -> Tensor:
     """Values [key, d_head] of one head through its slice of the output projection: [key, d_model]."""
-    slots, weight = product.slots[number], write.map.weight()  # type: ignore[index, union-attr]
+    slots, weight = product.slots[number], write.map.weight()
     if weight is not None:
         return value @ weight[slots].to(value.device, value.dtype)
-    z = write.input.new_zeros(len(value), write.input.shape[-1])  # type: ignore[union-attr]
+    z = write.input.new_zeros(len(value), write.input.shape[-1])
     z[:, slots] = value.to(z.dtype)
-    return write.map(z).to(value.dtype)  # type: ignore[misc]
+    return write.map(z).to(value.dtype)
 
 
-def _outputs(write: Write, product: Product, number: int, stop: int, query: int) -> Tensor:
+def _outputs(write: LinearWrite, product: Product, number: int, stop: int, query: int) -> Tensor:
     """OV outputs of keys 0..stop as one query sees them (its gate, its frozen steps): [key, d_model]."""
     value = product.values_of(number)[:stop].to(torch.promote_types(write.output.dtype, torch.float32))
     if product.gate is not None:
-        value = value * product.gate[query, product.slots[number]].to(value.dtype)  # type: ignore[index]
+        value = value * product.gate[query, product.slots[number]].to(value.dtype)
     return write.path.apply(_project(write, product, number, value), query)
