@@ -1,7 +1,7 @@
 // The traits as one interface, as signals; what is derived from them; writing back.
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { buildGraph, type Graph, type GraphMeta } from "./core/graph.js";
-import { columns, type Columns } from "./core/order.js";
+import { type Columns, columns } from "./core/order.js";
 import {
   busyColumns,
   coverage,
@@ -15,8 +15,8 @@ import {
   weights,
 } from "./core/routes.js";
 import { type Item, itemOf, type Selection } from "./core/select.js";
-import { HOME, type Camera } from "./views/flow/layout.js";
 import { canonical } from "./offline.js";
+import { type Camera, HOME } from "./views/flow/layout.js";
 import { type Container, unpack } from "./wire.js";
 import { words } from "./words.js";
 
@@ -220,11 +220,15 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
     return g && trace(g, target.value, traits.encoding.value, traits.reading.value);
   });
   const threshold = computed(() => traits.threshold.value ?? routes.value?.automatic ?? 0);
-  const scale = computed(() => (graph.value && routes.value ? thresholdScale(graph.value, routes.value) : { low: 1e-4, high: 1 }));
+  const scale = computed(() =>
+    graph.value && routes.value ? thresholdScale(graph.value, routes.value) : { low: 1e-4, high: 1 },
+  );
   const n_drawn = computed(() => (routes.value ? drawnCount(routes.value, threshold.value) : 0));
   const covered = computed(() => (graph.value && routes.value ? coverage(graph.value, routes.value, threshold.value) : 0));
   const weight = computed(() =>
-    graph.value && routes.value ? weights(graph.value, routes.value, threshold.value, traits.renormalise.value) : new Float32Array(),
+    graph.value && routes.value
+      ? weights(graph.value, routes.value, threshold.value, traits.renormalise.value)
+      : new Float32Array(),
   );
 
   const sliding = signal(false);

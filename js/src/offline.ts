@@ -50,7 +50,10 @@ export class StaticModel {
     const pending = this.#pending;
     this.#pending = {};
     if (Object.keys(pending).length === 0) return;
-    if (this.transport) return this.transport.save(pending);
+    if (this.transport) {
+      this.transport.save(pending);
+      return;
+    }
     for (const [name, value] of Object.entries(pending)) {
       const patch = this.#answer(name, value);
       if (patch) queueMicrotask(() => this.receive(patch));
@@ -60,9 +63,8 @@ export class StaticModel {
     this.transport?.send?.(content, buffers);
   }
   on(event: string, callback: Callback): void {
-    let set = this.#callbacks.get(event);
-    if (!set) this.#callbacks.set(event, (set = new Set()));
-    set.add(callback);
+    const set = this.#callbacks.get(event) ?? new Set();
+    this.#callbacks.set(event, set.add(callback));
   }
   off(event?: string | null, callback?: Callback | null): void {
     if (event == null) this.#callbacks.clear();

@@ -73,7 +73,12 @@ export const words = {
   nextTitle: (token: string) => `The model's next token after ${token}`,
   wordsTitle: "Where the target's state comes from",
   endedTitle: "ended on the way",
-  endedBy: { mixer: "at mixers", truncated: "in lines too weak to send", "no parts": "at states nothing enters" },
+  endedBy: {
+    mixer: "at mixers",
+    truncated: "in lines too weak to send",
+    constants: "in constants",
+    "no parts": "at states nothing enters",
+  },
   hoverEmpty: "Hover the picture to read a state, a line or a token here.",
   hoverKeys: "With the keyboard: arrows walk, Enter selects, t sets the target, ? lists all keys.",
   waiting: "waiting for the kernel",
@@ -159,6 +164,7 @@ export const words = {
   fidelity: "How exact the decomposition is",
   dtype: "computed in",
   problems: "Problems",
+  notes: "Notes",
   progress: (done: number, total: number) => `${done} of ${total}`,
   layers: (n: number) => (n === 1 ? "1 layer" : `${n} layers`),
 };

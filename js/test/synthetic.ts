@@ -1,6 +1,6 @@
 // Synthetic graphs of any shape in the wire's bytes: realistic enough to look at, seeded so that tests repeat.
-import type { GraphMeta, Part, State } from "../src/core/graph.js";
-import { pack } from "../src/wire.js";
+import { buildGraph, type Graph, type GraphMeta, type Part, type State } from "../src/core/graph.js";
+import { type Container, pack, unpack } from "../src/wire.js";
 
 export interface Shape {
   T: number;
@@ -98,7 +98,13 @@ export function graphBytes(shape: Shape): Uint8Array {
   const truncated = new Float32Array(S * T);
   const ended = new Float32Array(S * T);
   const shares = parts.map(() => new Float32Array(T));
-  const lists = parts.map(() => ({ row: new Uint32Array(T + 1), key: [] as number[], sum: [] as number[], max: [] as number[], top: [] as number[] }));
+  const lists = parts.map(() => ({
+    row: new Uint32Array(T + 1),
+    key: [] as number[],
+    sum: [] as number[],
+    max: [] as number[],
+    top: [] as number[],
+  }));
 
   for (let s = 1; s < S; s++) {
     const here = parts.flatMap((p, k) => (p.state === s ? [k] : []));
@@ -160,7 +166,9 @@ export function graphBytes(shape: Shape): Uint8Array {
       id: text.map((_, t) => 100 + 37 * t),
       text,
       raw: text.map((x) => x.replace("·", "Ġ")),
-      bytes: text.map((x) => [...new TextEncoder().encode(x.replace("·", " "))].map((b) => b.toString(16).padStart(2, "0")).join("")),
+      bytes: text.map((x) =>
+        [...new TextEncoder().encode(x.replace("·", " "))].map((b) => b.toString(16).padStart(2, "0")).join(""),
+      ),
       special: text.map(() => false),
       role: text.map(() => null),
       char: text.map(() => null),
@@ -176,7 +184,11 @@ export function graphBytes(shape: Shape): Uint8Array {
       worst: 2e-7,
       dtype: "float32",
       problems: [],
-      identities: { "parts add up to the next state": 2e-7, "heads add up to the attention write": 1.4e-7, "logits of the model": 0 },
+      identities: {
+        "parts add up to the next state": 2e-7,
+        "heads add up to the attention write": 1.4e-7,
+        "logits of the model": 0,
+      },
     },
     smallest: 0,
   };
@@ -203,3 +215,16 @@ export function graphBytes(shape: Shape): Uint8Array {
   });
   return pack("graph", meta, sections);
 }
+
+export function graphOf(shape: Shape): Graph {
+  return buildGraph(unpack<GraphMeta>(graphBytes(shape), "graph") as Container<GraphMeta>);
+}
+
+export const SHAPES: Shape[] = [
+  { T: 7, layers: 3, block: "sequential", heads: 4 },
+  { T: 5, layers: 3, block: "parallel" },
+  { T: 6, layers: 2, block: "three", truncated: true },
+  { T: 5, layers: 2, block: "four" },
+  { T: 6, layers: 4, block: "mixer" },
+  { T: 1, layers: 3, block: "sequential" },
+];

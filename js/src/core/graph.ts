@@ -40,8 +40,8 @@ export interface FidelityFacts {
   exact: boolean;
   worst: number | null;
   dtype: string;
-  problems: string[];
-  identities: Record<string, number>;
+  problems: string[]; // and remarks, which an exact decomposition may have too
+  identities: Record<string, number | null>; // null where it was not finite
 }
 
 export interface GraphMeta {
@@ -83,12 +83,13 @@ export interface Graph {
   lowest: Int32Array; // [state]; the smallest state an edge of this row starts from
   truncated: Float32Array; // [S * T]; share of the attention edges cut for the wire
   ended: Float32Array; // [S * T]; 1 where nothing enters
-  next_token: Int32Array; // [T * 5]; index into meta.vocab
-  next_p: Float32Array; // [T * 5]
+  n_next: number; // predictions kept a position
+  next_token: Int32Array; // [T * n_next]; index into meta.vocab
+  next_p: Float32Array; // [T * n_next]
 }
 
 /** The graph in a container of kind "graph". */
-export function buildGraph({ meta, sections }: Container<GraphMeta>): Graph {
+export function buildGraph({ meta, sections, shapes }: Container<GraphMeta>): Graph {
   const T = meta.tokens.text.length;
   const S = meta.states.length;
   const need = (name: string, n?: number): Section => {
@@ -132,6 +133,7 @@ export function buildGraph({ meta, sections }: Container<GraphMeta>): Graph {
     lowest: new Int32Array(S),
     truncated: need("truncated", S * T) as Float32Array,
     ended: need("ended", S * T) as Float32Array,
+    n_next: shapes["next.token"]?.[1] ?? 0,
     next_token: need("next.token") as Int32Array,
     next_p: need("next.p") as Float32Array,
   };

@@ -2,7 +2,8 @@
 import { EdgeKind, type Graph, placeOf } from "./graph.js";
 
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
-const CONTROL = /[\u0000-\u001f\u007f]/g;
+// Also the marks that would turn round the text beside them, and those that would hide a token.
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
 
 /** A token's display text: control characters made visible, right-to-left text isolated so that it cannot reorder its surroundings. */
 export function tokenText(g: Graph, pos: number): string {
@@ -10,7 +11,10 @@ export function tokenText(g: Graph, pos: number): string {
 }
 
 export function visible(text: string): string {
-  const shown = text.replace(CONTROL, (c) => (c === "\u007f" ? "\u2421" : String.fromCharCode(0x2400 + c.charCodeAt(0))));
+  const shown = text.replace(CONTROL, (c) => {
+    const n = c.charCodeAt(0);
+    return n < 32 ? String.fromCharCode(0x2400 + n) : `⟨${n.toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  });
   return RIGHT_TO_LEFT.test(shown) ? `\u2068${shown}\u2069` : shown;
 }
 

@@ -17,7 +17,7 @@ export interface Routes {
   order: Uint32Array; // edges of positive strength, strongest first
   attention: Uint32Array; // [order + 1]; how many of the first i edges are attention edges
   input_share: Float64Array; // [pos]
-  ended: { mixer: number; truncated: number; "no parts": number };
+  ended: { mixer: number; truncated: number; constants: number; "no parts": number };
   automatic: number; // the threshold when none is given
   top_weight: number; // the largest weight of an attention edge that reaches the target: the full line width
 }
@@ -43,7 +43,7 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
     flow[e] = f;
     node_flow[source[e]] += f;
     const weight = !byShare ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
-    const s = weight < reached ? weight : reached;
+    const s = Math.min(weight, reached);
     strength[e] = s;
     if (s > node_strength[source[e]]) node_strength[source[e]] = s;
     if (kind[e] === EdgeKind.attention && weight > top_weight) top_weight = weight;
@@ -78,7 +78,7 @@ function automaticThreshold(g: Graph, { order, strength }: Routes): number {
 
 function endedByCause(g: Graph, node_flow: Float64Array): Routes["ended"] {
   const { S, T, truncated, ended } = g;
-  const out = { mixer: 0, truncated: 0, "no parts": 0 };
+  const out = { mixer: 0, truncated: 0, constants: 0, "no parts": 0 };
   for (let n = T; n < S * T; n++) {
     out.truncated += node_flow[n] * truncated[n];
     out["no parts"] += node_flow[n] * ended[n];
@@ -88,7 +88,7 @@ function endedByCause(g: Graph, node_flow: Float64Array): Routes["ended"] {
     if (goesOn(part)) return;
     let sum = 0;
     for (let t = 0; t < T; t++) sum += node_flow[(S + q) * T + t];
-    out[part.kind === "mixer" ? "mixer" : "no parts"] += sum;
+    out[part.kind === "mixer" ? "mixer" : "constants"] += sum;
   });
   return out;
 }

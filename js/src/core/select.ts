@@ -83,8 +83,7 @@ export function itemOf(g: Graph, selection: Selection | null): Item | null {
     }
     default: {
       const kinds: PartKind[] = selection.kind === "mixer" ? ["mixer", "other"] : ["mlp"];
-      const k =
-        selection.part ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === selection.state);
+      const k = selection.part ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === selection.state);
       const q = g.squareOf[k] ?? -1;
       return q >= 0 && inside(selection.pos, g.T) ? { kind: "node", node: (g.S + q) * g.T + selection.pos } : null;
     }

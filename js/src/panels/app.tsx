@@ -32,7 +32,17 @@ export function App({ store, ready }: { store: Store; ready: () => void }) {
   );
 }
 
-function Flow({ store, hold, onHelp, ready }: { store: Store; hold: { current: FlowView | null }; onHelp: () => void; ready: () => void }) {
+function Flow({
+  store,
+  hold,
+  onHelp,
+  ready,
+}: {
+  store: Store;
+  hold: { current: FlowView | null };
+  onHelp: () => void;
+  ready: () => void;
+}) {
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(0);
   const height = useSignal(0);
@@ -64,7 +74,11 @@ function Flow({ store, hold, onHelp, ready }: { store: Store; hold: { current: F
         // biome-ignore lint/a11y/noNoninteractiveTabindex: the picture is one stop of the Tab order and handles its own keys
         tabIndex={0}
         role="application"
-        aria-label={g ? `${words.live.graph(g.T, words.layers(layerCount(g)), tokenName(g, store.target.value))} ${words.graphLabel}` : words.empty}
+        aria-label={
+          g
+            ? `${words.live.graph(g.T, words.layers(layerCount(g)), tokenName(g, store.target.value))} ${words.graphLabel}`
+            : words.empty
+        }
       />
       {!g && (
         <div class="empty">
@@ -97,7 +111,7 @@ function Notice({ store }: { store: Store }) {
   return (
     <div class="notice" role="status">
       <span>{text || words.running}</span>
-      {total > 0 && <span class="number">{words.progress(done, total)}</span>}
+      {total > 1 && <span class="number">{words.progress(done, total)}</span>}
     </div>
   );
 }
@@ -131,7 +145,8 @@ function Keys({ close }: { close: () => void }) {
 function Handle({ store }: { store: Store }) {
   const { height } = store.traits.view.value;
   const from = useRef<{ y: number; height: number } | null>(null);
-  const set = (h: number, wait: number) => store.setView({ height: Math.round(Math.max(HEIGHT.min, Math.min(HEIGHT.max, h))) }, wait);
+  const set = (h: number, wait: number) =>
+    store.setView({ height: Math.round(Math.max(HEIGHT.min, Math.min(HEIGHT.max, h))) }, wait);
   return (
     <div
       class="handle"

@@ -30,7 +30,12 @@ export function Bar({ label, value, of, text, colour, mono, lit, onHover, onPick
       <span class="number">{text}</span>
     </>
   );
-  const hover = onHover && { onPointerEnter: () => onHover(true), onPointerLeave: () => onHover(false), onFocus: () => onHover(true), onBlur: () => onHover(false) };
+  const hover = onHover && {
+    onPointerEnter: () => onHover(true),
+    onPointerLeave: () => onHover(false),
+    onFocus: () => onHover(true),
+    onBlur: () => onHover(false),
+  };
   return (
     <li>
       {onPick ? (

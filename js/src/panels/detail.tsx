@@ -4,7 +4,7 @@ import type { ComponentType } from "preact";
 import { useEffect } from "preact/hooks";
 import { EdgeKind } from "../core/graph.js";
 import { percent } from "../core/names.js";
-import { sameItem, type Selection, selectionOf } from "../core/select.js";
+import { type Selection, sameItem, selectionOf } from "../core/select.js";
 import type { Detail as Answer, Store } from "../model.js";
 import { words } from "../words.js";
 import { Bar } from "./bars.js";
@@ -30,7 +30,14 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
   const [g, routes, item] = [store.graph.value, store.routes.value, store.selected.value];
   if (!g || !routes) return null;
   if (!item) return <p class="how">{words.selectionGone}</p>;
-  const facts = factsOf(g, routes, store.weight.value, store.peek.value, item, store.traits.renormalise.value && routes.encoding === "share");
+  const facts = factsOf(
+    g,
+    routes,
+    store.weight.value,
+    store.peek.value,
+    item,
+    store.traits.renormalise.value && routes.encoding === "share",
+  );
   const Shown = answers[selection.kind];
   const answer = store.detail.value;
   return (

@@ -33,9 +33,20 @@ export interface Facts {
   sentence: string;
 }
 
-export function factsOf(g: Graph, routes: Routes, weight: Float32Array, peek: Peek | null, item: Item, renormalised: boolean): Facts {
+export function factsOf(
+  g: Graph,
+  routes: Routes,
+  weight: Float32Array,
+  peek: Peek | null,
+  item: Item,
+  renormalised: boolean,
+): Facts {
   const facts =
-    item.kind === "token" ? tokenFacts(g, routes, item.pos) : item.kind === "edge" ? edgeFacts(g, routes, weight, item.edge, renormalised) : nodeFacts(g, routes, peek, item.node);
+    item.kind === "token"
+      ? tokenFacts(g, routes, item.pos)
+      : item.kind === "edge"
+        ? edgeFacts(g, routes, weight, item.edge, renormalised)
+        : nodeFacts(g, routes, peek, item.node);
   return { ...facts, sentence: [facts.name, facts.figures].filter(Boolean).join(", ") };
 }
 
@@ -89,7 +100,12 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
   }
   const rows: Fact[] = [{ label: words.facts.flow, value: flow }];
   const seen = peek?.text(state, pos);
-  if (seen) rows.push({ label: words.facts.says, value: `${visible(seen.text)}${Number.isNaN(seen.p) ? "" : ` ${roundPercent(seen.p)}`}`, mono: true });
+  if (seen)
+    rows.push({
+      label: words.facts.says,
+      value: `${visible(seen.text)}${Number.isNaN(seen.p) ? "" : ` ${roundPercent(seen.p)}`}`,
+      mono: true,
+    });
   const next = nextToken(g, pos, 0);
   if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${roundPercent(next.p)}`, mono: true });
   const says = seen ? ` → ${visible(seen.text)}` : "";
@@ -135,7 +151,10 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, re
       incoming: [],
     };
   }
-  rows.push({ label: words.facts.from, value: stateName(g, from.state) }, { label: words.facts.to, value: stateName(g, to.state) });
+  rows.push(
+    { label: words.facts.from, value: stateName(g, from.state) },
+    { label: words.facts.to, value: stateName(g, to.state) },
+  );
   return {
     kind: words.kinds.residual,
     edge_kind: kind,
@@ -162,9 +181,15 @@ function incomingOf(g: Graph, node: number): Incoming[] {
   const attention: number[] = [];
   for (const e of edgesInto(g, node)) {
     const item: Item = { kind: "edge", edge: e };
-    if (g.kind[e] === EdgeKind.carried) out.push({ label: words.incoming.residual, share: g.share_sum[e], kind: EdgeKind.carried, item });
+    if (g.kind[e] === EdgeKind.carried)
+      out.push({ label: words.incoming.residual, share: g.share_sum[e], kind: EdgeKind.carried, item });
     else if (g.kind[e] === EdgeKind.part)
-      out.push({ label: partName(g, g.part[e]), share: g.share_sum[e], kind: EdgeKind.part, item: { kind: "node", node: g.source[e] } });
+      out.push({
+        label: partName(g, g.part[e]),
+        share: g.share_sum[e],
+        kind: EdgeKind.part,
+        item: { kind: "node", node: g.source[e] },
+      });
     else attention.push(e);
   }
   attention.sort((a, b) => g.share_sum[b] - g.share_sum[a]);

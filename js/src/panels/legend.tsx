@@ -24,7 +24,14 @@ export function Legend({ store }: { store: Store }) {
           {[0.04, 0.3, 1].map((u) => (
             <span class="sample" key={u}>
               <svg width="18" height="8" aria-hidden="true">
-                <line x1="1" x2="17" y1="4" y2="4" stroke-width={WIDTH.min + (WIDTH.max - WIDTH.min) * Math.sqrt(u)} stroke-linecap="round" />
+                <line
+                  x1="1"
+                  x2="17"
+                  y1="4"
+                  y2="4"
+                  stroke-width={WIDTH.min + (WIDTH.max - WIDTH.min) * Math.sqrt(u)}
+                  stroke-linecap="round"
+                />
               </svg>
               {short(u * routes.top_weight)}
               {u === 1 ? "+" : ""}

@@ -15,7 +15,6 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
   const box = useRef<HTMLSpanElement>(null);
   useEffect(() => {
     if (!open.value) return;
-    const root = box.current?.getRootNode() as Document | ShadowRoot;
     const outside = (event: Event) => {
       if (!event.composedPath().includes(box.current as EventTarget)) open.value = false;
     };
@@ -23,7 +22,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     (box.current?.querySelector("[role^=menuitem]") as HTMLElement | null)?.focus();
     return () => {
       document.removeEventListener("pointerdown", outside, true);
-      if (root.activeElement && box.current?.contains(root.activeElement)) (box.current.querySelector(".dots") as HTMLElement).focus();
+      if (box.current?.contains(active(box.current))) (box.current.querySelector(".dots") as HTMLElement).focus();
     };
   }, [open.value]);
   const done = (what: () => void) => () => {
@@ -53,13 +52,15 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     if (!step) return;
     event.preventDefault();
     const items = [...(box.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
-    const at = items.indexOf((box.current?.getRootNode() as ShadowRoot).activeElement as HTMLElement);
+    const at = items.indexOf(
+      (event.currentTarget as Element & { getRootNode(): ShadowRoot }).getRootNode().activeElement as HTMLElement,
+    );
     items[(at + step + items.length) % items.length]?.focus();
   };
   const has_graph = store.graph.value !== null;
   const { theme, panel } = store.traits.view.value;
   return (
-    <span class="menu" ref={box} onKeyDown={walk}>
+    <span class="menu" role="none" ref={box} onKeyDown={walk}>
       <button
         type="button"
         class="dots icon"
@@ -104,7 +105,13 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
             <span>{words.theme}</span>
             <span class="choice">
               {(["auto", "light", "dark"] as View["theme"][]).map((t) => (
-                <button key={t} type="button" role="menuitemradio" aria-checked={t === theme} aria-pressed={t === theme} onClick={() => store.setView({ theme: t })}>
+                <button
+                  key={t}
+                  type="button"
+                  role="menuitemradio"
+                  aria-checked={t === theme}
+                  onClick={() => store.setView({ theme: t })}
+                >
                   {words.themes[t]}
                 </button>
               ))}
@@ -120,6 +127,11 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
       )}
     </span>
   );
+}
+
+/** The focused element among those around `el`, also inside a shadow root. */
+function active(el: Element): HTMLElement {
+  return (el.getRootNode() as ShadowRoot).activeElement as HTMLElement;
 }
 
 function Item({ text, act }: { text: string; act: () => void }) {
@@ -146,7 +158,10 @@ export function svgText(scene: Scene): string {
 function save(kind: "svg" | "png", scene: Scene | null): void {
   if (!scene) return;
   const svg = new Blob([svgText(scene)], { type: "image/svg+xml" });
-  if (kind === "svg") return download(svg, "flow-routes.svg");
+  if (kind === "svg") {
+    download(svg, "flow-routes.svg");
+    return;
+  }
   const url = URL.createObjectURL(svg);
   const image = new Image();
   image.onload = () => {

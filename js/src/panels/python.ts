@@ -6,7 +6,10 @@ export function literal(value: unknown): string {
   if (value === null || value === undefined) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "number") return String(value);
-  if (typeof value === "string") return JSON.stringify(value).replace(/\u2028/g, "\\u2028").replace(/\u2029/g, "\\u2029");
+  if (typeof value === "string")
+    return JSON.stringify(value)
+      .replace(/\u2028/g, "\\u2028")
+      .replace(/\u2029/g, "\\u2029");
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   return `{${Object.entries(value as object)
     .map(([k, v]) => `${literal(k)}: ${literal(v)}`)

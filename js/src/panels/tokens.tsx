@@ -19,7 +19,7 @@ export function Overview({ store }: { store: Store }) {
     .sort((a, b) => b.share - a.share)
     .slice(0, SHOWN);
   const most = Math.max(...tokens.map((t) => t.share), 1e-9);
-  const lost = ended.mixer + ended.truncated + ended["no parts"];
+  const lost = Object.values(ended).reduce((a, b) => a + b, 0);
   const causes = (Object.keys(ended) as (keyof typeof ended)[]).filter((cause) => ended[cause] > 0.0005);
   return (
     <div class="overview">
@@ -54,7 +54,8 @@ export function Overview({ store }: { store: Store }) {
         </ul>
         {lost > 0.0005 && (
           <p class="note">
-            {roundPercent(lost)} {words.endedTitle}: {causes.map((cause) => `${percent(ended[cause])} ${words.endedBy[cause]}`).join(", ")}
+            {roundPercent(lost)} {words.endedTitle}:{" "}
+            {causes.map((cause) => `${percent(ended[cause])} ${words.endedBy[cause]}`).join(", ")}
           </p>
         )}
       </section>

@@ -2,11 +2,11 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { count, percent, roundPercent, tokenName } from "../core/names.js";
-import { stepAt, STEPS, thresholdAt } from "../core/routes.js";
+import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
 import type { Prompt, Store } from "../model.js";
 import { canonical } from "../offline.js";
-import { HOME } from "../views/flow/layout.js";
 import type { FlowView } from "../views/flow/flow.js";
+import { HOME } from "../views/flow/layout.js";
 import { words } from "../words.js";
 import { Menu } from "./menu.js";
 
@@ -15,14 +15,19 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
   const input = useRef<HTMLInputElement>(null);
   const shown = label(prompt.value, store.graph.value?.meta.prompt);
   const running = status.value.state === "running";
+  const typed = useRef<string | null>(null);
+  const state = status.value.state;
   useEffect(() => {
-    if (input.current) input.current.value = shown;
-  }, [shown]);
+    // A prompt that was refused stays in the line to be mended; the picture and the trait keep the old one.
+    if (input.current) input.current.value = state === "error" && typed.current !== null ? typed.current : shown;
+    if (state === "idle") typed.current = null;
+  }, [shown, state]);
   const submit = (event: Event) => {
     event.preventDefault();
     const text = input.current?.value ?? "";
     if (text.trim() === "" || store.offline) return;
     if (typeof prompt.value !== "string" && text === shown) return;
+    typed.current = text;
     store.write("prompt", text);
   };
   const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
@@ -84,7 +89,7 @@ function ModelLine({ store }: { store: Store }) {
   const g = store.graph.value;
   if (!g) return null;
   const { model, fidelity } = g.meta;
-  const doubtful = !fidelity.exact || fidelity.problems.length > 0;
+  const doubtful = !fidelity.exact;
   return (
     <>
       <span class="model-line" title={model.name ?? undefined}>
@@ -103,14 +108,14 @@ function ModelLine({ store }: { store: Store }) {
           {Object.entries(fidelity.identities).map(([name, value]) => (
             <span class="pair" key={name}>
               <span>{name}</span>
-              <span class="number">{typeof value === "number" ? value.toExponential(1) : String(value)}</span>
+              <span class="number">{value === null ? "—" : value.toExponential(1)}</span>
             </span>
           ))}
           <span class="pair">
             <span>{words.dtype}</span>
             <span class="number">{fidelity.dtype}</span>
           </span>
-          {fidelity.problems.length > 0 && <strong>{words.problems}</strong>}
+          {fidelity.problems.length > 0 && <strong>{doubtful ? words.problems : words.notes}</strong>}
           {fidelity.problems.map((problem) => (
             <span class="pop-line" key={problem}>
               {problem}
@@ -126,12 +131,18 @@ function Progress({ store }: { store: Store }) {
   const { state, text, done, total } = store.traits.status.value;
   if (state !== "running") return null;
   const bar = useRef<HTMLDivElement>(null);
-  const known = total > 0;
+  const known = total > 1;
   useEffect(() => {
     if (bar.current) bar.current.style.width = known ? `${Math.round((100 * done) / total)}%` : "";
   }, [done, total, known]);
   return (
-    <div class={`progress ${known ? "" : "unknown"}`} role="progressbar" aria-label={text || words.running} aria-valuenow={known ? done : undefined} aria-valuemax={known ? total : undefined}>
+    <div
+      class={`progress ${known ? "" : "unknown"}`}
+      role="progressbar"
+      aria-label={text || words.running}
+      aria-valuenow={known ? done : undefined}
+      aria-valuemax={known ? total : undefined}
+    >
       <div ref={bar} class="progress-bar" />
     </div>
   );
@@ -148,7 +159,11 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
       <label class="field" title={words.explainTitle}>
         <span class="name">{words.explain}</span>
         <span class="select target">
-          <select aria-label={words.explain} value={String(store.target.value)} onChange={(event) => store.setTarget(Number(event.currentTarget.value))}>
+          <select
+            aria-label={words.explain}
+            value={String(store.target.value)}
+            onChange={(event) => store.setTarget(Number(event.currentTarget.value))}
+          >
             {g.meta.tokens.text.map((_, t) => (
               <option key={t} value={String(t)}>
                 {tokenName(g, t)}
@@ -190,7 +205,13 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
           </button>
         </>
       )}
-      <button type="button" class="toggle" aria-pressed={fold} title={words.foldTitle} onClick={() => store.setView({ fold: !fold })}>
+      <button
+        type="button"
+        class="toggle"
+        aria-pressed={fold}
+        title={words.foldTitle}
+        onClick={() => store.setView({ fold: !fold })}
+      >
         {words.fold}
       </button>
       <button
@@ -207,7 +228,17 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
   );
 }
 
-function Choice({ label, value, options, pick }: { label: string; value: string; options: [string, string, string][]; pick: (value: string) => void }) {
+function Choice({
+  label,
+  value,
+  options,
+  pick,
+}: {
+  label: string;
+  value: string;
+  options: [string, string, string][];
+  pick: (value: string) => void;
+}) {
   return (
     <span class="choice" role="group" aria-label={label}>
       {options.map(([key, text, title]) => (

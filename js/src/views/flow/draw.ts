@@ -5,7 +5,7 @@ import type { Routes } from "../../core/routes.js";
 import { mix, type Palette } from "../../paint/colour.js";
 import { MONO_EM, type Pen } from "../../paint/pen.js";
 import { words } from "../../words.js";
-import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, labels, layerBands, layerTicks, type Layout, slotX } from "./layout.js";
+import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, type Layout, labels, layerBands, layerTicks, slotX } from "./layout.js";
 
 /** Everything a picture depends on. */
 export interface Scene {
@@ -191,9 +191,10 @@ function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
 
 /** The model's prediction after a position, `rank` 0 is the best. */
 export function nextToken(g: Graph, pos: number, rank: number): { text: string; p: number } | null {
-  const i = g.next_token[5 * pos + rank];
-  const text = i >= 0 ? g.meta.vocab[i] : undefined;
-  return text === undefined ? null : { text: visible(text), p: g.next_p[5 * pos + rank] };
+  if (rank >= g.n_next) return null;
+  const at = pos * g.n_next + rank;
+  const text = g.meta.vocab[g.next_token[at]];
+  return text === undefined ? null : { text: visible(text), p: g.next_p[at] };
 }
 
 /** A token label that fits under the picture, and to the left of its column. */
@@ -215,7 +216,14 @@ export function labelText(text: string, x: number): string {
 
 function isWide(c: string): boolean {
   const n = c.codePointAt(0) ?? 0;
-  return (n >= 0x1100 && n <= 0x115f) || (n >= 0x2e80 && n <= 0xa4cf) || (n >= 0xac00 && n <= 0xd7a3) || (n >= 0xf900 && n <= 0xfaff) || (n >= 0xff00 && n <= 0xff60) || n >= 0x1f300;
+  return (
+    (n >= 0x1100 && n <= 0x115f) ||
+    (n >= 0x2e80 && n <= 0xa4cf) ||
+    (n >= 0xac00 && n <= 0xd7a3) ||
+    (n >= 0xf900 && n <= 0xfaff) ||
+    (n >= 0xff00 && n <= 0xff60) ||
+    n >= 0x1f300
+  );
 }
 
 export interface Mark {
@@ -242,7 +250,14 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
         else s.push(node_x[a], node_y[a], node_x[b], node_y[b]);
         const w = lineWidth(weight[e], routes.top_weight) + (strong ? 1.2 : 0.6);
         if (halo) pen.lines(s, s.length / 4, palette.background, w + 3, 0.9);
-        else pen.lines(s, s.length / 4, strong && mark.edges.length === 1 ? palette.selection : kindColour(palette, g.kind[e]), w, 1);
+        else
+          pen.lines(
+            s,
+            s.length / 4,
+            strong && mark.edges.length === 1 ? palette.selection : kindColour(palette, g.kind[e]),
+            w,
+            1,
+          );
       }
     }
   });

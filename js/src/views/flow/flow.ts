@@ -1,8 +1,8 @@
 // The graph on screen: three stacked canvases, pointer, wheel and keys, tooltip.
 import { computed, effect } from "@preact/signals";
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
-import { type Item, sameItem, selectionOf } from "../../core/select.js";
 import { tokenName } from "../../core/names.js";
+import { type Item, sameItem, selectionOf } from "../../core/select.js";
 import type { Store } from "../../model.js";
 import { DARK, LIGHT } from "../../paint/colour.js";
 import { canvasPen, type Pen } from "../../paint/pen.js";
@@ -20,7 +20,12 @@ export interface FlowView {
 }
 
 /** Draws the store's graph inside `el` and keeps it up to date; `onHelp` opens the list of keys. */
-export function flowView(el: HTMLElement, store: Store, size: { width: () => number; height: () => number }, onHelp: () => void): FlowView {
+export function flowView(
+  el: HTMLElement,
+  store: Store,
+  size: { width: () => number; height: () => number },
+  onHelp: () => void,
+): FlowView {
   const abort = new AbortController();
   const on = { signal: abort.signal };
   const stops: (() => void)[] = [];
@@ -104,7 +109,8 @@ export function flowView(el: HTMLElement, store: Store, size: { width: () => num
     }
     const drawn = edgesInto(s.g, item.node).filter((e) => s.routes.strength[e] > s.threshold);
     const { part } = placeOf(s.g, item.node);
-    if (part >= 0) for (let e = 0; e < s.g.n_edges; e++) if (s.g.source[e] === item.node && s.routes.strength[e] > s.threshold) drawn.push(e);
+    if (part >= 0)
+      for (let e = 0; e < s.g.n_edges; e++) if (s.g.source[e] === item.node && s.routes.strength[e] > s.threshold) drawn.push(e);
     return { edges: drawn, nodes: [item.node], pos: -1 };
   };
   const columnsOf = (g: Graph, item: Item): number[] => {
@@ -334,5 +340,3 @@ export function flowView(el: HTMLElement, store: Store, size: { width: () => num
     },
   };
 }
-
-

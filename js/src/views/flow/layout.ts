@@ -1,6 +1,7 @@
 // Where every state, square, label and bar of the graph goes; no DOM.
-import type { Columns } from "../../core/order.js";
+
 import { type Graph, goesOn } from "../../core/graph.js";
+import type { Columns } from "../../core/order.js";
 
 export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
 export const BAR_HEIGHT = 22;

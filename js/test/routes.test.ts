@@ -1,0 +1,185 @@
+import { describe, expect, test } from "vitest";
+import { EdgeKind, edgesInto, type Graph, placeOf } from "../src/core/graph.js";
+import {
+  BUDGET,
+  busyColumns,
+  coverage,
+  drawnCount,
+  type Encoding,
+  type Reading,
+  STEPS,
+  stepAt,
+  strongestFirst,
+  thresholdAt,
+  thresholdScale,
+  trace,
+  weights,
+} from "../src/core/routes.js";
+import { graphOf, random, SHAPES } from "./synthetic.js";
+
+const SETTINGS: [Encoding, Reading][] = [
+  ["flow", "max"],
+  ["share", "max"],
+  ["share", "sum"],
+];
+
+/** Every path down from the target, one by one: flow by adding products, strength by the best minimum. */
+function walk(g: Graph, target: number, encoding: Encoding, reading: Reading) {
+  const flow = new Float64Array(g.n_edges);
+  const node_flow = new Float64Array(g.n_nodes);
+  const strength = new Float64Array(g.n_edges);
+  const down = (node: number, amount: number) => {
+    node_flow[node] += amount;
+    for (const e of edgesInto(g, node)) {
+      flow[e] += amount * g.share_sum[e];
+      down(g.source[e], amount * g.share_sum[e]);
+    }
+  };
+  const own = (e: number) =>
+    encoding === "flow"
+      ? flow[e]
+      : g.kind[e] === EdgeKind.read
+        ? Number.POSITIVE_INFINITY
+        : reading === "max"
+          ? g.share_max[e]
+          : g.share_sum[e];
+  const strongest = (node: number, so_far: number) => {
+    for (const e of edgesInto(g, node)) {
+      const s = Math.min(so_far, own(e));
+      if (s <= 0) continue;
+      strength[e] = Math.max(strength[e], s);
+      strongest(g.source[e], s);
+    }
+  };
+  const top = (g.S - 1) * g.T + target;
+  down(top, 1);
+  strongest(top, Number.POSITIVE_INFINITY);
+  return { flow, node_flow, strength };
+}
+
+describe.each(SHAPES)("routes through $T tokens, $layers layers, $block blocks", (shape) => {
+  const g = graphOf(shape);
+
+  test.each(SETTINGS)("%s by %s: flow and strength equal a walk along every path", (encoding, reading) => {
+    for (const target of new Set([0, g.T >> 1, g.T - 1])) {
+      const routes = trace(g, target, encoding, reading);
+      const naive = walk(g, target, encoding, reading);
+      for (let e = 0; e < g.n_edges; e++) {
+        expect(Math.abs(routes.flow[e] - naive.flow[e])).toBeLessThan(1e-6);
+        expect(Math.abs(routes.strength[e] - naive.strength[e])).toBeLessThan(1e-6);
+      }
+      for (let n = 0; n < g.n_nodes; n++) expect(Math.abs(routes.node_flow[n] - naive.node_flow[n])).toBeLessThan(1e-6);
+    }
+  });
+
+  test("flow is conserved: inputs and what ended add up to 1", () => {
+    for (let target = 0; target < g.T; target++) {
+      const { input_share, ended } = trace(g, target);
+      const whole = input_share.reduce((a, b) => a + b, 0) + Object.values(ended).reduce((a, b) => a + b, 0);
+      expect(Math.abs(whole - 1)).toBeLessThan(0.003 * g.S);
+    }
+  });
+
+  test("a target depends on nothing after it", () => {
+    const { input_share } = trace(g, 0);
+    for (let t = 1; t < g.T; t++) expect(input_share[t]).toBe(0);
+  });
+
+  test.each(SETTINGS)("%s by %s: drawn edges hang together and shrink with the threshold", (encoding, reading) => {
+    const routes = trace(g, g.T - 1, encoding, reading);
+    const top = (g.S - 1) * g.T + g.T - 1;
+    let before = Number.POSITIVE_INFINITY;
+    for (const t of [0, 0.001, 0.01, 0.04, 0.2, 0.9]) {
+      const n = drawnCount(routes, t);
+      expect(n).toBeLessThanOrEqual(before);
+      before = n;
+      const drawn = Array.from(routes.order.subarray(0, n));
+      expect(drawn.every((e) => routes.strength[e] > t)).toBe(true);
+      expect(drawn.length).toBe(routes.strength.filter((s) => s > t).length);
+      const left = new Set(drawn.map((e) => g.source[e])).add(top);
+      for (const e of drawn) expect(left.has(g.entered[e])).toBe(true);
+      expect(routes.attention[n]).toBe(drawn.filter((e) => g.kind[e] === EdgeKind.attention).length);
+    }
+  });
+
+  test("everything drawn carries all that does not end", () => {
+    const routes = trace(g, g.T - 1);
+    expect(coverage(g, routes, 0)).toBeCloseTo(
+      routes.input_share.reduce((a, b) => a + b, 0),
+      5,
+    );
+    expect(coverage(g, routes, 0.02)).toBeLessThanOrEqual(coverage(g, routes, 0.001) + 1e-9);
+    expect(coverage(g, routes, 2)).toBe(g.S === 1 ? 1 : 0);
+  });
+});
+
+test("the automatic threshold draws the budget of attention edges", () => {
+  const g = graphOf({ T: 40, layers: 6, block: "sequential" });
+  const routes = trace(g, g.T - 1);
+  expect(routes.attention[drawnCount(routes, routes.automatic)]).toBe(BUDGET);
+  const few = trace(g, 1);
+  expect(few.automatic).toBe(0);
+  expect(trace(g, 39, "share").automatic).toBe(0.04);
+});
+
+test("all edges zero: no routes, everything ends at the target, nothing breaks", () => {
+  const g = graphOf({ T: 4, layers: 2, block: "sequential", zero: true });
+  const routes = trace(g, 3);
+  expect(routes.order.length).toBe(0);
+  expect(routes.automatic).toBe(0);
+  expect(routes.ended["no parts"]).toBe(1);
+  expect(coverage(g, routes, 0)).toBe(0);
+  expect(Array.from(busyColumns(g, routes, 0))).toEqual([0, 0, 0, 1]);
+  const scale = thresholdScale(g, routes);
+  expect(thresholdAt(scale, stepAt(scale, 0.01))).toBeGreaterThan(0);
+});
+
+test("renormalised weights of the drawn edges add up to 1 at every state", () => {
+  const g = graphOf({ T: 7, layers: 3, block: "sequential" });
+  const routes = trace(g, 6, "share", "sum");
+  const weight = weights(g, routes, 0.04, true);
+  const sums = new Map<number, number>();
+  for (const e of routes.order.subarray(0, drawnCount(routes, 0.04))) {
+    if (g.kind[e] !== EdgeKind.read) sums.set(g.entered[e], (sums.get(g.entered[e]) ?? 0) + weight[e]);
+  }
+  for (const [node, sum] of sums) expect(sum, String(placeOf(g, node))).toBeCloseTo(1, 5);
+});
+
+test("an edge into a square is as wide as the square's share", () => {
+  const g = graphOf({ T: 5, layers: 2, block: "sequential" });
+  const routes = trace(g, 4, "share", "sum");
+  const weight = weights(g, routes, 0, false);
+  for (let e = 0; e < g.n_edges; e++) {
+    if (g.kind[e] !== EdgeKind.read) continue;
+    const out = g.source.indexOf(g.entered[e]);
+    expect(weight[e]).toBe(g.share_sum[out]);
+  }
+});
+
+test("the radix sort agrees with a comparison sort, infinity first", () => {
+  const rand = random(3);
+  const values = Float32Array.from({ length: 5000 }, () => (rand() < 0.1 ? 0 : rand() ** 9));
+  values[17] = Number.POSITIVE_INFINITY;
+  const order = strongestFirst(values);
+  const naive = Array.from(values.keys())
+    .filter((i) => values[i] > 0)
+    .sort((a, b) => values[b] - values[a] || a - b);
+  expect(Array.from(order)).toEqual(naive);
+});
+
+test("slider steps and thresholds go back and forth", () => {
+  const g = graphOf({ T: 20, layers: 4, block: "sequential" });
+  const scale = thresholdScale(g, trace(g, 19));
+  expect(thresholdAt(scale, 0)).toBe(0);
+  for (let step = 0; step <= STEPS; step++)
+    expect(Math.abs(stepAt(scale, thresholdAt(scale, step)) - step)).toBeLessThanOrEqual(1);
+  expect(thresholdAt(scale, STEPS)).toBeCloseTo(scale.high, 2);
+});
+
+test("300k edges are traced and sorted within a frame or two", () => {
+  const g = graphOf({ T: 600, layers: 12, block: "sequential", keys: 30 });
+  trace(g, 599);
+  const start = performance.now();
+  trace(g, 598);
+  expect(performance.now() - start).toBeLessThan(400);
+});
