@@ -8,12 +8,13 @@ whole but are no part, unless asked for. Each part's share is its proximity to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .decomposition.layers import LinearWrite
 from .decomposition.vectors import head_vectors, neuron_vectors
 from .run import Part, Run
 
@@ -44,6 +45,7 @@ class Flow:
     carried: Tensor  # [state, pos], share of the carried state; row 0 (the embedding) is 0
     parts: list[AttentionShare | PartShare | None]  # in the order of run.parts; None: no share (a constant)
     ended: Tensor  # [state, pos], bool: no part of this node has any proximity to it
+    total: Tensor  # [state, pos], the sum of all proximities, which shares are fractions of
     bias_part: bool = False
     partition: str = field(init=False)
 
@@ -75,7 +77,7 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
     """
     n_states, n_tokens = len(run.states), run.n_tokens
     carried = torch.zeros(n_states, n_tokens, dtype=run.value(0).dtype)
-    ended = torch.zeros(n_states, n_tokens, dtype=torch.bool)
+    totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
     shares: dict[int, AttentionShare | PartShare] = {}
     for s in run.states[1:]:
         whole = run.value(s.index)
@@ -89,6 +91,7 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
             torch.zeros_like(near_carried),
         )
         per = 1 / torch.where(total > 0, total, 1)
+        totals[s.index] = total.cpu()
         carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
         for p in s.parts:
             n = near.get(id(p))
@@ -96,7 +99,7 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
                 shares[id(p)] = AttentionShare((n.sum * per[:, None]).cpu(), (n.max * per[:, None]).cpu(), n.top.cpu())
             elif n is not None:
                 shares[id(p)] = PartShare((n * per).cpu())
-    return Flow(run, carried, [shares.get(id(p)) for p in run.parts], ended, bias_part)
+    return Flow(run, carried, [shares.get(id(p)) for p in run.parts], ended, totals, bias_part)
 
 
 def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
@@ -119,11 +122,29 @@ def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
     return shares if query is None else shares[:, 0]
 
 
+def head_map(flow: Flow, part: Part, head: int) -> Tensor:
+    """The share of every query-key pair of one head: [query, key].
+
+    Raises ValueError if the part has no such head.
+    """
+    if not 0 <= head < part.n_heads:
+        raise ValueError(f"head must be in 0..{part.n_heads - 1}, got {head}")
+    whole = flow.run.value(part.state)
+    near = torch.zeros(len(whole), len(whole), dtype=whole.dtype, device=whole.device)
+    for _, first, last, block in _blocks(part, whole, 0, len(whole), range(head, head + 1)):
+        near[first:last, :last] = block
+    total = flow.total[part.state]
+    return near.cpu() / torch.where(total > 0, total, 1)[:, None]
+
+
 @dataclass(frozen=True)
 class NeuronShares:
+    """The neurons that were active for one token, in the order of the part's writes."""
+
     share: Tensor  # [n]
     value: Tensor  # [n], the activation (after the gate) that multiplies the neuron's output row
-    write: Tensor  # [n], which of the part's writes (experts) it belongs to
+    write: Tensor  # [n], which of the part's linear writes it belongs to
+    row: Tensor  # [n], the leaf row of that write
     neuron: Tensor  # [n], its number there
 
 
@@ -138,7 +159,7 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
     if not 0 <= pos < run.n_tokens:
         raise IndexError(f"position must be in 0..{run.n_tokens - 1}, got {pos}")
     whole = run.value(part.state)[pos]
-    near, value, write_of, number = [], [], [], []
+    near, value, write_of, row_of, number = [], [], [], [], []
     for k, write in enumerate(part.linear):
         n_neurons = write.input.shape[1]
         step = max(1, _BLOCK // whole.shape[0])
@@ -147,18 +168,32 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
                 near.append(proximity(neuron_vectors(write, row, index).to(whole.device), whole))
                 value.append(write.input[row, index].to(whole))
                 write_of.append(torch.full_like(index, k))
+                row_of.append(torch.full_like(index, row))
                 number.append(index)
     if not near:
         empty = torch.zeros(0)
-        return NeuronShares(empty, empty, empty.long(), empty.long())
+        return NeuronShares(empty, empty, empty.long(), empty.long(), empty.long())
     prox = torch.cat(near)
     total = prox.sum() + _others(run, part, pos, pos + 1)[0]
     return NeuronShares(
         (prox / total.clamp_min(1e-30)).cpu(),
         torch.cat(value).cpu(),
         torch.cat(write_of).cpu(),
+        torch.cat(row_of).cpu(),
         torch.cat(number).cpu(),
     )
+
+
+def expert_shares(run: Run, part: Part, pos: int) -> list[tuple[LinearWrite, int, float]]:
+    """(write, leaf row, share) of every expert that saw the token, when the part is split into its experts."""
+    whole = run.value(part.state)[pos]
+    found = [(w, row) for w in part.linear for row in w.path.leaf_rows(pos)]
+    if not found:
+        return []
+    outputs = torch.stack([w.path.apply(w.output[row].to(whole.dtype), row).to(whole.device) for w, row in found])
+    near = proximity(outputs, whole)
+    shares = near / (near.sum() + _others(run, part, pos, pos + 1)[0]).clamp_min(1e-30)
+    return [(w, row, share) for (w, row), share in zip(found, shares.tolist(), strict=True)]
 
 
 def renormalize(flow: Flow, threshold: float) -> Flow:
@@ -194,7 +229,7 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
         elif p is not None:
             p = replace(p, share=p.share * scale)
         parts.append(p)
-    return Flow(run, carried * per, parts, ended, flow.bias_part)
+    return Flow(run, carried * per, parts, ended, flow.total, flow.bias_part)
 
 
 # ---- proximities of one node ----
@@ -249,11 +284,13 @@ def _attention_proximity(part: Part, whole: Tensor) -> _AttentionProximity:
     return _AttentionProximity(total, largest, top)
 
 
-def _blocks(part: Part, whole: Tensor, start: int, stop: int) -> Iterator[tuple[int, int, int, Tensor]]:
+def _blocks(
+    part: Part, whole: Tensor, start: int, stop: int, heads: Iterable[int] | None = None
+) -> Iterator[tuple[int, int, int, Tensor]]:
     """(head, first query, last query, proximities [query, key up to the last query]), a few queries at a time."""
     width = whole.shape[-1]
     size = whole.abs().sum(-1)
-    for h in range(part.n_heads):
+    for h in range(part.n_heads) if heads is None else heads:
         vectors = head_vectors(part.linear[0], h)
         first = start
         while first < stop:

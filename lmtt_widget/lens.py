@@ -197,11 +197,9 @@ def direct_logit_attribution(
     for i in (token, foil):
         if i is not None and not 0 <= i < n_vocab:
             raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
-    columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
 
     def effect(vectors: Tensor, state: int) -> list[float]:
-        got = readout.direct(onward(run, vectors, pos, state), row, columns)
-        return (got[:, 0] - (got[:, 1] if foil is not None else 0)).tolist()
+        return direct_effects(run, vectors, pos, state, token, foil).tolist()
 
     effects = []
     on_chain = set(_chain(run))
@@ -218,6 +216,7 @@ def direct_logit_attribution(
             effects.append(
                 Effect(part.kind, part.layer, k, None, effect(part.output(run.n_tokens)[row][None], part.state)[0])
             )
+    columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
     constant = readout.constant(row, columns)
     if constant is not None:
         c = constant.tolist()
@@ -231,6 +230,18 @@ def direct_logit_attribution(
         effects,
         logits[0] - (logits[1] if foil is not None else 0),
     )
+
+
+def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, foil: int | None = None) -> Tensor:
+    """What vectors [n, d_model] of a state add directly to a token's logit (minus the foil's) at a position: [n]."""
+    columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
+    got = _readout(run).direct(onward(run, vectors, pos, state), pos % run.n_tokens, columns)
+    return got[:, 0] if foil is None else got[:, 0] - got[:, 1]
+
+
+def lens_of_position(run: Run, pos: int, *, normalize: bool = True) -> Tensor:
+    """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
+    return _readout(run).logits_of([s.value for s in run.states], pos, normalize)
 
 
 def head_output(part: Part, head: int) -> Tensor:

@@ -116,7 +116,7 @@ class Run:
     roles: list[str | None]  # of each token, in chat prompts
     logits: Tensor  # [pos, d_vocab]
     states: list[State]
-    parts: list[Part]  # in the order of the states they enter
+    parts: list[Part]  # by the state they enter; those without shares (constants, the embedding) last
     readout: Readout | None
     fidelity: Fidelity
     interventions: tuple[Any, ...] = ()
@@ -199,14 +199,15 @@ def record(
             "the model's logits are not finite (NaN or infinite), so nothing can be explained; "
             "try float32 or bfloat16 instead of float16"
         )
-    states, parts = _assemble(recording)
-    fidelity = _fidelity(module, recording, parts, notes)
+    states = _assemble(recording)
+    fidelity = _fidelity(module, recording, _all_parts(states), notes)
     if not fidelity.exact:
         if strict:
             raise UndecomposableError("; ".join(fidelity.problems))
-        parts = _with_rounding(states, parts, len(encoded.ids))
+        _add_rounding(states, len(encoded.ids))
     ids = torch.tensor(encoded.ids)
     tokens = model.readable_tokens(encoded.ids)
+    parts = _all_parts(states)
     return Run(model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity)
 
 
@@ -214,24 +215,27 @@ def _wide(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _assemble(recording: Recording) -> tuple[list[State], list[Part]]:
+def _assemble(recording: Recording) -> list[State]:
     first = recording.embedding or recording.layers[0].states[0]
     states = [State(0, None, "embedding", first.value, None, Path())]
-    parts = (
-        [Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes)]
-        if first.writes
-        else []
-    )
+    if first.writes:
+        states[0].parts.append(Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes))
     for layer in recording.layers:
         numbers = [len(states) - 1]  # local number of a state -> its index in the run
         for s in layer.states[1:]:
-            carried, path = s.carried  # type: ignore[misc]
+            assert s.carried is not None
+            carried, path = s.carried
             index = len(states)
             numbers.append(index)
             entering = _group(s, layer.index, index, numbers)
             states.append(State(index, layer.index, _state_name(entering), s.value, numbers[carried], path, entering))
-            parts += entering
-    return states, parts
+    return states
+
+
+def _all_parts(states: list[State]) -> list[Part]:
+    """Parts that get shares first, by the state they enter; then constants, remainders, the embedding."""
+    rank = {"constant": 1, "rounding": 2, "embedding": 3}
+    return sorted((p for s in states for p in s.parts), key=lambda p: rank.get(p.kind, 0))
 
 
 def _group(s: LayerState, layer: int, index: int, numbers: list[int]) -> list[Part]:
@@ -298,9 +302,8 @@ def _largest(errors: list[Tensor]) -> float:
     )
 
 
-def _with_rounding(states: list[State], parts: list[Part], n_tokens: int) -> list[Part]:
+def _add_rounding(states: list[State], n_tokens: int) -> None:
     """What the parts of a state do not account for, as a part of its own."""
-    out = [p for p in parts if p.kind == "embedding"]
     for s in states[1:]:
         s.parts = [p for p in s.parts if p.kind != "rounding"]
         rest = _wide(s.value) - s.path.apply(_wide(states[s.carried or 0].value))
@@ -308,5 +311,3 @@ def _with_rounding(states: list[State], parts: list[Part], n_tokens: int) -> lis
             rest = rest - p.output(n_tokens).to(rest.device)
         if float(rest.norm() / _wide(s.value).norm().clamp_min(1e-30)) > 1e-6:
             s.parts.append(Part("rounding", s.layer, s.index, -1, "remainder", [], rest))
-        out += s.parts
-    return out

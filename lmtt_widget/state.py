@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .contributions import AttentionShare, Flow, PartShare
-from .lens import logit_lens
+from .lens import TokenList, lens_logits
 from .run import Part, Run
 
 VERSION = 1
@@ -112,13 +112,57 @@ def graph_state(
     return pack("graph", meta, sections)
 
 
-def peek_state(run: Run, *, run_id: str = "") -> bytes:
-    """The logit lens' most likely token of every state at every position."""
-    grid = logit_lens(run)
-    ids, place = torch.unique(grid.ids[..., 0], return_inverse=True)
-    vocab = [t.text for t in run.model.vocabulary(ids.tolist())]
-    sections = {"token": place.numpy().astype(np.int32), "p": _half(grid.probabilities[..., 0])}
-    return pack("peek", {"run": run_id, "vocab": vocab}, sections)
+def peek_state(run: Run, drawn: Tensor, *, run_id: str = "") -> bytes:
+    """The logit lens' most likely token of the drawn nodes [state, pos] (bool)."""
+    ids = torch.full(drawn.shape, -1)
+    p = torch.zeros(drawn.shape)
+    for s, row in enumerate(drawn):
+        at = row.nonzero().reshape(-1).tolist()
+        if at:
+            logits = lens_logits(run, s, at)
+            best = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1).max(-1)
+            ids[s, at], p[s, at] = best.indices.cpu(), best.values.cpu().float()
+    named = ids[ids >= 0].unique()
+    place = torch.where(ids >= 0, torch.searchsorted(named, ids), -1)
+    vocab = [t.text for t in run.model.vocabulary(named.tolist())]
+    return pack("peek", {"run": run_id, "vocab": vocab}, {"token": place.numpy().astype(np.int32), "p": _half(p)})
+
+
+def detail_state(answers: Sequence[Mapping[str, Any]], *, run_id: str = "") -> bytes:
+    """The answers to the selection and to each pin; see detail.py for what they hold.
+
+    Tensors at the top of an answer travel as sections "a{number}.{name}", the rest as JSON.
+    """
+    sections: dict[str, np.ndarray] = {}
+    metas = []
+    for number, answer in enumerate(answers):
+        meta = {}
+        for name, value in answer.items():
+            if isinstance(value, Tensor) and name in _MAPS:
+                sections[f"a{number}.{name}"] = value.numpy() if value.dtype == torch.uint8 else _half(value)
+            else:
+                meta[name] = _plain(value)
+        metas.append(meta)
+    return pack("detail", {"run": run_id, "answers": metas}, sections)
+
+
+_MAPS = ("thumbs", "pattern", "contribution", "strip")
+
+
+def _plain(x: Any) -> Any:
+    """As JSON: token lists as columns, numbers finite (else null)."""
+    if isinstance(x, TokenList):
+        columns = {"id": [t.id for t in x.tokens], "text": [t.text for t in x.tokens], "score": x.scores}
+        return _plain(columns if x.probabilities is None else columns | {"p": x.probabilities})
+    if isinstance(x, Tensor):
+        return _plain(x.tolist())
+    if isinstance(x, Mapping):
+        return {k: _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, float) and not math.isfinite(x):
+        return None
+    return x
 
 
 def model_facts(run: Run) -> dict[str, Any]:

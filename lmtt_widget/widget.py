@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,17 @@ import traitlets as t
 
 from .contributions import Flow, attribute
 from .decomposition.layers import UndecomposableError
+from .detail import Selection, check_selection, follow_ups, inspect
 from .model import Model, Prompt
 from .routes import Routes, trace
 from .run import Run, record
-from .state import graph_state, peek_state
+from .state import detail_state, graph_state, peek_state
 
 _STATIC = Path(__file__).parent / "static"
 _KEPT = 8  # recorded prompts that stay in memory, the latest ones
+_KEPT_ANSWERS = 64
+_PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
+_IDLE = 0.15  # seconds of quiet before something is prepared
 _VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
 _ONE_WAY = {"sync": True, "echo_update": False}
 
@@ -51,7 +58,7 @@ class FlowWidget(anywidget.AnyWidget):
     renormalise = t.Bool(False).tag(sync=True)
     normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
     foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
-    selection = t.Dict(None, allow_none=True).tag(sync=True)
+    selection = t.Any(None).tag(sync=True)  # what the panel is about; see detail.py
     pins: Any = t.List().tag(sync=True)
     view = t.Dict(dict(_VIEW)).tag(sync=True)
     prompts: Any = t.List().tag(sync=True)
@@ -62,6 +69,7 @@ class FlowWidget(anywidget.AnyWidget):
         """Raises what `record` raises for the first prompt; nothing is shown then."""
         self._model = model
         self._runs: OrderedDict[str, tuple[Run, Flow]] = OrderedDict()
+        self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.RLock()
         self._recorded(prompts[0])
         first = {"_esm": _bundle(), "prompts": [_as_json(p) for p in prompts]}
@@ -90,7 +98,69 @@ class FlowWidget(anywidget.AnyWidget):
     def close(self) -> None:
         """Ends the widget and frees what it recorded; ipywidgets keeps every widget alive until then."""
         self._runs.clear()
+        self._answers.clear()
         super().close()
+
+    @property
+    def selected(self) -> dict[str, Any] | None:
+        """Everything the panel shows of the selection, as names, numbers, token lists and tensors; see detail.py."""
+        return None if self.selection is None else self._answer(self.selection)
+
+    # ---- answering ----
+
+    @t.observe("selection", "pins", "target", "foil", "normalise")
+    def _send_answers(self, _change: Any) -> None:
+        run = self.run
+        asked = [("selection", 0, self.selection)] if self.selection is not None else []
+        asked += [("pin", i, pin) for i, pin in enumerate(self.pins)]
+        answers = []
+        for slot, index, question in asked:
+            try:
+                answer = self._answer(question)
+            except ValueError as e:
+                answer = {"error": str(e)}
+            answers.append({"slot": slot, "index": index, "question": question, **answer})
+        self.detail = detail_state(answers, run_id=_run_id(run))
+        if self.selection is not None:
+            self._when_idle(lambda: self._prepare(self.selection))
+
+    def _answer(self, question: Selection) -> dict[str, Any]:
+        """An answer of detail.py, kept for the next time it is asked."""
+        run, flow = self._recorded(self.prompt)
+        key = json.dumps([_run_id(run), question, self.target, self.foil, self.normalise])
+        with self._lock:
+            if key not in self._answers:
+                foil = self._token_id(self.foil)
+                self._answers[key] = inspect(
+                    run, flow, question, target=self.target, foil=foil, normalise=self.normalise
+                )
+                while len(self._answers) > _KEPT_ANSWERS:
+                    self._answers.popitem(last=False)
+            self._answers.move_to_end(key)
+            return self._answers[key]
+
+    def _prepare(self, question: Selection | None) -> None:
+        """Answers what is likely to be asked next, one question at a time, until something else is selected."""
+        if question is None:
+            return
+        for following in follow_ups(self.run, question, self._answer(question)):
+            self._when_idle(partial(self._prepare_one, following, question))
+
+    def _prepare_one(self, following: Selection, question: Selection) -> None:
+        if self.selection == question:
+            self._answer(following)
+
+    def _send_peek(self) -> None:
+        run = self.run
+        if run.readout is not None:
+            routes = trace(self.flow, self.target, encoding="flow")
+            drawn = routes.node_strength > routes.automatic_threshold(_PEEKED_EDGES)
+            self.peek = peek_state(run, drawn, run_id=_run_id(run))
+
+    def _when_idle(self, work: Callable[[], Any]) -> None:
+        """After what is waiting in the event loop; where there is none (a script), not at all."""
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop().call_later(_IDLE, work)
 
     # ---- recording ----
 
@@ -117,15 +187,28 @@ class FlowWidget(anywidget.AnyWidget):
     @t.observe("prompt")
     def _show_prompt(self, _change: Any) -> None:
         run, flow = self._recorded(self.prompt)
-        run_id = f"{id(run):x}"
         with self.hold_sync():
             if self.prompt not in self.prompts:
                 self.prompts = [*self.prompts, self.prompt]
-            self.graph = graph_state(run, flow, run_id=run_id, label=_label(self.prompt))
-            self.peek = peek_state(run, run_id=run_id) if run.readout is not None else b""
+            self.graph = graph_state(run, flow, run_id=_run_id(run), label=_label(self.prompt))
+            self.status = _status("idle", self._drop_what_is_gone())
             self.target = run.n_tokens - 1
             self.threshold = None
-            self.status = _status()
+            self._send_answers(None)
+        self._send_peek()
+
+    def _drop_what_is_gone(self) -> str:
+        """Forgets a selection and pins that the new prompt does not have; says so."""
+        said = ""
+        for name, kept in (("selection", [self.selection]), ("pins", self.pins)):
+            for question in kept:
+                try:
+                    if question is not None:
+                        check_selection(self.run, question)
+                except ValueError as e:
+                    said = f"what was selected is not in this prompt: {e}"
+                    setattr(self, name, None if name == "selection" else [p for p in self.pins if p != question])
+        return said
 
     # ---- what may be set ----
 
@@ -167,15 +250,41 @@ class FlowWidget(anywidget.AnyWidget):
 
     @t.validate("selection")
     def _selection_exists(self, proposal: Any) -> dict[str, Any] | None:
-        if proposal["value"] is not None:
-            _check_selection(self.run, proposal["value"])
-        return proposal["value"]
+        return None if proposal["value"] is None else self._checked(proposal["value"])
 
     @t.validate("pins")
     def _pins_exist(self, proposal: Any) -> list[Any]:
-        for pin in proposal["value"]:
-            _check_selection(self.run, pin)
+        return [self._checked(pin) for pin in proposal["value"]]
+
+    @t.validate("foil")
+    def _foil_is_one_token(self, proposal: Any) -> Any:
+        self._token_id(proposal["value"])
         return proposal["value"]
+
+    def _checked(self, selection: Any) -> Selection:
+        try:
+            return check_selection(self.run, selection)
+        except ValueError as e:
+            raise t.TraitError(str(e)) from e
+
+    def _token_id(self, foil: Any) -> int | None:
+        """The id of a foil given as text or id; a text must be one token."""
+        if foil is None or foil == "":
+            return None
+        if isinstance(foil, int) and not isinstance(foil, bool):
+            n_vocab = self.run.logits.shape[-1]
+            if not 0 <= foil < n_vocab:
+                raise t.TraitError(f"a foil's id must be in 0..{n_vocab - 1}, got {foil}")
+            return foil
+        if not isinstance(foil, str) or self._model.tokenizer is None:
+            raise t.TraitError(f"a foil is a token: its text, its id, or None, got {foil!r:.60}")
+        ids = self._model.tokenizer(foil.replace("·", " "), add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            pieces = " + ".join(token.text for token in self._model.vocabulary(ids)) or "nothing"
+            raise t.TraitError(
+                f"a foil must be one token; {foil!r} is {pieces} (a word inside a text starts with a space)"
+            )
+        return int(ids[0])
 
     @t.observe("encoding")
     def _threshold_has_another_unit(self, _change: Any) -> None:
@@ -256,27 +365,9 @@ def _label(prompt: Any) -> str:
     return f"{len(prompt)} token ids"
 
 
+def _run_id(run: Run) -> str:
+    return f"{id(run):x}"
+
+
 def _status(state: str = "idle", text: str = "", done: int = 0, total: int = 0) -> dict[str, Any]:
     return {"state": state, "text": text, "done": done, "total": total}
-
-
-_SELECTIONS = {
-    "state": ("state", "pos"), "carried": ("state", "pos"), "mlp": ("state", "pos"), "mixer": ("state", "pos"),
-    "neuron": ("state", "pos", "neuron"), "edge": ("state", "query", "key"), "head": ("state", "head", "query"),
-    "token": ("pos",),
-}  # fmt: skip
-
-
-def _check_selection(run: Run, selection: Any) -> None:
-    kind = selection.get("kind") if isinstance(selection, dict) else None
-    if kind not in _SELECTIONS:
-        raise t.TraitError(f"a selection has one of the kinds {', '.join(_SELECTIONS)}, got {selection!r}")
-    numbers = {k: v for k, v in selection.items() if k != "kind"}
-    for name in _SELECTIONS[kind]:
-        if name not in numbers:
-            raise t.TraitError(f"a selection of kind {kind!r} needs {', '.join(_SELECTIONS[kind])}; {name} is missing")
-    limits = {"state": len(run.states), "pos": run.n_tokens, "query": run.n_tokens, "key": run.n_tokens}
-    for name, n in limits.items():
-        value = numbers.get(name, 0)
-        if not isinstance(value, int) or not 0 <= value < n:
-            raise t.TraitError(f"{name} must be in 0..{n - 1}, got {value!r}")

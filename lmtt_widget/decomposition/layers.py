@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,20 @@ from torch import Tensor, nn
 
 from .heads import Heads, find_heads, is_attention_product
 from .readout import Readout, read_out
-from .residual import MATMUL, LinearMap, Path, Term, Walk, is_constant, is_linear, linear_leaf, weight_label
+from .residual import (
+    IDENTITY,
+    MATMUL,
+    MUL,
+    VIEW,
+    LinearMap,
+    Path,
+    Term,
+    Walk,
+    is_constant,
+    is_linear,
+    linear_leaf,
+    weight_label,
+)
 from .tape import Node, Tape, is_linear_module
 
 WriteKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "opaque"]
@@ -44,7 +58,16 @@ class LinearWrite(Write):
     map: LinearMap = field(kw_only=True)
     input: Tensor = field(kw_only=True)  # [leaf row, n]: z of an attention write, neuron values of an MLP write
     heads: Heads | None = None
+    gate: Tensor | None = None  # [leaf row, n]: before its activation, where the input is act(gate) * up
+    up: Tensor | None = None  # [leaf row, n]
     error: Tensor | None = None  # [], largest relative error of `input W + b = output`
+
+    def expert(self, row: int) -> int | None:
+        """The number of the expert that wrote leaf row `row`: by its batched weight or by the label."""
+        if self.map.group:
+            return row // self.map.group
+        found = re.search(r"experts?\b.*?(\d+)", self.module)
+        return int(found[1]) if found else None
 
 
 @dataclass
@@ -315,6 +338,8 @@ class _Recorder:
             write.kind = "attention"
         elif _mixes_tokens(x, stops):
             write.kind = "mixer"
+        else:
+            write.gate, write.up = _gate_and_up(x)
         write.error = self._map_error(write)
         return write
 
@@ -397,6 +422,29 @@ def _first_met(leaf: Node, stops: dict[int, Node]) -> list[Node]:
             else:
                 stack.extend(n.parents())
     return met
+
+
+def _gate_and_up(x: Node) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """(gate, up) of x = act(gate) * up; neither for an MLP that is not gated."""
+    while x.op in IDENTITY | VIEW and isinstance(x.args[0], Node):
+        x = x.args[0]
+    if x.op not in MUL or len(x.args) != 2 or not all(isinstance(a, Node) and a.shape == x.shape for a in x.args):
+        return None, None
+    projected = [_is_projection(a) for a in x.args]
+    if sum(projected) != 1:
+        return None, None
+    activated, up = x.args if projected[1] else reversed(x.args)
+    before = next((p for p in activated.parents() if p.shape == x.shape), activated)
+    return _rows(before.value), _rows(up.value)
+
+
+def _is_projection(n: Node) -> bool:
+    """The output of a linear map, or a slice of one."""
+    while n.op in IDENTITY | VIEW | {"chunk", "split", "__getitem__", "unbind", "narrow"} and isinstance(
+        n.args[0], Node
+    ):
+        n = n.args[0]
+    return is_linear(n)
 
 
 _MIXING = {

@@ -36,15 +36,26 @@ class Readout:
 
         The final norm is applied to the states themselves, by repeating the model's own calls; or left out.
         """
+        return self._unembed(self._final(states, rows, normalize))
+
+    def logits_of(self, states: Sequence[Tensor], pos: int, normalize: bool = True) -> Tensor:
+        """The same for several states at one position, unembedded together: [state, token]."""
+        return self._unembed(torch.cat([self._final(s, [pos], normalize) for s in states]))
+
+    def _final(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool) -> Tensor:
         recorded = self.last.value
         if normalize:
-            x = replay(self.unembedded, {self.last: states.to(recorded.device, recorded.dtype).reshape(recorded.shape)})
-            x = x.reshape(-1, x.shape[-1])[rows]
-        else:
-            x = states[rows]
-            for stage in self.stages[:-1]:
-                x = _affine(stage.map, x, stage.like)
-        return self.capped(_affine(self.stages[-1].map, x, self.stages[-1].like) * self.scale)
+            given = states.to(recorded.device, recorded.dtype).reshape(recorded.shape)
+            x = replay(self.unembedded, {self.last: given})
+            return x.reshape(-1, x.shape[-1])[rows]
+        x = states[rows]
+        for stage in self.stages[:-1]:
+            x = _affine(stage.map, x, stage.like)
+        return x
+
+    def _unembed(self, x: Tensor) -> Tensor:
+        last = self.stages[-1]
+        return self.capped(_affine(last.map, x, last.like) * self.scale)
 
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""

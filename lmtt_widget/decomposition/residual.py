@@ -11,6 +11,7 @@ subtraction of the mean, so that it can be applied later to any part of the leaf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -82,6 +83,28 @@ class Path:
             return y if y.shape[0] == n_rows else y.repeat(n_rows // y.shape[0], 1)
         keep = self.rows >= 0
         return y.new_zeros(n_rows, y.shape[-1]).index_add_(0, self.rows[keep].to(y.device), y[keep])
+
+    def factor(self, row: int) -> float | None:
+        """The product of the steps that are one number for leaf row `row` (a routing weight, a multiplier), if any."""
+        numbers = [
+            float(s.factor if s.factor.ndim == 0 else s.factor[row, 0])
+            for s in self.steps
+            if isinstance(s, Scale) and (s.factor.ndim == 0 or (s.factor.shape[1] == 1 and s.factor.shape[0] > row))
+        ]
+        return math.prod(numbers) if numbers else None
+
+    def described(self, row: int) -> list[str]:
+        """The steps in words, as they are for leaf row `row`."""
+        words = []
+        for step in self.steps:
+            if isinstance(step, Center):
+                words.append("minus its mean")
+            elif step.factor.ndim == 0 or step.factor.shape[1] == 1:
+                f = step.factor if step.factor.ndim == 0 else step.factor[row if step.factor.shape[0] > 1 else 0, 0]
+                words.append(f"times {float(f):.3g}")
+            else:
+                words.append("times a frozen factor per coordinate")
+        return words
 
     def leaf_rows(self, row: int) -> list[int]:
         """The rows of the leaf that are added to this row of the state."""

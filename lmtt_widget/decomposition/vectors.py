@@ -32,6 +32,13 @@ class HeadVectors:
         ]
         return torch.stack(made)
 
+    def at(self, query: int, key: int) -> Tensor:
+        """z of one query and key: [d_model]."""
+        if self.shared is not None:
+            w = self.pattern[query, key] if self.factor is None else self.pattern[query, key] * self.factor[query]
+            return w * self.shared[key]
+        return self.block(query, query + 1)[0, key]
+
     def weights(self, start: int, stop: int) -> Tensor:
         """What `shared` is multiplied by: [query, key]."""
         w = self.pattern[start:stop, :stop]

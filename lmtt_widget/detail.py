@@ -1,0 +1,467 @@
+"""What there is to say about one selection: names, numbers and tensors, as a dictionary.
+
+`inspect` answers any selection a reader can make; the widget shows the answer and `widget.selected` returns it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .contributions import AttentionShare, Flow, PartShare, expert_shares, head_map, head_shares, neuron_shares
+from .decomposition.layers import LinearWrite
+from .decomposition.vectors import head_vectors, neuron_vectors
+from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens
+from .run import Part, Run
+
+Selection = dict[str, Any]
+
+FIELDS = {
+    "state": ("state", "pos"), "carried": ("state", "pos"), "mlp": ("state", "pos"), "mixer": ("state", "pos"),
+    "neuron": ("state", "pos", "neuron"), "edge": ("state", "query", "key"), "head": ("state", "head", "query"),
+    "token": ("pos",),
+}  # fmt: skip
+_PART_KIND = {"edge": "attention", "head": "attention", "mlp": "mlp", "neuron": "mlp", "mixer": "mixer"}
+_THUMB = 64  # side of a small pattern, in cells
+_LENS_ROWS, _UPDATE_ROWS, _PART_ROWS, _NEURON_ROWS = 30, 15, 40, 20
+
+
+def check_selection(run: Run, selection: Any) -> Selection:
+    """The selection as it was given, if it names something of this run; else ValueError in the reader's words."""
+    kind = selection.get("kind") if isinstance(selection, dict) else None
+    if kind not in FIELDS:
+        raise ValueError(f"a selection has one of the kinds {', '.join(FIELDS)}, got {selection!r:.80}")
+    for name in FIELDS[kind]:
+        if name not in selection:
+            raise ValueError(f"a selection of kind {kind!r} needs {', '.join(FIELDS[kind])}; {name} is missing")
+    n, n_states = run.n_tokens, len(run.states)
+    for name, size in {"state": n_states, "pos": n, "query": n, "key": n}.items():
+        _check_number(selection, name, size)
+    if kind in _PART_KIND:
+        part = find_part(run, selection)
+        if kind == "head":
+            _check_number(selection, "head", part.n_heads)
+        if kind == "neuron":
+            _check_number(selection, "neuron", max(w.input.shape[1] for w in part.linear))
+    if kind == "carried" and selection["state"] == 0:
+        raise ValueError("the embedding continues no earlier state")
+    if selection.get("key", 0) is not None and selection.get("key", 0) > selection.get("query", n):
+        raise ValueError(f"a query reads keys up to itself, 0..{selection['query']}, got key {selection['key']}")
+    return selection
+
+
+def find_part(run: Run, selection: Selection) -> Part:
+    """The part a selection is about: by its number in run.parts, or the first of its kind that enters the state."""
+    kind, state = _PART_KIND[selection["kind"]], selection["state"]
+    here = [p for p in run.states[state].parts if p.kind == kind]
+    number = selection.get("part")
+    if number is not None and isinstance(number, int) and 0 <= number < len(run.parts):
+        here = [p for p in here if p is run.parts[number]]
+    if not here:
+        raise ValueError(f"no {kind} part enters state {state} ({run.states[state].name})")
+    return here[0]
+
+
+def inspect(
+    run: Run,
+    flow: Flow,
+    selection: Selection,
+    *,
+    target: int = -1,
+    foil: int | None = None,
+    normalise: bool = True,
+) -> dict[str, Any]:
+    """Everything the panel shows of a selection. Token lists are `TokenList`, maps are tensors.
+
+    target: the position whose predicted token signed direct effects are on; foil: a token id to contrast it with;
+    normalise: the final norm is applied before a state is unembedded. Raises ValueError for an unknown selection.
+    """
+    check_selection(run, selection)
+    about = _About(run, flow, selection, int(run.logits[target].argmax()), foil, normalise)
+    answer = _ANSWERS[selection["kind"]](about)
+    effect_on: dict[str, Any] | None = None
+    if run.readout is not None:
+        effect_on = {
+            "token": _named(run, about.token),
+            "foil": None if foil is None else _named(run, foil),
+            "pos": target % run.n_tokens,
+        }
+    state = selection.get("state")
+    layer = None if state is None else run.states[state].layer
+    return {"kind": selection["kind"], "layer": layer, "effect_on": effect_on, "normalised": normalise, **answer}
+
+
+def follow_ups(run: Run, selection: Selection, answer: dict[str, Any]) -> list[Selection]:
+    """The selections a reader is likely to make next, most likely first."""
+    kind = selection["kind"]
+    part = {} if "part" not in answer else {"part": answer["part"]}
+    if kind == "edge":
+        heads = answer["heads"]["head"][:2].tolist()
+        return [
+            {
+                "kind": "head",
+                "state": selection["state"],
+                "head": h,
+                "query": selection["query"],
+                "key": selection["key"],
+                **part,
+            }
+            for h in heads
+        ]
+    if kind == "mlp":
+        return [
+            {"kind": "neuron", "state": selection["state"], "pos": selection["pos"], "neuron": n, **part}
+            | ({} if e is None else {"expert": e})
+            for n, e in zip(answer["neurons"]["neuron"][:2].tolist(), answer["neurons"]["expert"], strict=False)
+        ]
+    if kind == "state" and selection["state"] > 0:
+        state = run.states[selection["state"]]
+        if state.carried:
+            return [{"kind": "state", "state": state.carried, "pos": selection["pos"]}]
+    return []
+
+
+class _About:
+    """One question, with what every kind of answer needs."""
+
+    def __init__(
+        self, run: Run, flow: Flow, selection: Selection, token: int, foil: int | None, normalise: bool
+    ) -> None:
+        self.run, self.flow, self.selection = run, flow, selection
+        self.token, self.foil, self.normalise = token, foil, normalise
+        self.state: int = selection.get("state", 0)
+        self.pos: int = selection.get("pos", selection.get("query", 0))
+
+    def effects(self, vectors: Tensor) -> Tensor | None:
+        """Signed direct effects of vectors [n, d_model] that entered the state here: [n]; None without a read-out."""
+        if self.run.readout is None:
+            return None
+        return direct_effects(self.run, vectors, self.pos, self.state, self.token, self.foil).cpu()
+
+    def effect(self, vector: Tensor) -> float | None:
+        got = self.effects(vector[None])
+        return None if got is None else float(got[0])
+
+    def update(self, vector: Tensor) -> dict[str, TokenList] | None:
+        """The tokens a vector that entered the state here promotes and suppresses."""
+        if self.run.readout is None:
+            return None
+        p = promoted(self.run, vector, self.pos, state=self.state, k=_UPDATE_ROWS)
+        return {"promoted": p.promoted, "suppressed": p.suppressed}
+
+    def part(self) -> tuple[Part, int]:
+        part = find_part(self.run, self.selection)
+        return part, next(k for k, p in enumerate(self.run.parts) if p is part)
+
+    def part_share(self, number: int) -> float:
+        share = self.flow.parts[number]
+        return float(share.share[self.pos]) if isinstance(share, PartShare) else 0.0
+
+
+# ---- states ----
+
+
+def _state(q: _About) -> dict[str, Any]:
+    run, state = q.run, q.run.states[q.state]
+    answer: dict[str, Any] = {"state": q.state, "pos": q.pos, "name": state.name, **_ranked_parts(q)}
+    answer["update"] = None
+    if state.carried is not None:
+        answer["update"] = q.update(run.value(q.state)[q.pos] - run.carried(q.state)[q.pos])
+    return answer | (_lens(q) if run.readout is not None else {"lens": None, "summary": None})
+
+
+def _lens(q: _About) -> dict[str, Any]:
+    run = q.run
+    logits = lens_of_position(run, q.pos, normalize=q.normalise)
+    log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    scores, ids = logits[q.state].topk(min(_LENS_ROWS, logits.shape[-1]))
+    rank = torch.arange(len(ids))
+    before = run.states[q.state].carried
+    change = None
+    if before is not None:
+        was = logits[before]
+        change = [int((was > was[i]).sum()) - k for k, i in enumerate(ids.tolist())]
+    tops = log_p.argmax(-1)
+    final = run.logits[q.pos].to(log_p.dtype).log_softmax(-1)
+    answer = int(final.argmax())
+    agree = int((tops == answer).flip(0).cumprod(0).sum())
+    mine = log_p[q.state]
+    return {
+        "lens": {
+            **_columns(run, ids, scores),
+            "p": mine[ids].exp(),
+            "rank": rank,
+            "change": change,
+        },
+        "summary": {
+            "entropy": float(-(mine.exp() * mine).sum()),
+            "kl": float((final.exp() * (final - mine)).sum()),
+            "final": _named(run, answer) | {"p": float(final[answer].exp())},
+            "settled": len(run.states) - agree if agree else None,
+            "on_top": bool(tops[q.state] == answer),
+        },
+    }
+
+
+def _ranked_parts(q: _About) -> dict[str, Any]:
+    """The carried state, every key, every MLP and mixer that entered here, by share."""
+    if q.state == 0:
+        return {"parts": _rows([]), "rest": 0.0}
+    found: list[_Row] = [("carried", None, None, float(q.flow.carried[q.state, q.pos]), q.run.states[q.state].name)]
+    for k, part in enumerate(q.run.parts):
+        share = q.flow.parts[k]
+        if part.state != q.state or share is None:
+            continue
+        if isinstance(share, AttentionShare):
+            keys = share.share_sum[q.pos, : q.pos + 1].tolist()
+            found += [("attention", k, key, s, part.module) for key, s in enumerate(keys) if s > 0]
+        else:
+            found.append((part.kind, k, None, float(share.share[q.pos]), part.module))
+    found.sort(key=lambda row: -row[3])
+    return {"parts": _rows(found[:_PART_ROWS]), "rest": sum(row[3] for row in found[_PART_ROWS:])}
+
+
+_Row = tuple[str, int | None, int | None, float, str]  # kind, part, key, share, label
+
+
+def _rows(found: list[_Row]) -> dict[str, Any]:
+    names = ("kind", "part", "key", "share", "label")
+    return {name: [row[i] for row in found] for i, name in enumerate(names)}
+
+
+def _carried(q: _About) -> dict[str, Any]:
+    state, vector = q.run.states[q.state], q.run.carried(q.state)[q.pos]
+    return {
+        "state": q.state,
+        "pos": q.pos,
+        "share": float(q.flow.carried[q.state, q.pos]),
+        "from_state": state.carried,
+        "steps": state.path.described(q.pos),
+        "effect": q.effect(vector),
+    }
+
+
+# ---- attention ----
+
+
+def _edge(q: _About) -> dict[str, Any]:
+    part, number = q.part()
+    key = q.selection["key"]
+    shares = head_shares(q.run, part, q.pos)[:, key]
+    assert part.heads is not None
+    pattern = part.heads.pattern().cpu()
+    vectors = torch.stack([head_vectors(part.linear[0], h).at(q.pos, key) for h in range(part.n_heads)])
+    effects = q.effects(vectors)
+    order = shares.argsort(descending=True, stable=True)
+    thumbs, largest = _thumbs(pattern)
+    return {
+        "state": q.state,
+        "query": q.pos,
+        "key": key,
+        "part": number,
+        "share": float(shares.sum()),
+        "heads": {
+            "head": order,
+            "share": shares[order],
+            "attention": pattern[order, q.pos, key],
+            "effect": [None] * len(order) if effects is None else effects[order],
+        },
+        "thumbs": thumbs,
+        "thumb_max": largest,
+        "pattern_max": float(pattern.max()),
+    }
+
+
+def _thumbs(pattern: Tensor) -> tuple[Tensor, Tensor]:
+    """Patterns [head, query, key] as bytes on a square-root scale, at most 64 cells a side, each to its largest."""
+    n = pattern.shape[-1]
+    small = pattern.float() if n <= _THUMB else F.adaptive_max_pool2d(pattern.float(), _THUMB)
+    largest = small.amax((1, 2))
+    scaled = (small / largest.clamp_min(1e-30)[:, None, None]).sqrt()
+    return (scaled * 255).round().to(torch.uint8), largest
+
+
+def _head(q: _About) -> dict[str, Any]:
+    part, number = q.part()
+    head, key = q.selection["head"], q.selection.get("key")
+    vectors = head_vectors(part.linear[0], head)
+    contribution = head_map(q.flow, part, head)
+    output = vectors.block(q.pos, q.pos + 1)[0]  # [key, d_model]
+    share = q.flow.parts[number]
+    assert part.heads is not None
+    assert isinstance(share, AttentionShare)
+    pattern = vectors.pattern.cpu()
+    return {
+        "state": q.state,
+        "head": head,
+        "query": q.pos,
+        "key": key,
+        "part": number,
+        "share": float(contribution[q.pos].sum() if key is None else contribution[q.pos, key]),
+        "attention": None if key is None else float(pattern[q.pos, key]),
+        "effect": q.effect(output.sum(0)),
+        "effect_key": None if key is None else q.effect(output[key]),
+        "pattern": pattern,
+        "contribution": contribution,
+        "max": {"pattern": float(pattern.max()), "contribution": float(contribution.max())},
+        "max_all": {"pattern": float(part.heads.pattern().max()), "contribution": float(share.share_max.max())},
+        "all": q.update(output.sum(0)),
+        "this_key": None if key is None else q.update(output[key]),
+    }
+
+
+# ---- MLPs and mixers ----
+
+
+def _mlp(q: _About) -> dict[str, Any]:
+    part, number = q.part()
+    shares = neuron_shares(q.run, part, q.pos)
+    rows = min(int(q.selection.get("top", _NEURON_ROWS)), len(shares.share))
+    best = shares.share.topk(rows).indices
+    picked = [(part.linear[int(shares.write[i])], int(shares.row[i]), int(shares.neuron[i])) for i in best]
+    effects: Any = [None] * rows
+    if picked and q.run.readout is not None:
+        vectors = torch.cat([neuron_vectors(w, row, torch.tensor([n])) for w, row, n in picked])
+        effects = q.effects(vectors)
+    output = part.output(q.run.n_tokens)[q.pos]
+    return {
+        "state": q.state,
+        "pos": q.pos,
+        "part": number,
+        "share": q.part_share(number),
+        "effect": q.effect(output),
+        "n_neurons": len(shares.share),
+        "neurons": {
+            "neuron": shares.neuron[best],
+            "expert": [_expert(part, w, row) for w, row, _ in picked],
+            "share": shares.share[best],
+            "value": shares.value[best],
+            "effect": effects,
+        },
+        "experts": _experts(q, part),
+        "update": q.update(output),
+    }
+
+
+def _experts(q: _About, part: Part) -> dict[str, Any] | None:
+    found = expert_shares(q.run, part, q.pos)
+    if len(part.linear) < 2 and not any(w.map.group for w in part.linear):
+        return None
+    found.sort(key=lambda row: -row[2])
+    return {
+        "expert": [_expert(part, w, row) for w, row, _ in found],
+        "label": [w.module for w, _, _ in found],
+        "weight": [w.path.factor(row) for w, row, _ in found],
+        "share": [share for _, _, share in found],
+    }
+
+
+def _neuron(q: _About) -> dict[str, Any]:
+    part, number = q.part()
+    neuron, expert = q.selection["neuron"], q.selection.get("expert")
+    write, row = _neuron_write(q, part, expert)
+    index = torch.tensor([neuron])
+    vector = neuron_vectors(write, row, index)[0]
+    shares = neuron_shares(q.run, part, q.pos)
+    mine = (shares.neuron == neuron) & (shares.row == row) & (shares.write == part.linear.index(write))
+    strip = torch.zeros(q.run.n_tokens)
+    for pos in range(q.run.n_tokens):
+        for r in write.path.leaf_rows(pos):
+            if write.expert(r) == write.expert(row):  # 0 where the expert did not see the token
+                strip[pos] = write.input[r, neuron]
+    update = q.update(vector) or {}
+    return {
+        "state": q.state,
+        "pos": q.pos,
+        "neuron": neuron,
+        "expert": _expert(part, write, row),
+        "part": number,
+        "value": float(write.input[row, neuron]),
+        "gate": None if write.gate is None else float(write.gate[row, neuron]),
+        "up": None if write.up is None else float(write.up[row, neuron]),
+        "share": float(shares.share[mine].sum()),
+        "effect": q.effect(vector),
+        "strip": strip,
+        **update,
+    }
+
+
+def _expert(part: Part, write: LinearWrite, row: int) -> int | str | None:
+    """The number of an expert, "shared" for one that sees every token; None where there are no experts."""
+    number = write.expert(row)
+    return "shared" if number is None and len(part.linear) > 1 else number
+
+
+def _neuron_write(q: _About, part: Part, expert: int | str | None) -> tuple[LinearWrite, int]:
+    """The write and leaf row that hold the neuron for this token."""
+    here = [(w, row) for w in part.linear for row in w.path.leaf_rows(q.pos)]
+    chosen = [(w, row) for w, row in here if expert is None or _expert(part, w, row) == expert]
+    if not chosen:
+        seen = ", ".join(str(_expert(part, w, row)) for w, row in here)
+        raise ValueError(f"expert {expert} did not see token {q.pos}; it went to the experts {seen}")
+    return chosen[0]
+
+
+def _mixer(q: _About) -> dict[str, Any]:
+    part, number = q.part()
+    output = part.output(q.run.n_tokens)[q.pos]
+    return {
+        "state": q.state,
+        "pos": q.pos,
+        "part": number,
+        "share": q.part_share(number),
+        "effect": q.effect(output),
+        "update": q.update(output),
+        "why": "A mixer (state space, linear attention) passes a running state along instead of looking at tokens one "
+        "by one, so there is no pattern over keys: what reaches it cannot be followed to a token and ends here.",
+    }
+
+
+# ---- tokens ----
+
+
+def _token(q: _About) -> dict[str, Any]:
+    run, pos = q.run, q.pos
+    t = run.tokens[pos]
+    said = rank = None
+    if pos > 0:
+        before = run.logits[pos - 1].to(torch.promote_types(run.logits.dtype, torch.float32))
+        said, rank = float(before.softmax(-1)[t.id]), int((before > before[t.id]).sum())
+    return {
+        "pos": pos,
+        "id": t.id,
+        "raw": t.raw,
+        "bytes": t.bytes.hex(),
+        "text": t.text,
+        "special": t.special,
+        "role": run.roles[pos],
+        "p": said,
+        "rank": rank,
+        "next": top_tokens(run, pos),
+    }
+
+
+def _named(run: Run, token: int) -> dict[str, Any]:
+    return {"id": token, "text": run.model.vocabulary([token])[0].text}
+
+
+def _columns(run: Run, ids: Tensor, scores: Tensor) -> dict[str, Any]:
+    return {"id": ids, "text": [t.text for t in run.model.vocabulary(ids.tolist())], "score": scores}
+
+
+def _check_number(selection: Selection, name: str, size: int) -> None:
+    value = selection.get(name, 0)
+    if value is None and name == "key":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < size:
+        raise ValueError(f"{name} must be in 0..{size - 1}, got {value!r}")
+
+
+_ANSWERS: dict[str, Callable[[_About], dict[str, Any]]] = {
+    "state": _state, "carried": _carried, "edge": _edge, "head": _head, "mlp": _mlp, "neuron": _neuron,
+    "mixer": _mixer, "token": _token,
+}  # fmt: skip
