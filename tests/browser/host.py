@@ -7,7 +7,9 @@ tenths of a second and can look at both sides, Python's traits and the browser's
 from __future__ import annotations
 
 import base64
+import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ class Host:
         if not isinstance(widget.comm, QueueComm):
             raise TypeError("the widget was made before the comm was replaced: make it inside a test of tests/browser")
         self.page, self.widget, self.problems = page, widget, problems
+        self.outbox = widget.comm.outbox  # a closed widget has no comm, its page still asks
         page.expose_function("pyOpen", self._open)
         page.expose_function("pyExchange", self._exchange)
         page.route("**/*", self._serve)
@@ -67,11 +70,15 @@ class Host:
 
     def set(self, **traits: Any) -> None:
         """Set traits as the browser's code does, and wait for Python's answer."""
-        self.page.evaluate(
-            "async traits => { host.model.set(traits); host.model.save_changes();"
-            " while (host.model.sending) await new Promise(done => setTimeout(done, 5)); }",
-            traits,
-        )
+        self.page.evaluate("async traits => { host.model.set(traits); await host.sync(); }", traits)
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Let browser and Python talk until Python's side fulfils the condition."""
+        end = time.monotonic() + 10
+        while not condition():
+            assert time.monotonic() < end, f"waited in vain for: {what}"
+            self.page.wait_for_timeout(20)
+        self.sync()
 
     def get(self, name: str) -> Any:
         """A JSON trait as the browser has it."""
@@ -92,7 +99,7 @@ class Host:
             route.abort()
 
     def _open(self) -> dict[str, Any]:
-        self.widget.comm.outbox.clear()
+        self.outbox.clear()
         state, paths, buffers = _remove_buffers(self.widget.get_state())
         return {"state": _shown(state), "buffers": _encoded(paths, buffers)}
 
@@ -105,9 +112,9 @@ class Host:
                 self.widget.set_state(state)
             except Exception:  # noqa: BLE001  whatever it is, the test is to say it
                 self.problems.append(f"Python raised on {sent['state']}:\n{traceback.format_exc()}")
-        queue, answers = self.widget.comm.outbox, []
-        while queue:
-            data, buffers = queue.pop(0)
+        answers = []
+        while self.outbox:
+            data, buffers = self.outbox.pop(0)
             if data.get("method") in ("update", "echo_update"):
                 answers.append(
                     {"state": _shown(data["state"]), "buffers": _encoded(data.get("buffer_paths", []), buffers)}

@@ -7,10 +7,8 @@ from collections.abc import Callable
 import anywidget
 import pytest
 import traitlets
-from playwright.sync_api import Page
 
 from .host import Host
-from .jupyter import JupyterServer, run_all
 
 ESM = """
 export default { render({ model, el }) {
@@ -98,27 +96,3 @@ def test_an_exception_in_an_observer_is_noticed(open_widget: Callable[..., Host]
     host.set(count=-1)  # bytes([7, -1])
     assert any("ValueError" in problem for problem in problems), problems
     problems.clear()
-
-
-NOTEBOOK = (
-    f"import anywidget, traitlets\nESM = {ESM!r}\n"
-    + """
-class Counter(anywidget.AnyWidget):
-    _esm = ESM
-    count = traitlets.Int(0).tag(sync=True)
-    data = traitlets.Bytes(b"\\0").tag(sync=True)
-    @traitlets.observe("count")
-    def _tell(self, change):
-        self.data = bytes([7, self.count])
-Counter()
-"""
-)
-
-
-@pytest.mark.parametrize("app", ["lab", "notebook7"])
-def test_a_click_reaches_the_kernel(request: pytest.FixtureRequest, page: Page, app: str) -> None:
-    server: JupyterServer = request.getfixturevalue(app)
-    server.open(page, server.write("counter.ipynb", NOTEBOOK))
-    run_all(page)
-    page.get_by_role("button", name="0: 0", exact=True).click()
-    page.get_by_role("button", name="1: 7 1", exact=True).wait_for()
