@@ -3,7 +3,7 @@ import { effect } from "@preact/signals";
 import { h, render as renderTree } from "preact";
 import { liveRegion } from "./a11y/live.js";
 import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
-import { App } from "./panels/app.js";
+import { App, Guard } from "./panels/app.js";
 import css from "./style.css";
 import { watchTheme } from "./theme/theme.js";
 import { words } from "./words.js";
@@ -29,11 +29,16 @@ function render({ model, el }: RenderProps): () => void {
   shadow.append(root);
   // Keys pressed in here are ours; hosts listen for single letters on the way up.
   host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort.signal });
-  try {
-    start(model, host, root, abort.signal);
-  } catch (error) {
+  const failed = (error: unknown) => {
+    console.error(error);
+    renderTree(null, root);
     drawError(root, sentence(error));
     host.dataset.ready = "1";
+  };
+  try {
+    start(model, host, root, abort.signal, failed);
+  } catch (error) {
+    failed(error);
   }
   return () => {
     renderTree(null, root);
@@ -42,7 +47,13 @@ function render({ model, el }: RenderProps): () => void {
   };
 }
 
-function start(model: HostModel, host: HTMLElement, root: HTMLElement, abort: AbortSignal): void {
+function start(
+  model: HostModel,
+  host: HTMLElement,
+  root: HTMLElement,
+  abort: AbortSignal,
+  failed: (error: unknown) => void,
+): void {
   const store = createStore(model, abort);
   const stops: (() => void)[] = [];
   let around = false;
@@ -82,8 +93,8 @@ function start(model: HostModel, host: HTMLElement, root: HTMLElement, abort: Ab
   const ready = () => {
     host.dataset.ready = "1";
   };
-  renderTree(h(App, { store, ready }), root);
-  liveRegion(root, store.said, abort);
+  renderTree(h(Guard, { failed, children: h(App, { store, ready, failed }) }), root);
+  liveRegion(root.parentNode as ShadowRoot, store.said, abort);
 }
 
 function addStyle(shadow: ShadowRoot): void {

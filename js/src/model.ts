@@ -135,9 +135,12 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
   const timers = new Map<string, { id: ReturnType<typeof setTimeout>; flush: () => void }>();
   const traits = {} as { [K in keyof Traits]: Signal<Traits[K]> };
   const read = <K extends keyof Traits>(name: K): Traits[K] => {
-    const value = model.get(name) as Traits[K] | undefined;
+    const value = model.get(name) as Traits[K] | null | undefined;
     if (name === "view") return { ...DEFAULTS.view, ...(value as View) } as Traits[K];
-    return value === undefined ? DEFAULTS[name] : value;
+    if (name === "selection") return ((value as Selection | null)?.kind ? value : null) as Traits[K];
+    return value == null || (Array.isArray(DEFAULTS[name]) !== Array.isArray(value) && name !== "prompt")
+      ? DEFAULTS[name]
+      : value;
   };
   const put = <K extends keyof Traits>(name: K, value: Traits[K]) => {
     const s = traits[name] as Signal<Traits[K]>;

@@ -2,7 +2,7 @@
 import { effect, type Signal } from "@preact/signals";
 
 /** An invisible region in `el` that speaks `said` once it has rested for a moment. */
-export function liveRegion(el: HTMLElement, said: Signal<string>, abort: AbortSignal): void {
+export function liveRegion(el: ParentNode, said: Signal<string>, abort: AbortSignal): void {
   const region = document.createElement("div");
   region.className = "unseen";
   region.setAttribute("role", "status");

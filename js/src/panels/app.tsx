@@ -1,5 +1,6 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
 import { useSignal } from "@preact/signals";
+import { Component, type ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { layerCount, tokenName } from "../core/names.js";
 import { HEIGHT, type Store } from "../model.js";
@@ -9,7 +10,17 @@ import { Panel } from "./detail.js";
 import { Legend } from "./legend.js";
 import { PromptLine, Toolbar } from "./toolbar.js";
 
-export function App({ store, ready }: { store: Store; ready: () => void }) {
+/** Draws an error panel where drawing failed, never a blank. */
+export class Guard extends Component<{ children: ComponentChildren; failed: (error: unknown) => void }> {
+  override componentDidCatch(error: unknown): void {
+    this.props.failed(error);
+  }
+  override render() {
+    return this.props.children;
+  }
+}
+
+export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
   const view = useRef<FlowView | null>(null);
   const help = useSignal(false);
   const now = () => view.current;
@@ -20,7 +31,7 @@ export function App({ store, ready }: { store: Store; ready: () => void }) {
       <Toolbar store={store} view={now} />
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class="left">
-          <Flow store={store} hold={view} onHelp={() => (help.value = !help.value)} ready={ready} />
+          <Flow store={store} hold={view} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
           <Legend store={store} />
           <Notice store={store} />
           {help.value && <Keys close={() => (help.value = false)} />}
@@ -37,7 +48,9 @@ function Flow({
   hold,
   onHelp,
   ready,
+  failed,
 }: {
+  failed: (error: unknown) => void;
   store: Store;
   hold: { current: FlowView | null };
   onHelp: () => void;
@@ -55,7 +68,7 @@ function Flow({
     const observer = new ResizeObserver(measure);
     observer.observe(el);
     measure();
-    const view = flowView(el, store, { width: () => width.value, height: () => height.value }, onHelp);
+    const view = flowView(el, store, { width: () => width.value, height: () => height.value }, onHelp, failed);
     hold.current = view;
     const frame = requestAnimationFrame(() => requestAnimationFrame(ready));
     return () => {

@@ -52,9 +52,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     if (!step) return;
     event.preventDefault();
     const items = [...(box.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
-    const at = items.indexOf(
-      (event.currentTarget as Element & { getRootNode(): ShadowRoot }).getRootNode().activeElement as HTMLElement,
-    );
+    const at = items.indexOf(active(event.currentTarget as Element));
     items[(at + step + items.length) % items.length]?.focus();
   };
   const has_graph = store.graph.value !== null;

@@ -76,7 +76,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
 }
 
 function label(prompt: Prompt, shown?: string): string {
-  if (typeof prompt === "string") return prompt;
+  if (!Array.isArray(prompt)) return String(prompt);
   if (shown) return shown;
   if (prompt.length > 0 && typeof prompt[0] === "object") {
     const last = prompt[prompt.length - 1] as { content: string };

@@ -25,6 +25,7 @@ export function flowView(
   store: Store,
   size: { width: () => number; height: () => number },
   onHelp: () => void,
+  failed: (error: unknown) => void,
 ): FlowView {
   const abort = new AbortController();
   const on = { signal: abort.signal };
@@ -80,6 +81,13 @@ export function flowView(
 
   let stopDrawing = () => {};
   let frame = 0;
+  const guarded = () => {
+    try {
+      paint();
+    } catch (error) {
+      failed(error);
+    }
+  };
   const paint = () => {
     frame = 0;
     const s = scene.peek();
@@ -97,7 +105,7 @@ export function flowView(
   stops.push(
     effect(() => {
       scene.value;
-      if (!frame) frame = requestAnimationFrame(paint);
+      if (!frame) frame = requestAnimationFrame(guarded);
     }),
   );
 
