@@ -58,7 +58,7 @@ export const words = {
   attention: "attention",
   residual: "residual",
   mlp: "MLP",
-  mixer: "mixer (ends here)",
+  mixer: "mixer (ends)",
   legendFlow: "Flow multiplies shares along paths down from the target; it is bookkeeping, not a causal effect.",
   legendShare: "A share is how much of its own state a line accounts for; shares at a state add up to 100%.",
   legendRenormalised: "Shares of the drawn lines only, divided by their sum at every state.",
@@ -66,7 +66,7 @@ export const words = {
 
   howTitle: "How to read this",
   how: [
-    "Columns are tokens, rows the model's states from the embedding up to the last layer; ▼ marks the state explained.",
+    "Columns are tokens, rows are states from embedding to last layer; ▼ marks the one explained.",
     "A line says how much of the state above came from below: by attention, through an MLP, or carried on.",
     "Follow thick lines down from ▼ to the tokens that mattered. Hover to read, click to look inside.",
   ],
@@ -112,7 +112,7 @@ export const words = {
     from: "from",
     to: "into",
     says: "lens says",
-    predicts: "model predicts",
+    predicts: "next token",
     id: "token id",
     raw: "vocabulary entry",
     bytes: "bytes",
@@ -125,7 +125,7 @@ export const words = {
   },
   incoming: {
     residual: "carried on unchanged",
-    attention: (n: number) => (n === 1 ? "attention, 1 token" : `attention, ${n} tokens`),
+    attention: (n: number) => `attention, ${n} more`,
     mlp: "MLP",
     truncated: "lines too weak to send",
   },

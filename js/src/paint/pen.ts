@@ -93,7 +93,7 @@ export function canvasPen(c: CanvasRenderingContext2D): Pen {
       c.direction = "ltr";
       if (style.halo) {
         c.strokeStyle = style.halo;
-        c.lineWidth = 4;
+        c.lineWidth = 6;
         c.lineJoin = "round";
         c.strokeText(text, 0, 0);
       }
@@ -158,7 +158,7 @@ export function svgPen(width: number, height: number, background: string, title:
     },
     text(text, x, y, style) {
       const turn = style.rotate ? ` transform="rotate(${num(style.rotate)} ${num(x)} ${num(y)})"` : "";
-      const halo = style.halo ? ` stroke="${style.halo}" stroke-width="4" stroke-linejoin="round" paint-order="stroke"` : "";
+      const halo = style.halo ? ` stroke="${style.halo}" stroke-width="6" stroke-linejoin="round" paint-order="stroke"` : "";
       out.push(
         `<text x="${num(x)}" y="${num(y)}" font-size="${style.size}" font-family="${escapeXml(style.mono ? MONO : SANS)}"` +
           `${style.bold ? ' font-weight="600"' : ""} text-anchor="${style.anchor ?? "start"}" fill="${style.colour}"${halo}${turn} xml:space="preserve">${escapeXml(text)}</text>`,

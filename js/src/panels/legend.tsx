@@ -11,6 +11,7 @@ export function Legend({ store }: { store: Store }) {
   const flow = routes.encoding === "flow";
   const kinds = new Set(g.meta.parts.map((p) => p.kind));
   const renormalised = !flow && store.traits.renormalise.value;
+  const samples = kinds.has("mixer") || kinds.has("other") ? [0.04, 1] : [0.04, 0.3, 1];
   const what = flow ? words.flow : words.share;
   return (
     <div class="legend">
@@ -21,7 +22,7 @@ export function Legend({ store }: { store: Store }) {
         {(kinds.has("mixer") || kinds.has("other")) && <Line kind="mlp" text={words.mixer} square="hollow" />}
         <span class="key scale">
           {words.widthIs(what)}
-          {[0.04, 0.3, 1].map((u) => (
+          {samples.map((u) => (
             <span class="sample" key={u}>
               <svg width="18" height="8" aria-hidden="true">
                 <line

@@ -295,7 +295,10 @@ function Threshold({ store }: { store: Store }) {
         class="toggle auto"
         aria-pressed={automatic}
         title={words.automaticTitle(store.traits.encoding.value === "flow")}
-        onClick={() => store.write("threshold", automatic ? threshold : null)}
+        onClick={() => {
+          rest();
+          store.write("threshold", automatic ? threshold : null);
+        }}
       >
         {words.automatic}
       </button>

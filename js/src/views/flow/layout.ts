@@ -10,8 +10,8 @@ export const LABEL_SIZE = 12;
 
 const FIRST_COLUMN = 24; // room left of the first column for its slanted label
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
-const COLUMN = { min: 7, max: 64, narrowest: 1.5 };
-const ROW = { min: 2.5, max: 44 };
+const COLUMN = { min: 7, max: 96 };
+const ROW = { min: 2.5, max: 60 };
 export const ZOOM = { max: 12 };
 
 /** What the reader moved: a factor on the column and row gaps, and where the first column and lowest row are. */
@@ -58,17 +58,17 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
   const natural_y = Math.min(ROW.max, Math.max(ROW.min, room_y / gaps_y));
   const fit = Math.min(1, room_x / gaps_x / natural_x, room_y / gaps_y / natural_y);
   const zoom = Math.min(ZOOM.max, Math.max(fit, wanted.zoom));
-  const column_gap = Math.max(COLUMN.narrowest, natural_x * zoom);
+  const column_gap = natural_x * zoom;
   const row_gap = natural_y * Math.max(zoom, Math.min(1, room_y / gaps_y / natural_y));
 
   const span_x = columns.n_slots > 1 ? gaps_x * column_gap : 0;
   const span_y = gaps_y * row_gap;
   const slack_x = room_x - span_x;
   const slack_y = room_y - span_y;
-  // With room to spare the content is centred; without, it starts at the target and stops at the ends.
+  // With room to spare the content is centred and stands near the labels; without, it starts at the target and stops at the ends.
   const at_target = 0.85 * room_x - columns.slot[target] * column_gap;
   const shift_x = slack_x >= -0.5 ? slack_x / 2 : Math.min(0, Math.max(slack_x, wanted.x ?? at_target));
-  const shift_y = slack_y >= -0.5 ? -slack_y / 2 : Math.min(-slack_y, Math.max(0, wanted.y ?? 0));
+  const shift_y = slack_y >= -0.5 ? -Math.min(16, slack_y / 2) : Math.min(-slack_y, Math.max(0, wanted.y ?? 0));
   const first = left + FIRST_COLUMN + shift_x;
   const lowest = bottom - 10 + shift_y;
 
