@@ -46,7 +46,7 @@ class Product:
 
     def values(self) -> Tensor:
         """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved)."""
-        return self.value.repeat_interleave(self.n_heads // self.value.shape[0], 0)
+        return _for_all_heads(self.value, self.n_heads)
 
     def values_of(self, head: int) -> Tensor:
         """[key, d_head]"""
@@ -59,7 +59,7 @@ class Product:
         assert self.scores is not None
         q, k, mask, causal, scale = self.scores
         wide = torch.promote_types(q.dtype, torch.float32)
-        k = k.repeat_interleave(q.shape[0] // k.shape[0], 0)
+        k = _for_all_heads(k, q.shape[0])
         score = q[:, query].to(wide) @ k.to(wide).transpose(-1, -2) * scale
         if causal:
             rows = torch.arange(q.shape[1], device=q.device)[query]
@@ -124,6 +124,10 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
             )
         products += _place(z, n, product, nothing, offset, n_tokens)
     return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
+
+
+def _for_all_heads(x: Tensor, n_heads: int) -> Tensor:
+    return x if x.shape[0] == n_heads else x.repeat_interleave(n_heads // x.shape[0], 0)
 
 
 def is_attention_product(n: Node) -> bool:
@@ -217,12 +221,7 @@ def _is_plain_merge(z: Node, product: Node) -> bool:
             return False
         n = x
     heads, tokens, width = product.shape[1:]
-    return (
-        swapped
-        and heads * width == z.shape[-1]
-        and z.value.numel() == tokens * z.shape[-1]
-        and heads == _read(product).n_heads
-    )
+    return swapped and heads * width == z.shape[-1] and z.value.numel() == tokens * z.shape[-1]
 
 
 # ---- following ----

@@ -60,7 +60,9 @@ class Readout:
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
         for stage in self.stages:
-            x = _project(stage.map, stage.path.apply(x, row), tokens if stage is self.stages[-1] else None)
+            x = stage.map(
+                stage.path.apply(x, row), outputs=_columns(tokens) if stage is self.stages[-1] else slice(None)
+            )
         return x * self.scale
 
     def constant(self, row: int, tokens: Tensor | None = None) -> Tensor | None:
@@ -72,7 +74,7 @@ class Readout:
             for path, value in stage.constants:
                 c = path.apply(value[row if value.shape[0] > 1 else 0][None], row)
                 x = c if x is None else x + c
-            total = None if x is None else _project(stage.map, x, last)
+            total = None if x is None else stage.map(x, outputs=_columns(last))
             bias = stage.map.bias(stage.like)
             if bias is not None:
                 bias = (bias if last is None else bias[last])[None]
@@ -142,14 +144,8 @@ def _affine(mapping: LinearMap, x: Tensor, like: Tensor) -> Tensor:
     return y if bias is None else y + bias
 
 
-def _project(mapping: LinearMap, x: Tensor, tokens: Tensor | None) -> Tensor:
-    w = mapping.weight()
-    if tokens is None:
-        return mapping(x)
-    if w is None:
-        return mapping(x)[:, tokens]
-    wide = torch.promote_types(x.dtype, w.dtype)
-    return x.to(w.device, wide) @ w[:, tokens].to(wide)
+def _columns(tokens: Tensor | None) -> Tensor | slice:
+    return slice(None) if tokens is None else tokens
 
 
 def _constant_rows(t: Term) -> Tensor:

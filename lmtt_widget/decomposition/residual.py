@@ -215,13 +215,14 @@ class LinearMap:
             return None if b is None else b.detach()
         return self._call(like.new_zeros(1, like.shape[-1]))[0]
 
-    def __call__(self, x: Tensor, row: int = 0) -> Tensor:
-        """x W without the bias: [n, in] -> [n, out]."""
+    def __call__(self, x: Tensor, row: int = 0, outputs: slice | Tensor = slice(None)) -> Tensor:
+        """x W without the bias, or some of its outputs: [n, in] -> [n, out]."""
         w = self.weight(row)
         if w is not None:
-            return x.to(torch.promote_types(x.dtype, w.dtype)) @ w.to(torch.promote_types(x.dtype, w.dtype))
+            w, wide = w[:, outputs], torch.promote_types(x.dtype, w.dtype)
+            return x.to(w.device, wide) @ w.to(wide)
         y = self._call(torch.cat([x, x.new_zeros(1, x.shape[-1])]))
-        return y[:-1] - y[-1:]
+        return (y[:-1] - y[-1:])[:, outputs]
 
     def outputs(self, index: Tensor, like: Tensor, row: int = 0) -> Tensor:
         """What each input coordinate in `index` writes per unit: [len(index), out]."""

@@ -8,6 +8,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -130,7 +131,7 @@ class Tape(TorchFunctionMode):
         super().__init__()
         self.nodes: dict[int, Node] = {}  # id of a tensor -> the node that made it; the node keeps the tensor alive
         self.time = 0
-        self._inside = 0  # > 0 inside a linear module: nothing is taped
+        self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
 
     def node(self, x: Tensor) -> Node:
         found = self.nodes.get(id(x))
@@ -147,6 +148,15 @@ class Tape(TorchFunctionMode):
     def clear(self) -> None:
         self.nodes.clear()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing is taped inside: for reading the tape while the forward pass waits."""
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
     def enter_module(self) -> None:
         self._inside += 1
 
@@ -157,8 +167,10 @@ class Tape(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self._inside:
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "?")
-        if self._inside or name in _QUIET:
+        if name in _QUIET:
             return func(*args, **kwargs)
         if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
             out = func(*args, **kwargs)
