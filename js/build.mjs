@@ -10,7 +10,6 @@ const path = (name) => fileURLToPath(new URL(name, root));
 const out = path("lmtt_widget/static");
 
 const options = {
-  entryPoints: { widget: path("js/src/index.ts"), standalone: path("js/src/standalone.ts") },
   outdir: out,
   bundle: true,
   minify: true,
@@ -22,12 +21,14 @@ const options = {
   jsx: "transform", // h() is 1 kB smaller than the automatic runtime's calls
   jsxFactory: "jsxElement",
   jsxFragment: "jsxFragment",
-  inject: [path("js/src/jsx.ts")],
   tsconfigRaw: "{}",
   loader: { ".css": "text" },
   plugins: [minifiedCss()],
   logLevel: "warning",
 };
+
+const widget = { ...options, entryPoints: { widget: path("js/src/index.ts") }, inject: [path("js/src/jsx.ts")] };
+const standalone = { ...options, entryPoints: { standalone: path("js/src/standalone.ts") } };
 
 /** style.css as a string, minified, with short names for its own variables (not the two that scripts set). */
 function minifiedCss() {
@@ -49,9 +50,9 @@ function minifiedCss() {
 
 await mkdir(out, { recursive: true });
 if (process.argv.includes("--watch")) {
-  await (await context({ ...options, minify: false, sourcemap: "inline" })).watch();
+  for (const each of [widget, standalone]) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
 } else {
-  await build(options);
+  await Promise.all([build(widget), build(standalone)]);
   for (const name of ["widget.js", "standalone.js"]) {
     const code = await readFile(`${out}/${name}`);
     console.log(`${name}: ${(await stat(`${out}/${name}`)).size} bytes, ${gzipSync(code).length} gzip`);

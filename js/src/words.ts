@@ -124,7 +124,7 @@ export const words = {
     incoming: "Made from",
   },
   incoming: {
-    residual: "carried on unchanged",
+    residual: "carried on",
     attention: (n: number) => `attention, ${n} more`,
     mlp: "MLP",
     truncated: "lines too weak to send",

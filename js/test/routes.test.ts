@@ -7,6 +7,7 @@ import {
   drawnCount,
   type Encoding,
   type Reading,
+  routeBelow,
   STEPS,
   stepAt,
   strongestFirst,
@@ -111,6 +112,16 @@ describe.each(SHAPES)("routes through $T tokens, $layers layers, $block blocks",
     expect(coverage(g, routes, 0.02)).toBeLessThanOrEqual(coverage(g, routes, 0.001) + 1e-9);
     expect(coverage(g, routes, 2)).toBe(g.S === 1 ? 1 : 0);
   });
+});
+
+test("the route below the target is all that is drawn, below a state only what leads down from it", () => {
+  const g = graphOf({ T: 7, layers: 3, block: "sequential" });
+  const routes = trace(g, 6);
+  const all = routes.order.subarray(0, drawnCount(routes, routes.automatic));
+  expect(routeBelow(g, routes, routes.automatic, (g.S - 1) * g.T + 6).sort()).toEqual(Array.from(all).sort());
+  const below = routeBelow(g, routes, routes.automatic, 3 * g.T + 2);
+  expect(below.length).toBeGreaterThan(0);
+  for (const e of below) expect(placeOf(g, g.entered[e]).pos).toBeLessThanOrEqual(2);
 });
 
 test("the automatic threshold draws the budget of attention edges", () => {

@@ -1,5 +1,6 @@
 // What nodes, edges and numbers are called in every tooltip, panel and sentence.
 import { EdgeKind, type Graph, placeOf } from "./graph.js";
+import type { Item } from "./select.js";
 
 const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
 // Also the marks that would turn round the text beside them, and those that would hide a token.
@@ -54,6 +55,17 @@ export function edgeName(g: Graph, edge: number): string {
     default:
       return `${partName(g, g.part[edge])} · ${tokenName(g, to.pos)}`;
   }
+}
+
+/** "L7 ·to", "L7 MLP ·to", "L6 ·John → ·to": for places where the full name does not fit */
+export function shortName(g: Graph, item: Item): string {
+  if (item.kind === "token") return tokenName(g, item.pos);
+  const { state, pos, part } = placeOf(g, item.kind === "edge" ? g.entered[item.edge] : item.node);
+  const { layer, name } = g.meta.states[state];
+  const at = layer === null ? name : `L${layer}`;
+  if (item.kind === "node") return `${part < 0 ? at : partName(g, part)} ${tokenText(g, pos)}`;
+  if (g.kind[item.edge] !== EdgeKind.attention) return `${at} ${tokenText(g, pos)}`;
+  return `${at} ${tokenText(g, placeOf(g, g.source[item.edge]).pos)} → ${tokenText(g, pos)}`;
 }
 
 /** A share as a percentage with about two digits that mean something: 41.6%, 0.27%, <0.01%. */

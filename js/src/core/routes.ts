@@ -133,6 +133,19 @@ export function weights(g: Graph, routes: Routes, threshold: number, renormalise
   return out;
 }
 
+/** The drawn edges on the way down from a node, top row first. */
+export function routeBelow(g: Graph, routes: Routes, threshold: number, node: number): number[] {
+  const reached = new Uint8Array(g.n_nodes);
+  reached[node] = 1;
+  const out: number[] = [];
+  for (let e = g.rows[g.S - 1 - placeOf(g, node).state]; e < g.n_edges; e++) {
+    if (!reached[g.entered[e]] || !(routes.strength[e] > threshold)) continue;
+    reached[g.source[e]] = 1;
+    out.push(e);
+  }
+  return out;
+}
+
 /** Which positions a drawn edge touches. */
 export function busyColumns(g: Graph, routes: Routes, threshold: number): Uint8Array {
   const busy = new Uint8Array(g.T);

@@ -6,6 +6,7 @@ import { layerCount, tokenName } from "../core/names.js";
 import { HEIGHT, type Store } from "../model.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import { words } from "../words.js";
+import { Close } from "./close.js";
 import { Panel } from "./detail.js";
 import { Legend } from "./legend.js";
 import { PromptLine, Toolbar } from "./toolbar.js";
@@ -112,11 +113,7 @@ function Notice({ store }: { store: Store }) {
     return (
       <div class="notice error" role="alert">
         <span>{problem}</span>
-        <button type="button" class="icon close" aria-label={words.close} onClick={() => (hidden.value = problem)}>
-          <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
-            <path d="M2 2l8 8M10 2l-8 8" />
-          </svg>
-        </button>
+        <Close act={() => (hidden.value = problem)} />
       </div>
     );
   }
@@ -134,11 +131,7 @@ function Keys({ close }: { close: () => void }) {
     <div class="pop keys-help" role="dialog" aria-label={words.keysTitle}>
       <h3>
         {words.keysTitle}
-        <button type="button" class="icon close" aria-label={words.close} onClick={close}>
-          <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
-            <path d="M2 2l8 8M10 2l-8 8" />
-          </svg>
-        </button>
+        <Close act={close} />
       </h3>
       <dl>
         {words.keys.map(([key, what]) => (

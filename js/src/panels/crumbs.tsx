@@ -1,13 +1,15 @@
 // The last five selections, to go back to.
 
 import type { Graph } from "../core/graph.js";
-import { edgeName, nodeName, tokenName } from "../core/names.js";
+import { edgeName, nodeName, shortName, tokenName } from "../core/names.js";
 import { type Item, itemOf } from "../core/select.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import { words } from "../words.js";
+import { Close } from "./close.js";
 
-export function itemName(g: Graph, item: Item): string {
+/** The whole name of a thing in the picture. */
+function itemName(g: Graph, item: Item): string {
   if (item.kind === "token") return tokenName(g, item.pos);
   return item.kind === "edge" ? edgeName(g, item.edge) : nodeName(g, item.node);
 }
@@ -31,23 +33,13 @@ export function Crumbs({ store }: { store: Store }) {
                 title={name}
                 onClick={() => store.setSelection(selection)}
               >
-                {name}
+                {g && item ? shortName(g, item) : selection.kind}
               </button>
             </li>
           );
         })}
       </ol>
-      <button
-        type="button"
-        class="icon close"
-        aria-label={words.close}
-        title={`${words.back} (Esc)`}
-        onClick={() => store.setSelection(null)}
-      >
-        <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
-          <path d="M2 2l8 8M10 2l-8 8" />
-        </svg>
-      </button>
+      <Close act={() => store.setSelection(null)} title={`${words.back} (Esc)`} />
     </nav>
   );
 }

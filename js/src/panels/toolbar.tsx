@@ -108,7 +108,7 @@ function ModelLine({ store }: { store: Store }) {
           {Object.entries(fidelity.identities).map(([name, value]) => (
             <span class="pair" key={name}>
               <span>{name}</span>
-              <span class="number">{value === null ? "—" : value.toExponential(1)}</span>
+              <span class="number">{value === null ? "—" : value === 0 ? "0" : value.toExponential(1)}</span>
             </span>
           ))}
           <span class="pair">

@@ -61,13 +61,18 @@ function gridDots(pen: Pen, { g, layout, palette }: Scene): void {
   pen.circles(dots, dots.length / 3, palette.faint, null, 0);
 }
 
-/** Edges `from`..`to` of the drawn ones, gathered into one stroke per kind and level, faint ones first. */
+/** Edges `from`..`to` of the drawn ones. */
 export function drawEdges(pen: Pen, scene: Scene, from: number, to: number): void {
+  strokeEdges(pen, scene, scene.routes.order.subarray(from, to));
+}
+
+/** Edges gathered into one stroke per kind and level, faint ones first. */
+function strokeEdges(pen: Pen, scene: Scene, edges: ArrayLike<number>): void {
   const { g, routes, layout, palette, weight } = scene;
   const { left, right, top, bottom } = layout;
   const buckets: number[][] = Array.from({ length: 4 * LEVELS }, () => []);
-  for (let i = from; i < to; i++) {
-    const e = routes.order[i];
+  for (let i = 0; i < edges.length; i++) {
+    const e = edges[i];
     const a = g.source[e];
     const b = g.entered[e];
     const [ax, ay, bx, by] = [layout.node_x[a], layout.node_y[a], layout.node_x[b], layout.node_y[b]];
@@ -227,9 +232,16 @@ function isWide(c: string): boolean {
 }
 
 export interface Mark {
+  route: number[]; // what lies below on the drawn route, in its own strokes
   edges: number[];
   nodes: number[];
   pos: number; // the column to mark; -1 for none
+}
+
+/** Lets the picture step back behind a selection. */
+export function drawVeil(pen: Pen, { layout: { left, right, top, bottom, y }, palette }: Scene): void {
+  const from = Math.max(top - 8, y[y.length - 1] - 8);
+  pen.rect(left, from, right - left, bottom - from, palette.background, 0.7);
 }
 
 /** Hover or selection: its edges in full colour, rings around its nodes, its column's label and bar. */
@@ -240,6 +252,7 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
     const w = Math.max(6, Math.min(24, layout.column_gap * 0.8));
     pen.rect(layout.x[mark.pos] - w / 2, top - 4, w, bottom - top + 4, palette.attention, palette.dark ? 0.12 : 0.08, 4);
   }
+  strokeEdges(pen, scene, mark.route);
   pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
     for (const halo of [true, false]) {
       for (const e of mark.edges) {
@@ -261,7 +274,7 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
       }
     }
   });
-  drawGlyphs(pen, scene, new Set([...mark.nodes, ...mark.edges.flatMap((e) => [g.source[e], g.entered[e]])]));
+  drawGlyphs(pen, scene, new Set([...mark.nodes, ...[...mark.route, ...mark.edges].flatMap((e) => [g.source[e], g.entered[e]])]));
   const rings: number[] = [];
   for (const n of mark.nodes) {
     if (node_x[n] < left || node_x[n] > right || node_y[n] < top - 8 || node_y[n] > bottom + 6) continue;

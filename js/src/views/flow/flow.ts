@@ -2,6 +2,7 @@
 import { computed, effect } from "@preact/signals";
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
 import { tokenName } from "../../core/names.js";
+import { routeBelow } from "../../core/routes.js";
 import { type Item, sameItem, selectionOf } from "../../core/select.js";
 import type { Store } from "../../model.js";
 import { DARK, LIGHT } from "../../paint/colour.js";
@@ -9,7 +10,17 @@ import { canvasPen, type Pen } from "../../paint/pen.js";
 import { progressive } from "../../paint/progressive.js";
 import { factsOf } from "../../panels/facts.js";
 import { words } from "../../words.js";
-import { drawColumnLabel, drawEdges, drawGrid, drawLabels, drawMark, drawNodes, type Mark, type Scene } from "./draw.js";
+import {
+  drawColumnLabel,
+  drawEdges,
+  drawGrid,
+  drawLabels,
+  drawMark,
+  drawNodes,
+  drawVeil,
+  type Mark,
+  type Scene,
+} from "./draw.js";
 import { hit } from "./hit.js";
 import { keyAction } from "./keys.js";
 import { HOME, layoutGraph, MARGIN, zoomAt } from "./layout.js";
@@ -37,7 +48,6 @@ export function flowView(
     return { canvas, c: canvas.getContext("2d") as CanvasRenderingContext2D };
   };
   const [edges, nodes, top] = [sheet(), sheet(), sheet()];
-  edges.canvas.className = "edges";
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
@@ -109,17 +119,18 @@ export function flowView(
     }),
   );
 
-  const markOf = (s: Scene, item: Item): Mark => {
-    if (item.kind === "token") return { edges: [], nodes: [], pos: item.pos };
-    if (item.kind === "edge") {
-      const { edge } = item;
-      return { edges: [edge], nodes: [s.g.source[edge], s.g.entered[edge]], pos: -1 };
+  const markOf = (s: Scene, item: Item, whole: boolean): Mark => {
+    if (item.kind === "token") return { route: [], edges: [], nodes: [], pos: item.pos };
+    const { g, routes, threshold } = s;
+    const below = item.kind === "edge" ? g.source[item.edge] : item.node;
+    const route = whole ? routeBelow(g, routes, threshold, below) : [];
+    if (item.kind === "edge") return { route, edges: [item.edge], nodes: [below, g.entered[item.edge]], pos: -1 };
+    const { state, part } = placeOf(g, below);
+    const edges = edgesInto(g, below).filter((e) => routes.strength[e] > threshold);
+    for (let e = g.rows[g.S - 1 - state]; part >= 0 && e < g.rows[g.S - state]; e++) {
+      if (g.source[e] === below && routes.strength[e] > threshold) edges.push(e);
     }
-    const drawn = edgesInto(s.g, item.node).filter((e) => s.routes.strength[e] > s.threshold);
-    const { part } = placeOf(s.g, item.node);
-    if (part >= 0)
-      for (let e = 0; e < s.g.n_edges; e++) if (s.g.source[e] === item.node && s.routes.strength[e] > s.threshold) drawn.push(e);
-    return { edges: drawn, nodes: [item.node], pos: -1 };
+    return { route, edges, nodes: [below], pos: -1 };
   };
   const columnsOf = (g: Graph, item: Item): number[] => {
     if (item.kind === "token") return [item.pos];
@@ -134,9 +145,9 @@ export function flowView(
     if (!s) return;
     const selected = store.selected.peek();
     const hovered = store.hover.peek();
-    el.classList.toggle("dimmed", selected !== null && selected.kind !== "token");
-    if (selected) drawMark(pen, s, markOf(s, selected), true);
-    if (hovered && !sameItem(hovered, selected)) drawMark(pen, s, markOf(s, hovered), hovered.kind !== "node");
+    if (selected && selected.kind !== "token") drawVeil(pen, s);
+    if (selected) drawMark(pen, s, markOf(s, selected, true), true);
+    if (hovered && !sameItem(hovered, selected)) drawMark(pen, s, markOf(s, hovered, false), hovered.kind !== "node");
     const labels = new Set([...(selected ? columnsOf(s.g, selected) : []), ...(hovered ? columnsOf(s.g, hovered) : [])]);
     for (const pos of labels) drawColumnLabel(pen, s, pos);
   };
