@@ -1,0 +1,355 @@
+"""Routes against a brute-force walk over a list of edges, and against the golden files."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from lmtt_widget import Flow, Routes, attribute, contributions, renormalize, trace
+from lmtt_widget.contributions import AttentionShare, PartShare
+
+from . import golden, synthetic, zoo
+from .synthetic import Entering
+
+CASES = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "qwen3_next", "falcon_h1", "bloom", "mamba")]
+THRESHOLDS = (0.0, 1e-4, 0.003, 0.02, 0.04, 0.1, 0.3)
+
+
+@cache
+def flow_of(name: str) -> Flow:
+    if name.startswith("random"):
+        return synthetic.random_flow(int(name.split()[1]))
+    return attribute(zoo.recorded(next(c for c in CASES if str(c) == name)))
+
+
+NAMES = [f"random {seed}" for seed in range(5)] + [str(c) for c in CASES]
+each_flow = pytest.mark.parametrize("name", NAMES)
+each_weight = pytest.mark.parametrize(
+    ("heads", "encoding"), [("max", "share"), ("sum", "share"), ("max", "flow")], ids=["max", "sum", "flow"]
+)
+
+
+# ---- the brute-force walk ----
+
+Node = tuple[int, int]  # state, pos
+
+
+class EdgeOf(NamedTuple):
+    entered: Node
+    source: Node | None  # None: nothing goes on from there
+    share: float
+    largest: float
+    name: tuple[int | None, int, int]  # part, query, key
+
+
+def edges_of(flow: Flow) -> list[EdgeOf]:
+    """Every edge of positive share; an MLP's two edges are one."""
+    run = flow.run
+    found = []
+    for s in run.states[1:]:
+        for pos in range(run.n_tokens):
+            share = float(flow.carried[s.index, pos])
+            assert s.carried is not None
+            found.append(EdgeOf((s.index, pos), (s.carried, pos), share, share, (None, pos, s.index)))
+    for k, (part, p) in enumerate(zip(run.parts, flow.parts, strict=True)):
+        if isinstance(p, AttentionShare):
+            for query in range(run.n_tokens):
+                for key in range(run.n_tokens):
+                    both = float(p.share_sum[query, key]), float(p.share_max[query, key])
+                    found.append(EdgeOf((part.state, query), (part.reads, key), *both, (k, query, key)))
+        elif isinstance(p, PartShare):
+            for pos in range(run.n_tokens):
+                share = float(p.share[pos])
+                source = (part.reads, pos) if part.kind == "mlp" else None
+                found.append(EdgeOf((part.state, pos), source, share, share, (k, pos, pos)))
+    return [e for e in found if e.share > 0]
+
+
+def flows_by_paths(edges: list[EdgeOf], top: Node) -> dict[tuple[Any, ...], float]:
+    """Flow of every edge: the sum over all paths from the target down to it."""
+    above: dict[Node, list[EdgeOf]] = {}
+    for e in edges:
+        if e.source is not None:
+            above.setdefault(e.source, []).append(e)
+
+    @cache
+    def arriving(node: Node) -> float:
+        return float(node == top) + sum(e.share * arriving(e.entered) for e in above.get(node, []))
+
+    return {e.name: e.share * arriving(e.entered) for e in edges}
+
+
+def walk(edges: list[EdgeOf], top: Node, weight: dict[tuple[Any, ...], float], threshold: float) -> list[EdgeOf]:
+    """Top-down extraction: keep what passes of each node reached, go on from its sources."""
+    entering: dict[Node, list[EdgeOf]] = {}
+    for e in edges:
+        entering.setdefault(e.entered, []).append(e)
+    kept, seen, stack = [], {top}, [top]
+    while stack:
+        for e in entering.get(stack.pop(), []):
+            if weight[e.name] > threshold:
+                kept.append(e)
+                if e.source is not None and e.source not in seen:
+                    seen.add(e.source)
+                    stack.append(e.source)
+    return kept
+
+
+def weights_of(edges: list[EdgeOf], top: Node, heads: str, encoding: str) -> dict[tuple[Any, ...], float]:
+    if encoding == "flow":
+        return flows_by_paths(edges, top)
+    return {e.name: e.largest if heads == "max" else e.share for e in edges}
+
+
+def name_of(edge: Any) -> tuple[int | None, int, int]:
+    return (edge.part, edge.query, edge.state if edge.part is None else edge.key)
+
+
+# ---- laws ----
+
+
+@each_weight
+@each_flow
+def test_drawn_edges_are_those_that_top_down_extraction_reaches(name: str, heads: Any, encoding: Any) -> None:
+    flow = flow_of(name)
+    edges = edges_of(flow)
+    for target in (-1, 0, 3):
+        top = (len(flow.carried) - 1, target % flow.run.n_tokens)
+        routes = trace(flow, target, heads=heads, encoding=encoding)
+        weight = weights_of(edges, top, heads, encoding)
+        for threshold in THRESHOLDS:
+            if any(abs(w - threshold) < 1e-12 for w in weight.values()):
+                continue
+            drawn = routes.edges(threshold)
+            assert {name_of(e) for e in drawn} == {e.name for e in walk(edges, top, weight, threshold)}
+            assert [e.strength for e in drawn] == sorted((e.strength for e in drawn), reverse=True)
+
+
+@each_weight
+@each_flow
+def test_coverage_is_the_sum_over_paths_of_drawn_edges(name: str, heads: Any, encoding: Any) -> None:
+    flow = flow_of(name)
+    edges = edges_of(flow)
+    top = (len(flow.carried) - 1, flow.run.n_tokens - 1)
+    routes = trace(flow, heads=heads, encoding=encoding)
+    weight = weights_of(edges, top, heads, encoding)
+    covered = []
+    for threshold in THRESHOLDS:
+        drawn = walk(edges, top, weight, threshold)
+        moved = flows_by_paths(drawn, top)
+        expected = sum(moved[e.name] for e in drawn if e.source is not None and e.source[0] == 0)
+        covered.append(routes.coverage(threshold))
+        assert covered[-1] == pytest.approx(expected, abs=1e-9)
+    assert covered == sorted(covered, reverse=True)
+    assert covered[0] == pytest.approx(float(routes.input_share.sum()), abs=1e-9)
+
+
+@each_flow
+def test_flow_of_an_edge_is_the_sum_over_paths_to_it(name: str) -> None:
+    flow = flow_of(name)
+    edges, routes = edges_of(flow), trace(flow, 4)
+    moved = flows_by_paths(edges, (len(flow.carried) - 1, 4))
+    for edge in edges:
+        part, query, key = edge.name
+        if part is None:
+            got = routes.carried.flow[edge.entered]
+        else:
+            route = routes.parts[part]
+            assert route is not None
+            got = route.flow[query, key] if route.flow.ndim == 2 else route.flow[query]
+        assert float(got) == pytest.approx(moved[edge.name], abs=1e-12)
+
+
+@pytest.mark.parametrize("case", zoo.exact_cases(), ids=str)
+def test_flow_is_conserved(case: zoo.Case) -> None:
+    flow = attribute(zoo.recorded(case))
+    for target in (-1, 2):
+        routes = trace(flow, target)
+        assert float(routes.input_share.sum()) + sum(routes.ended.values()) == pytest.approx(1, abs=1e-6)
+        assert not routes.input_share[target % 7 + 1 :].any()
+        has_mixer = any(p.kind == "mixer" for p in flow.run.parts)
+        assert (routes.ended["mixer"] > 0) == has_mixer
+        assert routes.ended["constants"] == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flow_is_conserved_where_nodes_end(seed: int) -> None:
+    flow = synthetic.random_flow(seed)
+    for target in range(7):
+        routes = trace(flow, target)
+        assert float(routes.input_share.sum()) + sum(routes.ended.values()) == pytest.approx(1, abs=1e-12)
+    assert flow.ended.any()
+
+
+def test_constants_end_flow_where_they_have_shares() -> None:
+    routes = trace(attribute(zoo.recorded(zoo.Case("openai-gpt")), bias_part=True))
+    assert routes.ended["constants"] > 0
+    assert float(routes.input_share.sum()) + sum(routes.ended.values()) == pytest.approx(1, abs=1e-9)
+
+
+@each_weight
+@each_flow
+def test_the_automatic_threshold_draws_the_budget(name: str, heads: Any, encoding: Any) -> None:
+    routes = trace(flow_of(name), heads=heads, encoding=encoding)
+    n = len(routes.attention_strengths())
+    for budget in (1, 5, 17):
+        threshold = routes.automatic_threshold(budget)
+        drawn = sum(e.kind == "attention" for e in routes.edges(threshold))
+        if n <= budget:
+            assert threshold == 0
+            assert drawn == n
+        else:  # behind a bottleneck many edges have one strength, and are drawn all or not at all
+            assert drawn <= budget
+            assert drawn + sum(float(s) == threshold for s in routes.attention_strengths()) >= budget + 1
+
+
+@each_flow
+def test_a_lower_threshold_keeps_what_a_higher_one_draws(name: str) -> None:
+    routes = trace(flow_of(name), encoding="flow")
+    drawn = [{name_of(e) for e in routes.edges(threshold)} for threshold in THRESHOLDS]
+    assert all(higher <= lower for lower, higher in pairwise(drawn))
+
+
+def test_two_heads_that_pass_together_pass_only_when_summed() -> None:
+    heads = torch.zeros(2, 2, 2, dtype=torch.float64)
+    heads[:, 1, 0], heads[0, 1, 1] = 0.03, 0.30
+    heads[:, 0, 0] = 0.5
+    flow = synthetic.flow(
+        torch.tensor([[0, 0], [0, 0.64]], dtype=torch.float64), [(0, [Entering("attention", 0, heads)])]
+    )
+    for reading, keys in (("sum", {0, 1}), ("max", {1})):
+        routes = trace(flow, 1, heads=reading)  # type: ignore[arg-type]
+        assert {e.key for e in routes.edges(0.04) if e.kind == "attention"} == keys
+
+
+def test_an_mlp_passes_on_what_reaches_it_and_a_mixer_does_not() -> None:
+    share = torch.tensor([0.25], dtype=torch.float64)
+    carried = torch.tensor([[0], [1], [0.75]], dtype=torch.float64)
+    for kind, arrives in (("mlp", 1.0), ("mixer", 0.75)):
+        routes = trace(synthetic.flow(carried, [(0, []), (1, [Entering(kind, 1, share)])]))
+        assert float(routes.input_share.sum()) == arrives
+        assert routes.ended["mixer"] == 1 - arrives
+
+
+def test_a_wrong_target_reading_or_encoding_is_refused() -> None:
+    flow = synthetic.random_flow(0)
+    with pytest.raises(ValueError, match=r"target must be a position in 0\.\.6 \(the prompt has 7 tokens\), got 7"):
+        trace(flow, 7)
+    with pytest.raises(ValueError, match=r"got -8"):
+        trace(flow, -8)
+    with pytest.raises(ValueError, match=r'heads must be "max" or "sum", got \'mean\''):
+        trace(flow, heads="mean")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r'encoding must be "share" or "flow", got \'weight\''):
+        trace(flow, encoding="weight")  # type: ignore[arg-type]
+
+
+def test_targets_count_from_the_end_too() -> None:
+    flow = synthetic.random_flow(1)
+    assert trace(flow, -2).target == 5
+    assert torch.equal(trace(flow, -2).node_flow, trace(flow, 5).node_flow)
+
+
+# ---- golden files ----
+
+
+def golden_edges(routes: Routes, threshold: float) -> dict[tuple[str, str, str], float]:
+    """Drawn edges by the file's names: X0 embedding, A resid_mid, M MLP, I resid_post; then layer and token."""
+    run = routes.source.run
+
+    def node(state: int, pos: int) -> str:
+        s = run.states[state]
+        letter = "X" if state == 0 else "A" if s is run.view("resid_mid", s.layer or 0) else "I"
+        return f"{letter}{s.layer or 0}_{pos}"
+
+    found = {}
+    for e in routes.edges(threshold):
+        entered = node(e.state, e.query)
+        if e.kind == "mlp":
+            assert e.part is not None
+            square = f"M{run.parts[e.part].layer}_{e.query}"
+            found[node(run.parts[e.part].reads, e.query), square, ""] = e.share
+            found[square, entered, ""] = e.share
+        elif e.kind == "carried":
+            kind = "resid" if entered[0] == "A" else ""
+            found[node(run.states[e.state].carried or 0, e.key), entered, kind] = e.share
+        else:
+            assert e.part is not None
+            found[node(run.parts[e.part].reads, e.key), entered, "attn"] = e.share
+    return found
+
+
+def golden_cases() -> list[Any]:
+    return [
+        pytest.param(name, key, id=f"{name} {key}")
+        for name in ("gpt2_sin", "gpt2_heads")
+        for key in golden.values(name)["routes_to_last_position"]
+    ]
+
+
+@pytest.mark.parametrize(("name", "key"), golden_cases())
+def test_golden_routes(name: str, key: str) -> None:
+    expected = golden.values(name)["routes_to_last_position"][key]
+    heads, tau = (word.split("=")[1] for word in key.split())
+    flow, threshold = attribute(golden.run(name)), float(tau)
+    if heads == "max":
+        found = golden_edges(trace(renormalize(flow, threshold), heads="max"), 0.0)
+        connected = golden_edges(trace(flow, heads="max"), threshold)
+        assert found.keys() == connected.keys()
+    else:
+        found = golden_edges(trace(flow, heads="sum"), threshold)
+    assert sorted({n for source, entered, _ in found for n in (source, entered)}) == expected["nodes"]
+    assert len(found) == expected.get("n_edges", len(found))
+    for source, entered, weight, *kind in expected.get("edges", []):
+        assert found.pop((source, entered, kind[0] if kind else "")) == pytest.approx(weight, abs=1e-9)
+    assert not found or "edges" not in expected
+
+
+def test_golden_flow() -> None:
+    expected = golden.values("gpt2_heads")["flow_to_last_position"]
+    flow = attribute(golden.run("gpt2_heads"))
+    routes, run = trace(flow, encoding="flow"), flow.run
+    torch.testing.assert_close(
+        routes.input_share, torch.tensor(expected["input_share"], dtype=torch.float64), atol=1e-9, rtol=0
+    )
+    parts = [k for k, p in enumerate(run.parts) if p.kind == "attention"]
+    full = torch.zeros(len(parts), run.n_tokens, run.n_tokens, dtype=torch.float64)
+    for layer, query, key, amount in expected["edges"]:
+        full[layer, query, key] = amount
+    for layer, k in enumerate(parts):
+        route = routes.parts[k]
+        assert route is not None
+        torch.testing.assert_close(route.flow, full[layer], atol=1e-9, rtol=0)
+
+
+def test_golden_toy_of_the_two_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = golden.values("gpt2_sin")["toy_threshold"]
+    given = toy["input"]
+
+    def column(name: str) -> Tensor:
+        return torch.tensor(given[name], dtype=torch.float64)
+
+    heads = column("att[query][key][head]").permute(2, 0, 1)
+    nothing = torch.zeros(2, dtype=torch.float64)
+    carried = torch.stack([nothing, column("resid_attn"), column("resid_ffn")])
+    parts = [(0, [Entering("attention", 0, heads)]), (1, [Entering("mlp", 1, column("ffn"))])]
+    flow = synthetic.flow(carried, parts)
+    monkeypatch.setattr(contributions, "head_shares", lambda run, part, query, **_: heads[:, query])
+    names = {0: "X0", 1: "A0", 2: "I0"}
+    for heads_key, reading in (("heads=sum", "sum"), ("heads=max", "max")):
+        expected = {tuple(e[:2] + e[3:]): e[2] for e in toy[heads_key]["edges"]}
+        if reading == "max":
+            edges = trace(renormalize(flow, given["tau"]), given["target"], heads="max").edges(0)
+        else:
+            edges = trace(flow, given["target"], heads="sum").edges(given["tau"])
+        found = {}
+        for e in edges:
+            source = names[e.state - 1 if e.kind != "attention" else 0]
+            kind = ("attn",) if e.kind == "attention" else ("resid",) if e.state == 1 else ()
+            found[(f"{source}_{e.key}", f"{names[e.state]}_{e.query}", *kind)] = e.share
+        assert found == pytest.approx(expected)
+        assert sorted({n for key in found for n in key[:2]}) == toy[heads_key]["nodes"]
