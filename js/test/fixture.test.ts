@@ -1,0 +1,35 @@
+// Numbers that Python wrote for a graph that Python packed: the two scans must agree on the wire's numbers.
+import { existsSync, readFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { buildGraph, type GraphMeta } from "../src/core/graph.js";
+import { coverage, drawnCount, type Encoding, type Reading, trace } from "../src/core/routes.js";
+import { type Container, unpack } from "../src/wire.js";
+
+interface Case {
+  target: number;
+  encoding: Encoding;
+  reading: Reading;
+  automatic: number;
+  input_share: number[];
+  ended: Record<string, number>;
+  thresholds: { threshold: number; attention_edges: number; coverage: number }[];
+}
+
+const at = (name: string) => new URL(`fixtures/${name}`, import.meta.url);
+
+test.skipIf(!existsSync(at("expected.json")))("routes equal those of Python on the same bytes", () => {
+  const g = buildGraph(unpack<GraphMeta>(readFileSync(at("graph.bin")), "graph") as Container<GraphMeta>);
+  const { cases } = JSON.parse(readFileSync(at("expected.json"), "utf8")) as { cases: Case[] };
+  expect(cases.length).toBeGreaterThan(0);
+  for (const { target, encoding, reading, automatic, input_share, ended, thresholds } of cases) {
+    const routes = trace(g, target, encoding, reading);
+    expect(routes.automatic).toBeCloseTo(automatic, 5);
+    input_share.forEach((share, pos) => expect(routes.input_share[pos]).toBeCloseTo(share, 5));
+    for (const [cause, flow] of Object.entries(ended))
+      expect(routes.ended[cause as keyof typeof routes.ended]).toBeCloseTo(flow, 5);
+    for (const { threshold, attention_edges, coverage: carried } of thresholds) {
+      expect(routes.attention[drawnCount(routes, threshold)]).toBe(attention_edges);
+      expect(coverage(g, routes, threshold)).toBeCloseTo(carried, 5);
+    }
+  }
+});
