@@ -120,6 +120,7 @@ function drawError(root: HTMLElement, message: string): void {
   box.className = "failure";
   box.setAttribute("role", "alert");
   box.append(line("h3", words.errorTitle), line("p", words.errorHint), line("pre", message));
+  root.classList.add("failed");
   root.replaceChildren(box);
 }
 
