@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,6 +53,32 @@ class Flow:
     def __post_init__(self) -> None:
         constants = "constants as one part" if self.bias_part else "constants no part"
         self.partition = f"carried state; every key and head; each MLP and mixer as a whole; {constants}"
+
+    def to_dict(self, smallest: float = 0.0) -> list[dict[str, Any]]:
+        """One record for every edge whose share is above `smallest`, ready for a data frame."""
+        states = self.run.states
+        records = [
+            {
+                "kind": "carried",
+                "layer": states[s].layer,
+                "state": s,
+                "query": t,
+                "key": t,
+                "share": float(self.carried[s, t]),
+            }
+            for s, t in (self.carried > smallest).nonzero().tolist()
+        ]
+        for part, p in zip(self.run.parts, self.parts, strict=True):
+            if p is None:
+                continue
+            shares = p.share_sum if isinstance(p, AttentionShare) else p.share
+            for at in (shares > smallest).nonzero().tolist():
+                record = {"kind": part.kind, "layer": part.layer, "state": part.state, "query": at[0], "key": at[-1]}
+                record["share"] = float(shares[tuple(at)])
+                if isinstance(p, AttentionShare):
+                    record |= {"head": int(p.top_head[tuple(at)]), "head_share": float(p.share_max[tuple(at)])}
+                records.append(record)
+        return records
 
     def __repr__(self) -> str:
         n = sum(int((p.share_sum > 0).sum()) for p in self.parts if isinstance(p, AttentionShare))

@@ -133,8 +133,8 @@ class _About:
     ) -> None:
         self.run, self.flow, self.selection = run, flow, selection
         self.token, self.foil, self.normalise = token, foil, normalise
-        self.state: int = selection.get("state", 0)
-        self.pos: int = selection.get("pos", selection.get("query", 0))
+        self.state = int(selection.get("state", 0))
+        self.pos = int(selection.get("pos", selection.get("query", 0)))
 
     def effects(self, vectors: Tensor) -> Tensor | None:
         """Signed direct effects of vectors [n, d_model] that entered the state here: [n]; None without a read-out."""

@@ -5,8 +5,8 @@ Both are one scan over the states from the top down. The same two scans are in j
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -104,6 +104,11 @@ class Routes:
                 share, moved, strength = (float(x[tuple(at)]) for x in (shares, route.flow, route.strength))
                 found.append(Edge(part.kind, part.state, at[0], at[-1], k, share, moved, strength))
         return sorted(found, key=lambda e: -e.strength)
+
+    def to_dict(self, threshold: float | None = None) -> list[dict[str, Any]]:
+        """One record for every drawn edge, strongest first, ready for a data frame; None draws the 80 strongest."""
+        threshold = self.automatic_threshold() if threshold is None else threshold
+        return [asdict(edge) for edge in self.edges(threshold)]
 
     def __repr__(self) -> str:
         tokens = self.source.run.tokens

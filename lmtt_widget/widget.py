@@ -177,8 +177,8 @@ class FlowWidget(anywidget.AnyWidget):
 
     @t.validate("prompt")
     def _prompt_can_be_recorded(self, proposal: Any) -> Any:
-        prompt = _as_json(proposal["value"])
         try:
+            prompt = _as_json(proposal["value"])
             self._recorded(prompt)
         except (ValueError, UndecomposableError) as e:
             raise t.TraitError(str(e)) from e
@@ -354,7 +354,10 @@ def _prompt_list(prompt: Any) -> list[Prompt]:
 def _as_json(prompt: Any) -> Any:
     if isinstance(prompt, str):
         return prompt
-    return [x if isinstance(x, (str, dict)) else int(x) for x in prompt]
+    try:
+        return [x if isinstance(x, dict) else int(x) for x in prompt]
+    except (TypeError, ValueError):
+        raise ValueError(f"a prompt is text, token ids, or chat messages, got {prompt!r:.80}") from None
 
 
 def _label(prompt: Any) -> str:

@@ -46,7 +46,8 @@ class Readout:
         recorded = self.last.value
         if normalize:
             given = states.to(recorded.device, recorded.dtype).reshape(recorded.shape)
-            x = replay(self.unembedded, {self.last: given})
+            with torch.no_grad():
+                x = replay(self.unembedded, {self.last: given})
             return x.reshape(-1, x.shape[-1])[rows]
         x = states[rows]
         for stage in self.stages[:-1]:
