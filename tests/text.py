@@ -6,8 +6,15 @@ import json
 from functools import cache
 from typing import Any
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from lmtt_widget import Model, load_model
+
+from .zoo import randomise
+
+N_POSITIONS = 60
 
 LINES = [
     "When Mary and John went to the store, John gave a drink to Mary.",
@@ -118,6 +125,30 @@ def word_piece() -> Any:
     trainer = trainers.WordPieceTrainer(vocab_size=220, special_tokens=["[UNK]", *SPECIAL], show_progress=False)
     tokenizer.train_from_iterator(LINES, trainer)
     return _wrapped(tokenizer, unk_token="[UNK]")
+
+
+def causal_model() -> Any:
+    """A random Llama for the byte-level tokenizer, with a few entries more than it knows: 3 layers, 4 heads."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(byte_level()) + 6,
+        hidden_size=24,
+        intermediate_size=40,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=N_POSITIONS,
+        attention_bias=True,
+    )
+    module = LlamaForCausalLM(config).eval()
+    randomise(module)
+    return module
+
+
+@cache
+def model() -> Model:
+    """That model with its tokenizer, made once."""
+    return load_model(causal_model(), byte_level())
 
 
 def _wrapped(tokenizer: Tokenizer, **special: str) -> Any:

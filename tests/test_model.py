@@ -1,0 +1,201 @@
+"""What a model takes as a prompt, what is loaded, and what is refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertLMHeadModel,
+    BertModel,
+    LlamaModel,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from lmtt_widget import UndecomposableError, load_model, record
+from lmtt_widget.model import Model
+
+from . import text, zoo
+from .test_decomposition import plain_model
+
+BERT = {
+    "hidden_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "vocab_size": zoo.N_VOCAB,
+    "max_position_embeddings": 20,
+}
+
+
+def encoder(cls: Any) -> Any:
+    return cls(BertConfig(**BERT)).eval()
+
+
+def encoder_decoder() -> Any:
+    config = T5Config(d_model=24, d_kv=6, d_ff=40, num_layers=2, num_heads=4, vocab_size=zoo.N_VOCAB)
+    return T5ForConditionalGeneration(config).eval()
+
+
+# ---- prompts ----
+
+
+def test_text_is_tokenised_as_the_tokenizer_does_by_default() -> None:
+    model = text.model()
+    ids = model.tokenizer("the dog gave")["input_ids"]
+    assert model.encode("the dog gave").ids == ids
+    assert model.encode(ids).ids == ids
+    assert model.encode(tuple(ids)).ids == ids
+    assert model.encode(torch.tensor(ids)).ids == ids
+    assert set(model.encode(ids).roles) == {None}
+
+
+CHAT = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello dog"}]
+
+
+def test_messages_are_written_by_the_template_and_tokens_know_their_role() -> None:
+    model = text.model()
+    expected = model.tokenizer.apply_chat_template(CHAT, add_generation_prompt=True, tokenize=True, return_dict=True)
+    encoded = model.encode(CHAT)
+    assert encoded.ids == expected["input_ids"]
+    assert list(dict.fromkeys(encoded.roles)) == ["system", "user", "assistant"]
+    spelled = dict.fromkeys(("system", "user", "assistant"), "")
+    for token, role in zip(model.readable_tokens(encoded.ids), encoded.roles, strict=True):
+        assert role is not None
+        spelled[role] += token.bytes.decode()
+    assert spelled == {
+        "system": "<|im_start|>system\nbe kind<|im_end|>\n",
+        "user": "<|im_start|>user\nhello dog<|im_end|>\n",
+        "assistant": "<|im_start|>assistant\n",
+    }
+
+
+def test_an_answer_in_the_messages_is_not_asked_for_again() -> None:
+    encoded = text.model().encode([*CHAT, {"role": "assistant", "content": "hi"}])
+    assert encoded.roles[-1] == "assistant"
+    assert text.model().readable_tokens(encoded.ids)[-2].text == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "sentence"),
+    [
+        ("", "the prompt is empty"),
+        ([], "the prompt has no tokens"),
+        ([3, 1000], r"token ids must be in 0\.\.\d+; the tokenizer may belong to another model, got 1000"),
+        ([3, -1], "got -1"),
+        (["a", "b"], "a prompt is text, a list of token ids, or a list of chat messages"),
+        ([3] * 61, "the prompt has 61 tokens, but the model has 60 positions; shorten it"),
+        ("the dog " * 60, "but the model has 60 positions; shorten it"),
+    ],
+)
+def test_a_prompt_that_the_model_cannot_take_is_refused(prompt: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        text.model().encode(prompt)
+    with pytest.raises(ValueError, match=sentence):
+        record(text.model(), prompt)
+
+
+@pytest.mark.parametrize("prompt", [7, 3.5, None, {"role": "user"}, [5, 6.5]], ids=str)
+def test_what_is_no_prompt_at_all_is_refused(prompt: Any) -> None:
+    with pytest.raises(ValueError, match="a prompt is text, a list of token ids, or a list of chat messages"):
+        text.model().encode(prompt)
+
+
+def test_the_longest_prompt_is_taken() -> None:
+    assert record(text.model(), [3] * 60).n_tokens == 60
+
+
+def test_without_a_tokenizer_a_prompt_is_token_ids() -> None:
+    model = load_model(zoo.shared(zoo.Case("llama")))
+    with pytest.raises(ValueError, match=r"no tokenizer, so a prompt must be token ids; or pass load_model\(model, t"):
+        model.encode("hello")
+    with pytest.raises(ValueError, match="no tokenizer"):
+        model.encode(CHAT)
+    assert model.encode([5, 6]).ids == [5, 6]
+
+
+def test_messages_need_a_template(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text.byte_level(), "chat_template", None)
+    with pytest.raises(ValueError, match="no chat template; give the prompt as text"):
+        text.model().encode(CHAT)
+
+
+def test_a_prompt_of_one_token_is_enough() -> None:
+    run = record(text.model(), [5])
+    assert run.n_tokens == 1
+    assert run.fidelity.exact
+
+
+# ---- loading ----
+
+
+def test_a_loaded_module_is_used_as_it_is() -> None:
+    module = zoo.make("llama")
+    model = load_model(module, text.byte_level())
+    assert isinstance(model, Model)
+    assert model.module is module
+    assert model.tokenizer is text.byte_level()
+
+
+def test_a_folder_is_loaded_with_the_tokenizer_beside_it(tmp_path: Path) -> None:
+    module = text.causal_model()
+    module.save_pretrained(tmp_path)
+    text.byte_level().save_pretrained(tmp_path)
+    for source in (tmp_path, str(tmp_path)):
+        model = load_model(source)
+        assert not model.module.training
+        assert model.name == tmp_path.name
+        assert torch.equal(record(model, "the dog").logits, record(text.model(), "the dog").logits)
+    assert load_model(tmp_path, dtype=torch.bfloat16).module.dtype == torch.bfloat16
+    beside = load_model(type(module).from_pretrained(tmp_path))
+    assert beside.encode("the dog").ids == text.model().encode("the dog").ids
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"the folder has no config\.json, so it holds no model"):
+        load_model(tmp_path)
+
+
+def test_offline_a_name_says_what_to_do() -> None:
+    with pytest.raises(
+        OSError, match="'nobody/nothing' is neither a folder here nor a model that could be fetched; off"
+    ):
+        load_model("nobody/nothing")
+
+
+@pytest.mark.parametrize("cls", [BertModel, BertForMaskedLM])
+def test_an_encoder_is_refused(cls: Any) -> None:
+    with pytest.raises(ValueError, match=f"{cls.__name__} has no causal language-model head"):
+        load_model(encoder(cls))
+
+
+def test_a_model_without_its_head_is_refused() -> None:
+    headless = zoo.make("llama").model
+    assert isinstance(headless, LlamaModel)
+    with pytest.raises(ValueError, match="LlamaModel has no causal language-model head"):
+        load_model(headless)
+
+
+def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="T5ForConditionalGeneration is an encoder-decoder"):
+        load_model(encoder_decoder())
+    encoder_decoder().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="is an encoder-decoder"):
+        load_model(tmp_path)
+
+
+def test_an_encoder_with_a_language_model_head_is_refused_when_it_looks_ahead() -> None:
+    with pytest.raises(UndecomposableError, match="attention looks at later tokens, so this is not a causal"):
+        record(load_model(encoder(BertLMHeadModel)), zoo.prompt())
+
+
+def test_a_plain_module_needs_no_config() -> None:
+    model = load_model(plain_model())
+    assert model.config is None
+    assert model.n_positions is None
+    assert "PlainModel" in repr(model)
