@@ -1,12 +1,13 @@
 // The widget: one anywidget module, drawn inside a shadow root of its own.
-import { effect } from "@preact/signals";
-import { h, render as renderTree } from "preact";
+import { effect } from "@preact/signals-core";
+import { render as renderTree } from "preact";
 import { liveRegion } from "./a11y/live.js";
+import { element } from "./component.js";
 import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
 import { App, Guard } from "./panels/app.js";
 import css from "./style.css";
 import { watchTheme } from "./theme/theme.js";
-import { words } from "./words.js";
+import * as words from "./words.js";
 
 const NARROW = 760; // px; below it the panel goes under the picture
 
@@ -93,7 +94,7 @@ function start(
   const ready = () => {
     host.dataset.ready = "1";
   };
-  renderTree(h(Guard, { failed, children: h(App, { store, ready, failed }) }), root);
+  renderTree(element(Guard, { failed, children: element(App, { store, ready, failed }) }), root);
   liveRegion(root.parentNode as ShadowRoot, store.said, abort);
 }
 

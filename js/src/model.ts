@@ -1,5 +1,5 @@
 // The traits as one interface, as signals; what is derived from them; writing back.
-import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
 import { buildGraph, type Graph, type GraphMeta } from "./core/graph.js";
 import { type Columns, columns } from "./core/order.js";
 import {
@@ -18,7 +18,7 @@ import { type Item, itemOf, type Selection } from "./core/select.js";
 import { canonical } from "./offline.js";
 import { type Camera, HOME } from "./views/flow/layout.js";
 import { type Container, unpack } from "./wire.js";
-import { words } from "./words.js";
+import * as words from "./words.js";
 
 export type Prompt = string | number[] | { role: string; content: string }[];
 

@@ -1,11 +1,10 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
-import { useSignal } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useSignal } from "../component.js";
 import { layerCount, tokenName } from "../core/names.js";
 import { HEIGHT, type Store } from "../model.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { Close } from "./close.js";
 import { Panel } from "./detail.js";
 import { Legend } from "./legend.js";

@@ -1,5 +1,5 @@
 // A list row with a bar behind its figure.
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef } from "../component.js";
 
 interface BarProps {
   label: string;

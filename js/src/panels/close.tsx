@@ -1,5 +1,5 @@
 // The small cross that closes a panel, a message or a selection.
-import { words } from "../words.js";
+import * as words from "../words.js";
 
 export function Close({ act, title }: { act: () => void; title?: string }) {
   return (

@@ -5,7 +5,7 @@ import { edgeName, nodeName, shortName, tokenName } from "../core/names.js";
 import { type Item, itemOf } from "../core/select.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { Close } from "./close.js";
 
 /** The whole name of a thing in the picture. */

@@ -1,12 +1,11 @@
 // The panel at the right: what is selected, Python's answer to it by kind, and what is under the pointer.
-import { useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
-import { useEffect } from "preact/hooks";
+import { useEffect, useSignal } from "../component.js";
 import { EdgeKind } from "../core/graph.js";
 import { percent } from "../core/names.js";
 import { type Selection, sameItem, selectionOf } from "../core/select.js";
 import type { Detail as Answer, Store } from "../model.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { Bar } from "./bars.js";
 import { Crumbs } from "./crumbs.js";
 import { type Facts, factsOf } from "./facts.js";

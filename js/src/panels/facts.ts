@@ -5,7 +5,7 @@ import type { Routes } from "../core/routes.js";
 import type { Item } from "../core/select.js";
 import type { Peek } from "../model.js";
 import { nextToken } from "../views/flow/draw.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 
 export interface Fact {
   label: string;

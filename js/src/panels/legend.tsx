@@ -2,7 +2,7 @@
 import { percent } from "../core/names.js";
 import type { Store } from "../model.js";
 import { WIDTH } from "../views/flow/draw.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 
 export function Legend({ store }: { store: Store }) {
   const g = store.graph.value;

@@ -1,11 +1,10 @@
 // The menu "⋯": files, the Python of this view, theme, panel, full screen.
-import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useSignal } from "../component.js";
 import type { Store, View } from "../model.js";
 import { svgPen } from "../paint/pen.js";
 import { drawFigure, figureTitle, type Scene } from "../views/flow/draw.js";
 import type { FlowView } from "../views/flow/flow.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { python } from "./python.js";
 
 export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {

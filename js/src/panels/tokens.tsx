@@ -3,7 +3,7 @@ import { percent, roundPercent, tokenName, tokenText } from "../core/names.js";
 import { sameItem } from "../core/select.js";
 import type { Store } from "../model.js";
 import { nextToken } from "../views/flow/draw.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { Bar } from "./bars.js";
 
 const SHOWN = 6;

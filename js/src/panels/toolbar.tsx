@@ -1,13 +1,12 @@
 // The two rows above the picture: prompt, run, model; target, threshold, what is drawn, how.
-import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useSignal } from "../component.js";
 import { count, percent, roundPercent, tokenName } from "../core/names.js";
 import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
 import type { Prompt, Store } from "../model.js";
 import { canonical } from "../offline.js";
 import type { FlowView } from "../views/flow/flow.js";
 import { HOME } from "../views/flow/layout.js";
-import { words } from "../words.js";
+import * as words from "../words.js";
 import { Menu } from "./menu.js";
 
 export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {

@@ -4,7 +4,7 @@ import { roundPercent, stateName, tokenText, visible } from "../../core/names.js
 import type { Routes } from "../../core/routes.js";
 import { mix, type Palette } from "../../paint/colour.js";
 import { MONO_EM, type Pen } from "../../paint/pen.js";
-import { words } from "../../words.js";
+import * as words from "../../words.js";
 import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, type Layout, labels, layerBands, layerTicks, slotX } from "./layout.js";
 
 /** Everything a picture depends on. */

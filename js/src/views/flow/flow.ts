@@ -1,5 +1,5 @@
 // The graph on screen: three stacked canvases, pointer, wheel and keys, tooltip.
-import { computed, effect } from "@preact/signals";
+import { computed, effect } from "@preact/signals-core";
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
 import { tokenName } from "../../core/names.js";
 import { routeBelow } from "../../core/routes.js";
@@ -9,7 +9,7 @@ import { DARK, LIGHT } from "../../paint/colour.js";
 import { canvasPen, type Pen } from "../../paint/pen.js";
 import { progressive } from "../../paint/progressive.js";
 import { factsOf } from "../../panels/facts.js";
-import { words } from "../../words.js";
+import * as words from "../../words.js";
 import {
   drawColumnLabel,
   drawEdges,
