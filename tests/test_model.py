@@ -89,8 +89,8 @@ def test_an_answer_in_the_messages_is_not_asked_for_again() -> None:
         ([3, 1000], r"token ids must be in 0\.\.\d+; the tokenizer may belong to another model, got 1000"),
         ([3, -1], "got -1"),
         (["a", "b"], "a prompt is text, a list of token ids, or a list of chat messages"),
-        ([3] * 61, "the prompt has 61 tokens, but the model has 60 positions; shorten it"),
-        ("the dog " * 60, "but the model has 60 positions; shorten it"),
+        ([3] * 91, "the prompt has 91 tokens, but the model has 90 positions; shorten it"),
+        ("the dog " * 90, "but the model has 90 positions; shorten it"),
     ],
 )
 def test_a_prompt_that_the_model_cannot_take_is_refused(prompt: Any, sentence: str) -> None:
@@ -107,7 +107,7 @@ def test_what_is_no_prompt_at_all_is_refused(prompt: Any) -> None:
 
 
 def test_the_longest_prompt_is_taken() -> None:
-    assert record(text.model(), [3] * 60).n_tokens == 60
+    assert record(text.model(), [3] * 90).n_tokens == 90
 
 
 def test_without_a_tokenizer_a_prompt_is_token_ids() -> None:

@@ -14,7 +14,7 @@ from lmtt_widget import Model, load_model
 
 from .zoo import randomise
 
-N_POSITIONS = 60
+N_POSITIONS = 90
 
 LINES = [
     "When Mary and John went to the store, John gave a drink to Mary.",
