@@ -1,0 +1,147 @@
+"""The package is built as its plan says: imports point down the flow, and importing it is quick."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "lmtt_widget"
+FILES = sorted(p for p in ROOT.rglob("*.py"))
+
+# A file imports only from files above it.
+ROOMS = [
+    "decomposition.tape",
+    "decomposition.residual",
+    ("decomposition.heads", "decomposition.readout"),
+    "decomposition.layers",
+    "decomposition.vectors",
+    "tokens",
+    "bundled",
+    "model",
+    "interventions",
+    "run",
+    "contributions",
+    "routes",
+    "lens",
+    "detail",
+    "survey",
+    "state",
+    "widget",
+    "export",
+]
+FLOOR = {name: i for i, room in enumerate(ROOMS) for name in ([room] if isinstance(room, str) else room)}
+UI = {"anywidget", "ipywidgets", "traitlets", "IPython", "ipykernel", "marimo"}
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """The modules a file imports, those of the package by their name in it; also inside functions."""
+    package = path.relative_to(ROOT).parent.parts
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module or "")
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            base = [part for part in base if part]
+            found |= {"." + ".".join(base)} if node.module else {"." + ".".join([*base, a.name]) for a in node.names}
+    return found
+
+
+def rooms_of(path: Path) -> set[str]:
+    return {name.removeprefix(".") for name in imports(path) if name.startswith(".")}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if name_of(p) in FLOOR], ids=name_of)
+def test_a_file_imports_only_from_files_above_it(path: Path) -> None:
+    here = FLOOR[name_of(path)]
+    for room in rooms_of(path):
+        floor = FLOOR.get(room, FLOOR.get(room.split(".")[0]))
+        assert floor is not None, f"{room} is in no room of the house"
+        assert floor < here, f"{name_of(path)} imports {room}"
+
+
+def test_every_file_has_its_room() -> None:
+    others = {name_of(p) for p in FILES} - set(FLOOR)
+    assert {name for name in others if not name.startswith("bundled")} == {"__init__", "decomposition"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_interface_is_imported_above_the_widget(path: Path) -> None:
+    roots = {name.split(".")[0] for name in imports(path)}
+    if name_of(path) not in ("widget", "export"):
+        assert not roots & UI
+
+
+def test_only_state_knows_the_wire() -> None:
+    """Tensors become bytes in one place."""
+    for path in FILES:
+        if name_of(path) not in ("state", "export") and not name_of(path).startswith("bundled"):
+            assert "numpy" not in imports(path), name_of(path)
+            assert ".tobytes()" not in path.read_text("utf-8"), name_of(path)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_first_line_of_a_file_is_a_sentence(path: Path) -> None:
+    doc = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    assert doc
+    first = doc.split("\n")[0]
+    assert path.read_text("utf-8").startswith(f'"""{first}')
+    assert first[0].isupper()
+    assert first[-1] in ".?"
+    assert len(first.split()) > 3
+
+
+def test_what_the_package_exports_says_what_it_is() -> None:
+    code = (
+        "import lmtt_widget as l;"
+        "docs = {n: (getattr(l, n).__doc__ or '').split(chr(10))[0] for n in l.__all__};"
+        "print([n for n, d in docs.items() if not d.endswith('.') or d.startswith(n + '(')])"
+    )
+    assert run_python(code) == "[]\n"
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False, cwd=ROOT.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = ["torch", "transformers", "anywidget", "traitlets", "numpy", "tokenizers", "IPython"]
+    assert run_python(f"import sys, lmtt_widget; print([m for m in {heavy} if m in sys.modules])") == "[]\n"
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    code = (
+        "import lmtt_widget as l;"
+        "assert l.__all__ == sorted(l.__all__, key=lambda n: (n[0].islower(), n)), l.__all__;"
+        "assert set(l.__all__) == set(l._MODULE);"
+        "assert set(l.__all__) <= set(dir(l));"
+        "print([n for n in l.__all__ if getattr(l, n) is None], l.__version__)"
+    )
+    assert run_python(code).startswith("[] ")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    code = "import lmtt_widget\ntry: lmtt_widget.nothing\nexcept AttributeError as e: print(e)"
+    assert run_python(code) == "module 'lmtt_widget' has no attribute 'nothing'\n"
+
+
+def test_analysis_needs_no_widget() -> None:
+    code = (
+        "import sys, lmtt_widget as l; l.record, l.attribute, l.trace, l.logit_lens, l.load_model;"
+        "print([m for m in ('anywidget', 'traitlets', 'ipywidgets') if m in sys.modules])"
+    )
+    assert run_python(code) == "[]\n"
