@@ -24,6 +24,8 @@ setup: .venv/.installed $(BUNDLE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, got " + sys.version.split()[0])'
 	@echo "installing the Python packages of constraints.txt into .venv"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	# JupyterLab starts a CommonJS file of its own with Node, which would take it for a module of this package.json.
+	echo '{}' > .venv/package.json
 	# torch by its exact version first: a looser request may bring gigabytes of CUDA.
 	$(BIN)/python -m pip install -qq -c constraints.txt "$$(grep '^torch==' constraints.txt)" hatchling editables
 	$(BIN)/python -m pip install -qq -c constraints.txt --no-build-isolation -e '.[dev]'

@@ -23,7 +23,7 @@ DEMO = Path(__file__).resolve().parents[1] / ".demo"
 
 
 def run(notebook: Path, copy: Path) -> int:
-    """How many widgets the notebook showed; the notebook with its outputs is written to `copy`.
+    """How many pictures the notebook showed; the notebook with its outputs is written to `copy`.
 
     Raises CellExecutionError, after writing, when a cell fails.
     """
@@ -37,29 +37,34 @@ def run(notebook: Path, copy: Path) -> int:
     finally:
         nbformat.write(content, copy)
     outputs = [output for cell in content.cells for output in cell.get("outputs", [])]
-    return sum("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs)
+    return sum("FlowWidget" in output.get("data", {}).get("text/plain", "") for output in outputs)
 
 
 def main() -> int:
     copy = DEMO / NOTEBOOK.name
     start = time.monotonic()
     try:
-        n_widgets = run(NOTEBOOK, copy)
+        n_pictures = run(NOTEBOOK, copy)
     except CellExecutionError as error:
         print(error, file=sys.stderr)
         return 1
     seconds, shown = time.monotonic() - start, copy.relative_to(DEMO.parent)
-    print(f"ran {NOTEBOOK.name} in {seconds:.0f} s: {n_widgets} widgets, written to {shown}")
+    print(f"ran {NOTEBOOK.name} in {seconds:.0f} s: {n_pictures} pictures, written to {shown}")
     if os.environ.get("OPEN", "1") == "0":
         return 0
     subprocess.run([sys.executable, "-m", "jupyter", "trust", str(copy)], check=True, stdout=subprocess.DEVNULL)
-    print(
-        "opening JupyterLab: the address is below; Run > Run All Cells connects the pictures to Python; Ctrl+C ends it"
-    )
-    sys.stdout.flush()
-    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    print("opening JupyterLab; Run > Run All Cells connects the pictures to Python; Ctrl+C twice ends it", flush=True)
+    options = [
+        f"--ServerApp.root_dir={copy.parent}",
+        f"--LabApp.default_url=/lab/tree/{copy.name}",
+        "--LabApp.news_url=None",
+        "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        "--Application.log_level=WARN",  # the address is printed all the same
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options.append("--allow-root")
     try:
-        return subprocess.run([sys.executable, "-m", "jupyter", "lab", *as_root, str(copy)], check=False).returncode
+        return subprocess.run([sys.executable, "-m", "jupyter", "lab", *options], check=False).returncode
     except KeyboardInterrupt:
         return 0
 
