@@ -13,6 +13,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Token:
+    """One token as a person can read it, with its exact bytes."""
+
     id: int
     raw: str  # the vocabulary entry: "Ġthe", "▁the", "<0xE2>", "##ing"
     bytes: bytes  # what it contributes to the text; those of all tokens together spell the text
