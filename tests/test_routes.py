@@ -197,7 +197,7 @@ def test_constants_end_flow_where_they_have_shares() -> None:
 def test_the_automatic_threshold_draws_the_budget(name: str, heads: Any, encoding: Any) -> None:
     routes = trace(flow_of(name), heads=heads, encoding=encoding)
     n = len(routes.attention_strengths())
-    for budget in (1, 5, 17):
+    for budget in {1, 5, 17, n - 1, n} - {0, -1}:
         threshold = routes.automatic_threshold(budget)
         drawn = sum(e.kind == "attention" for e in routes.edges(threshold))
         if n <= budget:
