@@ -1,10 +1,10 @@
 // The widget: one anywidget module, drawn inside a shadow root of its own.
-import { effect } from "@preact/signals-core";
-import { render as renderTree } from "preact";
+
 import { liveRegion } from "./a11y/live.js";
-import { element } from "./component.js";
+import { element, mount } from "./dom/render.js";
+import { effect } from "./dom/signals.js";
 import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
-import { App, Guard } from "./panels/app.js";
+import { App } from "./panels/app.js";
 import css from "./style.css";
 import { watchTheme } from "./theme/theme.js";
 import * as words from "./words.js";
@@ -24,7 +24,9 @@ function render({ model, el }: RenderProps): () => void {
   host.style.display = "block";
   el.append(host);
   const shadow = host.attachShadow({ mode: "open" });
-  addStyle(shadow);
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+  shadow.adoptedStyleSheets = [sheet];
   const root = document.createElement("div");
   root.className = "root";
   shadow.append(root);
@@ -32,7 +34,7 @@ function render({ model, el }: RenderProps): () => void {
   host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort.signal });
   const failed = (error: unknown) => {
     console.error(error);
-    renderTree(null, root);
+    abort.abort();
     drawError(root, sentence(error));
     host.dataset.ready = "1";
   };
@@ -42,7 +44,6 @@ function render({ model, el }: RenderProps): () => void {
     failed(error);
   }
   return () => {
-    renderTree(null, root);
     abort.abort();
     host.remove();
   };
@@ -94,20 +95,10 @@ function start(
   const ready = () => {
     host.dataset.ready = "1";
   };
-  renderTree(element(Guard, { failed, children: element(App, { store, ready, failed }) }), root);
+  const unmount = mount(element(App, { store, ready, failed }), root, failed);
+  if (abort.aborted) unmount(); // drawing failed
+  abort.addEventListener("abort", unmount);
   liveRegion(root.parentNode as ShadowRoot, store.said, abort);
-}
-
-function addStyle(shadow: ShadowRoot): void {
-  try {
-    const sheet = new CSSStyleSheet();
-    sheet.replaceSync(css);
-    shadow.adoptedStyleSheets = [sheet];
-  } catch {
-    const style = document.createElement("style");
-    style.textContent = css;
-    shadow.append(style);
-  }
 }
 
 /** Said instead of a blank output. */

@@ -1,3 +1,2 @@
 // What JSX compiles to; the build puts it in front of every file.
-export { Fragment as jsxFragment } from "preact";
-export { element as jsxElement } from "./component.js";
+export { element as jsxElement, Fragment as jsxFragment } from "./dom/render.js";

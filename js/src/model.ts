@@ -1,5 +1,6 @@
 // The traits as one interface, as signals; what is derived from them; writing back.
-import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals-core";
+
+import type { Answer } from "./core/answers.js";
 import { buildGraph, type Graph, type GraphMeta } from "./core/graph.js";
 import { type Columns, columns } from "./core/order.js";
 import {
@@ -14,10 +15,11 @@ import {
   trace,
   weights,
 } from "./core/routes.js";
-import { type Item, itemOf, type Selection } from "./core/select.js";
+import { type Item, itemOf, type Selection, sameSubject } from "./core/select.js";
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "./dom/signals.js";
 import { canonical } from "./offline.js";
 import { type Camera, HOME } from "./views/flow/layout.js";
-import { type Container, unpack } from "./wire.js";
+import { type Section, unpack } from "./wire.js";
 import * as words from "./words.js";
 
 export type Prompt = string | number[] | { role: string; content: string }[];
@@ -84,8 +86,6 @@ export interface Peek {
   text(state: number, pos: number): { text: string; p: number } | null;
 }
 
-export type Detail = Container<{ run: string; question: Selection; [more: string]: unknown }>;
-
 export interface Store {
   traits: { readonly [K in keyof Traits]: ReadonlySignal<Traits[K]> };
   offline: boolean;
@@ -95,12 +95,14 @@ export interface Store {
   setTarget(pos: number): void;
   setEncoding(encoding: Encoding): void;
   setSelection(selection: Selection | null): void;
+  back(): void; // to the selection before this one
+  togglePin(): void;
 
   graph: ReadonlySignal<Graph | null>;
   problem: ReadonlySignal<string | null>; // a message from Python that could not be read
   peek: ReadonlySignal<Peek | null>;
-  detail: ReadonlySignal<Detail | null>; // the answer to the present selection, or null
-  answered: ReadonlySignal<boolean>; // whether Python has answered any selection yet
+  answer: ReadonlySignal<Answer | null>; // to the present selection
+  pinned: ReadonlySignal<Answer | null>; // to the pin
 
   target: ReadonlySignal<number>; // a valid position
   routes: ReadonlySignal<Routes | null>;
@@ -120,6 +122,7 @@ export interface Store {
   dark: Signal<boolean>;
   narrow: Signal<boolean>;
   said: Signal<string>; // what the live region speaks
+  about: Signal<boolean>; // the panel tells of the model
 }
 
 const CRUMBS = 5;
@@ -206,12 +209,14 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
       },
     };
   });
-  const newest = computed<Detail | null>(() => quietly(() => unpack(raw.detail.value, "detail") as Detail | null));
-  const detail = computed<Detail | null>(() => {
+  const newest = computed(() => quietly(() => unpack<{ run: string; answers: Answer[] }>(raw.detail.value, "detail")));
+  /** The answer that repeats this question; one to an earlier question is late and dropped. */
+  const answerTo = (slot: Answer["slot"], question: Selection | null | undefined): Answer | null => {
     const d = newest.value;
-    const fits = d && d.meta.run === graph.value?.meta.run && equal(d.meta.question, traits.selection.value);
-    return fits ? d : null; // a late answer is dropped
-  });
+    if (!question || !d || d.meta.run !== graph.value?.meta.run) return null;
+    const i = d.meta.answers.findIndex((a) => a.slot === slot && equal(a.question, question));
+    return i < 0 ? null : { ...d.meta.answers[i], maps: sectionsOf(d.sections, `a${i}.`) };
+  };
 
   const target = computed(() => {
     const T = graph.value?.T ?? 0;
@@ -265,8 +270,9 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
     effect(() => {
       const s = traits.selection.value;
       const old = crumbs.peek();
+      const at = s ? old.findIndex((c) => sameSubject(c, s)) : -1;
       if (!s) crumbs.value = [];
-      else if (!old.some((c) => equal(c, s))) crumbs.value = [...old, s].slice(-CRUMBS);
+      else crumbs.value = at < 0 ? [...old, s].slice(-CRUMBS) : old.map((c, i) => (i === at ? s : c));
     }),
   );
 
@@ -294,11 +300,21 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
       });
     },
     setSelection: (selection) => write("selection", selection),
+    back() {
+      const now = traits.selection.peek();
+      const rest = crumbs.peek().filter((c) => !equal(c, now));
+      crumbs.value = rest;
+      write("selection", rest.at(-1) ?? null);
+    },
+    togglePin() {
+      const now = traits.selection.peek();
+      if (now) write("pins", traits.pins.peek().some((pin) => equal(pin, now)) ? [] : [now]);
+    },
     graph,
     problem,
     peek,
-    detail,
-    answered: computed(() => newest.value !== null),
+    answer: computed(() => answerTo("selection", traits.selection.value)),
+    pinned: computed(() => answerTo("pin", traits.pins.value[0])),
     target,
     routes,
     threshold,
@@ -315,8 +331,14 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
     dark: signal(false),
     narrow: signal(false),
     said: signal(""),
+    about: signal(false),
   };
   return store;
+}
+
+function sectionsOf(sections: Record<string, Section>, before: string): Record<string, Section> {
+  const mine = Object.entries(sections).filter(([name]) => name.startsWith(before));
+  return Object.fromEntries(mine.map(([name, section]) => [name.slice(before.length), section]));
 }
 
 function equal(a: unknown, b: unknown): boolean {

@@ -15,7 +15,14 @@ export class WireError extends Error {}
 const VERSION = 1;
 const MAGIC = 0x57544d4c; // "LMTW", read as a little-endian u32
 
-const BYTES: Record<string, number> = { float32: 4, float16: 2, uint8: 1, uint16: 2, int32: 4, uint32: 4 };
+const TYPES = {
+  float32: Float32Array,
+  float16: Uint16Array, // as raw bits; widened when read
+  uint8: Uint8Array,
+  uint16: Uint16Array,
+  int32: Int32Array,
+  uint32: Uint32Array,
+};
 
 interface Header {
   version: number;
@@ -58,30 +65,15 @@ export function unpack<Meta = Record<string, unknown>>(data: unknown, kind: stri
   for (const [name, { dtype, shape, offset }] of Object.entries(header.sections)) {
     const n = shape.reduce((a, b) => a * b, 1);
     const at = start + offset;
-    const size = BYTES[dtype];
-    if (size === undefined) throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${dtype}`);
-    if (offset % 8 !== 0 || at + n * size > bytes.length) throw new WireError(`section ${name} of the ${kind} is cut off`);
-    sections[name] = readSection(bytes.buffer as ArrayBuffer, dtype, at, n);
+    const Type = TYPES[dtype as keyof typeof TYPES];
+    if (!Type) throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${dtype}`);
+    if (offset % 8 !== 0 || at + n * Type.BYTES_PER_ELEMENT > bytes.length)
+      throw new WireError(`section ${name} of the ${kind} is cut off`);
+    const section = new Type(bytes.buffer as ArrayBuffer, at, n);
+    sections[name] = dtype === "float16" ? widen(section as Uint16Array) : section;
     shapes[name] = shape;
   }
   return { kind: header.kind, meta: header.meta as Meta, sections, shapes };
-}
-
-function readSection(buffer: ArrayBuffer, dtype: string, at: number, n: number): Section {
-  switch (dtype) {
-    case "float32":
-      return new Float32Array(buffer, at, n);
-    case "float16":
-      return widen(new Uint16Array(buffer, at, n));
-    case "uint8":
-      return new Uint8Array(buffer, at, n);
-    case "uint16":
-      return new Uint16Array(buffer, at, n);
-    case "int32":
-      return new Int32Array(buffer, at, n);
-    default:
-      return new Uint32Array(buffer, at, n);
-  }
 }
 
 let halfTable: Float32Array | undefined; // [65536]; pure, so sharing it between views is safe

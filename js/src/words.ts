@@ -120,14 +120,8 @@ export const facts = {
   role: "role",
   inputShare: "input share",
   position: "position",
-  incoming: "Made from",
 };
-export const incoming = {
-  residual: "carried on",
-  attention: (n: number) => `attention, ${n} more`,
-  mlp: "MLP",
-  truncated: "lines too weak to send",
-};
+export const carriedOn = "carried on";
 
 export const inputs = "input";
 export const live = {
@@ -161,8 +155,177 @@ export const errorTitle = "The widget could not be drawn";
 export const errorHint = "The numbers in Python are not affected. Run the cell again, or report this message:";
 export const unknownError = "an unknown error";
 export const fidelity = "How exact the decomposition is";
-export const dtype = "computed in";
 export const problems = "Problems";
 export const notes = "Notes";
 export const progress = (done: number, total: number) => `${done} of ${total}`;
 export const layers = (n: number) => (n === 1 ? "1 layer" : `${n} layers`);
+
+// The panel's answers.
+
+export const pin = "Pin";
+export const pinTitle = "Keep this beside what is selected next (p)";
+export const unpin = "Unpin";
+export const pinnedIs = (name: string) => `Pinned: ${name}`;
+export const compareHint = (kind: string) => `Select another ${kind} to compare.`;
+export const more = (n: number) => `${n} more`;
+export const fewer = "Fewer";
+export const explainIt = "How is this computed?";
+export const rank = "rank";
+export const token = "token";
+export const probability = "probability";
+export const score = "score";
+export const scoreTitle = "Logit, before the softmax";
+export const change = "change";
+export const changeTitle = "Ranks gained ▲ or lost ▼ since the state before";
+export const moved = (n: number) => (n > 0 ? `up ${n}` : n < 0 ? `down ${-n}` : "same rank");
+export const lensTitle = "What the model would say here";
+export const lensCaption = (state: string, token: string) => `Logit lens at ${state}, ${token}`;
+export const normalise = "Normalise";
+export const normaliseTitle = "Apply the model's final norm before reading the state as tokens";
+export const noReadout = "This model has no linear read-out, so nothing can be read as tokens.";
+export const settled = (token: string, p: string, since: string, on_top: boolean) =>
+  on_top
+    ? `The final answer ${token} (${p}) is on top here; it stays on top from ${since} on.`
+    : `The final answer ${token} (${p}) is not on top here; it stays on top from ${since} on.`;
+export const unsettled = (token: string, p: string) => `The lens never settles on the final answer ${token} (${p}).`;
+export const uncertainty = (entropy: string, kl: string) => `Entropy ${entropy} nats, ${kl} nats from the final prediction.`;
+export const promoted = "Promoted";
+export const suppressed = "Suppressed";
+export const updateTitle = (what: string) => `What ${what} added here`;
+export const theBlock = "the block before";
+export const theHead = "this head";
+export const theNeuron = "this neuron";
+export const partsTitle = "Made from";
+export const part = "part";
+export const shareOf = "share";
+export const ownKey = (token: string) => `${token} (itself)`;
+export const rest = (n: string) => `The remaining parts together: ${n}.`;
+export const headsTitle = "Heads on this edge";
+export const head = "head";
+export const attentionTo = "attention";
+export const attentionTitle = "The weight this query gives this key, after the softmax";
+export const effect = "effect";
+export const effectTitle = (tokens: string) => `Direct effect on the logit of ${tokens}`;
+export const minus = (token: string, foil: string) => `${token} minus that of ${foil}`;
+export const effectsOn = "Effects: on the logit of ";
+export const foil = "minus";
+export const foilHint = "another token";
+export const foilTitle = "Contrast with another token: type it and press Enter, empty for none";
+export const patternsTitle = "Attention patterns of all heads";
+export const headName = (head: number) => `Head ${head}`;
+export const pattern = "Attention";
+export const patternTitle = "Attention weight of every query (row) on every key (column)";
+export const contribution = "Contribution";
+export const contributionTitle = "Share of every key (column) in the state of its query (row)";
+export const difference = "Difference";
+export const mapsTitle = "Where it looks, and what that adds";
+export const enlarge = "Show this map alone, or both";
+export const range = "Colour range";
+export const ownRange = "this head";
+export const sharedRange = "all heads";
+export const mapKeys = "Arrow keys move the cross-hair, Enter opens the cell.";
+export const cell = (query: string, key: string) => `${query} ← ${key}`;
+export const allKeys = "all keys";
+export const thisKey = (key: string) => `only ${key}`;
+export const keysOf = "Keys";
+export const neuronsTitle = (shown: number, all: string) => `Neurons by share, ${shown} of ${all}`;
+export const neuron = "neuron";
+export const activation = "activation";
+export const activationTitle = "Value just before the down projection";
+export const expertsTitle = "Experts that saw this token";
+export const expert = "expert";
+export const weight = "weight";
+export const stripTitle = "Its activation at every token";
+export const gate = "gate";
+export const up = "up";
+export const gated = (gate: boolean, up: boolean) =>
+  `The gate is ${gate ? "positive" : "negative"} and up is ${up ? "positive" : "negative"}, so the activation is ${
+    gate === up ? "positive" : "negative"
+  }${gate ? "" : " and small: a closed gate lets little through"}.`;
+export const carriedFrom = "carried from";
+export const unchanged = "It is carried on unchanged.";
+export const steps = "On the way";
+export const prior = (p: string, rank: number) => `Given what came before, the model gave this token ${p} (rank ${rank}).`;
+export const first = "The first token: nothing came before it.";
+export const nextTokens = "What the model says comes next";
+export const titlesOf = {
+  head: (head: number, layer: string, query: string, key: string | null) =>
+    `What head ${head} of ${layer} moved to ${query}${key === null ? "" : ` from ${key}`}`,
+  neuron: (neuron: string, part: string, token: string) => `What neuron ${neuron} of ${part} wrote at ${token}`,
+  model: (line: string) => `The model: ${line}`,
+};
+export const modelFacts: Record<string, string> = {
+  name: "name",
+  type: "class",
+  layers: "layers",
+  heads: "heads",
+  kv_heads: "key-value heads",
+  d_model: "d_model",
+  d_mlp: "d_mlp",
+  vocab: "vocabulary",
+  parameters: "parameters",
+  dtype: "dtype",
+  device: "device",
+  attention: "attention",
+};
+export const aboutModel = "About this model";
+export const compare = "Compare";
+export const kindOf: Record<string, string> = {
+  state: "state",
+  edge: "attention line",
+  head: "head",
+  mlp: "MLP",
+  neuron: "neuron",
+  carried: "residual line",
+  mixer: "mixer",
+  token: "token",
+};
+export const differenceCaption = {
+  figures: "Figures",
+  lens: "Lens: probability of each token",
+  update: "Added to each token's logit",
+  parts: "Shares of its parts",
+  heads: "Shares of the heads",
+  effects: "Direct effects",
+  neurons: "Shares of the neurons",
+  values: "Activations of the neurons",
+  next: "Probability of each next token",
+};
+export const pinnedSide = "pinned";
+export const thisSide = "this";
+export const figureNames: Record<string, string> = {
+  share: "share",
+  attention: "attention",
+  entropy: "entropy (nats)",
+  kl: "KL to final (nats)",
+  effect: "direct effect",
+  effect_key: "of this key alone",
+  value: "activation",
+  gate: "gate",
+  up: "up",
+  "carried ": "carried on",
+  "mlp ": "MLP",
+  "mixer ": "mixer",
+};
+export const otherLength = "Maps are compared for prompts of the same length only.";
+export const answerFailed = "Python could not answer:";
+
+/** The formula behind a panel, with the numbers of the case at hand. */
+export const formula = {
+  share: (share: string) =>
+    `How near a part z is to its state y: prox = max(0, |y|₁ − |y − z|₁). Its share is its prox over that of all parts: ${share}.`,
+  heads: (shares: string, sum: string) => `Every key and head is a part; a line adds up its heads: ${shares} = ${sum}.`,
+  effect: (effect: string, token: string) =>
+    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, the final norm held at its scale. What later layers make of it is not counted.`,
+  lens: (score: string, p: string, token: string, normalised: boolean) =>
+    `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}; after the softmax ${p}.`,
+  change: (token: string, before: number, now: number) => `${token} had rank ${before} in the state before, now ${now}.`,
+  update: (token: string, score: string) =>
+    `Promoted and suppressed tokens read only what was added, the final norm held at its scale: ${score} for ${token}.`,
+  maps: (attention: string, share: string) =>
+    `Attention is the weight a query gives a key (${attention}); contribution is the share of weight × value in the query's state (${share}). Colours follow the square root.`,
+  neuron: (value: string, share: string) =>
+    `A neuron writes activation × output row, so its tokens have the sign of ${value}. Its share, ${share}, counts single neurons: an MLP's share is not their sum.`,
+  gated: (gate: string, up: string, value: string) => `Activation = act(gate) × up = act(${gate}) × ${up} = ${value}.`,
+  next: (p: string, token: string) => `The softmax of the logits here gives ${token} ${p}.`,
+};

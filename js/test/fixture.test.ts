@@ -24,7 +24,7 @@ test.skipIf(!existsSync(at("expected.json")))("routes equal those of Python on t
   for (const { target, encoding, reading, automatic, input_share, ended, thresholds } of cases) {
     const routes = trace(g, target, encoding, reading);
     expect(routes.automatic).toBeCloseTo(automatic, 5);
-    input_share.forEach((share, pos) => expect(routes.input_share[pos]).toBeCloseTo(share, 5));
+    for (const [pos, share] of input_share.entries()) expect(routes.input_share[pos]).toBeCloseTo(share, 5);
     for (const [cause, flow] of Object.entries(ended))
       expect(routes.ended[cause as keyof typeof routes.ended]).toBeCloseTo(flow, 5);
     for (const { threshold, attention_edges, coverage: carried } of thresholds) {

@@ -89,15 +89,16 @@ test("a late answer is dropped, the answer to the present question is shown", ()
   const run = store.graph.value?.meta.run;
   const question = { kind: "state" as const, state: 2, pos: 3 };
   store.setSelection({ kind: "state", state: 1, pos: 0 });
-  const answer = (q: unknown, r = run) => new DataView(pack("detail", { run: r, question: q }, {}).slice().buffer);
+  const answer = (q: unknown, r = run) =>
+    new DataView(pack("detail", { run: r, answers: [{ slot: "selection", index: 0, question: q }] }, {}).slice().buffer);
   model.receive({ detail: answer(question) });
-  expect(store.detail.value).toBeNull();
+  expect(store.answer.value).toBeNull();
   store.setSelection(question);
-  expect(store.detail.value?.meta.question).toEqual(question);
+  expect(store.answer.value?.question).toEqual(question);
   model.receive({ detail: answer({ pos: 3, kind: "state", state: 2 }) });
-  expect(store.detail.value).not.toBeNull();
+  expect(store.answer.value).not.toBeNull();
   model.receive({ detail: answer(question, "another run") });
-  expect(store.detail.value).toBeNull();
+  expect(store.answer.value).toBeNull();
 });
 
 test("unreadable bytes are a sentence and the old picture stays", () => {

@@ -5,8 +5,8 @@ export type Selection =
   | { kind: "state"; state: number; pos: number }
   | { kind: "edge"; state: number; query: number; key: number; part?: number }
   | { kind: "head"; state: number; head: number; query: number; key: number; part?: number }
-  | { kind: "mlp"; state: number; pos: number; part?: number }
-  | { kind: "neuron"; state: number; pos: number; neuron: number; part?: number; expert?: number }
+  | { kind: "mlp"; state: number; pos: number; part?: number; top?: number }
+  | { kind: "neuron"; state: number; pos: number; neuron: number; part?: number; expert?: number | string }
   | { kind: "carried"; state: number; pos: number }
   | { kind: "mixer"; state: number; pos: number; part?: number }
   | { kind: "token"; pos: number };
@@ -16,6 +16,16 @@ export type Item = { kind: "node"; node: number } | { kind: "edge"; edge: number
 
 export function sameItem(a: Item | null, b: Item | null): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Whether two selections are one step of the reader's way: the same head at other cells, the same MLP with more rows. */
+export function sameSubject(a: Selection, b: Selection): boolean {
+  const subject = (s: object) => JSON.stringify(Object.entries({ ...s, ...aside(s) }).sort());
+  return subject(a) === subject(b);
+}
+
+function aside(s: object): object {
+  return "head" in s ? { query: 0, key: 0 } : { top: 0 };
 }
 
 /** The selection that a click on an item makes; null where there is nothing to inspect. */

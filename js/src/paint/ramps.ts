@@ -1,8 +1,8 @@
 // Number -> colour tables for maps and bars: blue for amounts, purple-orange with a marked zero for signed values.
 import { mix, type Palette, parseHex } from "./colour.js";
 
-const LIGHT_BLUE = ["#ffffff", "#cfe3f3", "#7fb5dc", "#2f7fbe", "#0b4a8f", "#062a5c"];
-const DARK_BLUE = ["#0d1117", "#12304a", "#1b5588", "#3b8ac4", "#8cc4ec", "#e8f5ff"];
+const LIGHT_BLUE = ["#eff5fa", "#cfe3f3", "#7fb5dc", "#2f7fbe", "#0b4a8f", "#062a5c"];
+const DARK_BLUE = ["#17212c", "#12304a", "#1b5588", "#3b8ac4", "#8cc4ec", "#e8f5ff"];
 const LIGHT_SIGNED = ["#5e3c99", "#b2abd2", "#f7f7f7", "#fdb863", "#b35806"];
 const DARK_SIGNED = ["#b9a3e3", "#6a4fa3", "#161b22", "#a65f14", "#f7b267"];
 
@@ -22,12 +22,10 @@ export function signed(palette: Palette, x: number): string {
   return along(palette.dark ? DARK_SIGNED : LIGHT_SIGNED, (x + 1) / 2);
 }
 
-/** 256 entries of RGBA on a square-root scale, for one putImageData of a u8 map. */
-export function heatTable(palette: Palette): Uint32Array {
-  const table = new Uint32Array(256);
-  for (let i = 0; i < 256; i++) {
-    const [r, g, b] = parseHex(sequential(palette, Math.sqrt(i / 255)));
-    table[i] = (255 << 24) | (b << 16) | (g << 8) | r;
-  }
-  return table;
+/** 256 pixels for the bytes of a map: amounts from 0 to 255, or signed values around 128. */
+export function heatTable(palette: Palette, has_sign = false): Uint32Array {
+  return Uint32Array.from({ length: 256 }, (_, i) => {
+    const [r, g, b] = parseHex(has_sign ? signed(palette, (i - 128) / 127) : sequential(palette, i / 255));
+    return (255 << 24) | (b << 16) | (g << 8) | r;
+  });
 }

@@ -1,7 +1,7 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
-import { Component, type ComponentChildren } from "preact";
-import { useEffect, useRef, useSignal } from "../component.js";
+
 import { layerCount, tokenName } from "../core/names.js";
+import { useEffect, useRef, useSignal } from "../dom/render.js";
 import { HEIGHT, type Store } from "../model.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
@@ -9,16 +9,6 @@ import { Close } from "./close.js";
 import { Panel } from "./detail.js";
 import { Legend } from "./legend.js";
 import { PromptLine, Toolbar } from "./toolbar.js";
-
-/** Draws an error panel where drawing failed, never a blank. */
-export class Guard extends Component<{ children: ComponentChildren; failed: (error: unknown) => void }> {
-  override componentDidCatch(error: unknown): void {
-    this.props.failed(error);
-  }
-  override render() {
-    return this.props.children;
-  }
-}
 
 export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
   const view = useRef<FlowView | null>(null);

@@ -1,44 +1,48 @@
-// The last five selections, to go back to.
-
+// The last five selections, to go back to; the pin.
 import type { Graph } from "../core/graph.js";
-import { edgeName, nodeName, shortName, tokenName } from "../core/names.js";
-import { type Item, itemOf } from "../core/select.js";
+import { partName, shortName, tokenText } from "../core/names.js";
+import { itemOf, type Selection } from "../core/select.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import * as words from "../words.js";
 import { Close } from "./close.js";
 
-/** The whole name of a thing in the picture. */
-function itemName(g: Graph, item: Item): string {
-  if (item.kind === "token") return tokenName(g, item.pos);
-  return item.kind === "edge" ? edgeName(g, item.edge) : nodeName(g, item.node);
+/** "L7 ·to", "L6 H1 ·John → ·to", "L7 MLP 1203 ·to" */
+export function selectionName(g: Graph, s: Selection): string {
+  const item = itemOf(g, s);
+  if (s.kind === "neuron" && item?.kind === "node") {
+    const part = s.part ?? g.meta.parts.findIndex((p) => p.kind === "mlp" && p.state === s.state);
+    return `${partName(g, part)} ${s.neuron} ${tokenText(g, s.pos)}`;
+  }
+  if (s.kind === "head" || s.kind === "edge") {
+    const layer = g.meta.states[s.state]?.layer ?? "";
+    return `L${layer}${s.kind === "head" ? ` H${s.head}` : ""} ${s.key == null ? "" : `${tokenText(g, s.key)} → `}${tokenText(g, s.query)}`;
+  }
+  return item ? shortName(g, item) : s.kind;
 }
 
 export function Crumbs({ store }: { store: Store }) {
   const g = store.graph.value;
   const now = canonical(store.traits.selection.value);
+  const pinned = store.traits.pins.value.some((pin) => canonical(pin) === now);
   return (
     <nav class="crumbs" aria-label={words.crumbs}>
       <ol>
         {store.crumbs.value.map((selection) => {
           const key = canonical(selection);
-          const item = g && itemOf(g, selection);
-          const name = g && item ? itemName(g, item) : selection.kind;
+          const name = g ? selectionName(g, selection) : selection.kind;
           return (
             <li key={key}>
-              <button
-                type="button"
-                class="crumb"
-                aria-current={key === now}
-                title={name}
-                onClick={() => store.setSelection(selection)}
-              >
-                {g && item ? shortName(g, item) : selection.kind}
+              <button class="crumb" aria-current={key === now} title={name} onClick={() => store.setSelection(selection)}>
+                {name}
               </button>
             </li>
           );
         })}
       </ol>
+      <button class="toggle pin" aria-pressed={pinned} title={pinned ? words.unpin : words.pinTitle} onClick={store.togglePin}>
+        {words.pin}
+      </button>
       <Close act={() => store.setSelection(null)} title={`${words.back} (Esc)`} />
     </nav>
   );

@@ -1,25 +1,65 @@
 // The panel at the right: what is selected, Python's answer to it by kind, and what is under the pointer.
 import type { ComponentType } from "preact";
-import { useEffect, useSignal } from "../component.js";
-import { EdgeKind } from "../core/graph.js";
-import { percent } from "../core/names.js";
-import { type Selection, sameItem, selectionOf } from "../core/select.js";
-import type { Detail as Answer, Store } from "../model.js";
+import type { Answer, AnswerOf } from "../core/answers.js";
+import { EdgeKind, type Graph } from "../core/graph.js";
+import { neuronLabel } from "../core/join.js";
+import { partName, percent, stateName, tokenText } from "../core/names.js";
+import { type Selection, sameSubject } from "../core/select.js";
+import { useEffect, useRef, useSignal } from "../dom/render.js";
+import type { Store } from "../model.js";
+import { canonical } from "../offline.js";
 import * as words from "../words.js";
-import { Bar } from "./bars.js";
-import { Crumbs } from "./crumbs.js";
+import { Close } from "./close.js";
+import { Compare } from "./compare.js";
+import { Crumbs, selectionName } from "./crumbs.js";
+import { explain } from "./explain.js";
 import { type Facts, factsOf } from "./facts.js";
+import { EdgePanel, HeadPanel } from "./kinds/attention.js";
+import { MlpPanel, NeuronPanel } from "./kinds/mlp.js";
+import { CarriedPanel, MixerPanel, ModelPanel, TokenPanel } from "./kinds/others.js";
+import type { Shown } from "./kinds/parts.js";
+import { StatePanel } from "./kinds/state.js";
+import { signedText } from "./table.js";
 import { Overview } from "./tokens.js";
 
-/** How an answer is shown, by the kind of the selection it answers. A kind without an entry shows the facts alone. */
-export const answers: Partial<Record<Selection["kind"], ComponentType<{ store: Store; answer: Answer }>>> = {};
+type Kinds = { [K in Answer["kind"]]: ComponentType<Shown<AnswerOf<K>>> };
+
+/** How an answer is shown, by the kind of the selection it answers. */
+const PANELS: Kinds = {
+  state: StatePanel,
+  edge: EdgePanel,
+  head: HeadPanel,
+  mlp: MlpPanel,
+  neuron: NeuronPanel,
+  carried: CarriedPanel,
+  mixer: MixerPanel,
+  token: TokenPanel,
+};
 
 export function Panel({ store }: { store: Store }) {
   const selection = store.traits.selection.value;
+  const g = store.graph.value;
+  const keys = (event: KeyboardEvent) => {
+    const panel = event.currentTarget as HTMLElement;
+    if (!selection || (event.target as Element).matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "p") store.togglePin();
+    if (event.key !== "Escape") return;
+    store.back();
+    const inside = store.traits.selection.peek() ? panel.querySelector("h3") : null;
+    (inside ?? (panel.getRootNode() as ShadowRoot).querySelector<HTMLElement>(".flow"))?.focus();
+  };
   return (
-    <aside class="panel" aria-label={words.panelToggle}>
-      {selection && <Crumbs store={store} />}
-      <div class="panel-body">{selection ? <Selected store={store} selection={selection} /> : <Overview store={store} />}</div>
+    <aside class="panel" aria-label={words.panelToggle} onKeyDown={keys}>
+      {selection && !store.about.value && <Crumbs store={store} />}
+      <div class="panel-body" tabIndex={-1}>
+        {store.about.value && g ? (
+          <ModelPanel store={store} g={g} />
+        ) : selection ? (
+          <Selected store={store} selection={selection} />
+        ) : (
+          <Overview store={store} />
+        )}
+      </div>
       <UnderPointer store={store} />
     </aside>
   );
@@ -27,32 +67,161 @@ export function Panel({ store }: { store: Store }) {
 
 function Selected({ store, selection }: { store: Store; selection: Selection }) {
   const [g, routes, item] = [store.graph.value, store.routes.value, store.selected.value];
+  const title = useRef<HTMLHeadingElement>(null);
+  const last = useRef<Answer | null>(null);
+  const why = useSignal(false);
+  const side = useSignal(true);
+  const subject = g && isHere(g, selection) ? titleOf(g, selection) : words.selectionGone;
+  useEffect(() => {
+    store.said.value = subject;
+    const body = title.current?.closest(".panel-body");
+    if (body && !(last.current && sameSubject(last.current.question, selection))) body.scrollTop = 0;
+  }, [subject]);
   if (!g || !routes) return null;
-  if (!item) return <p class="how">{words.selectionGone}</p>;
-  const facts = factsOf(
-    g,
-    routes,
-    store.weight.value,
-    store.peek.value,
-    item,
-    store.traits.renormalise.value && routes.encoding === "share",
-  );
-  const Shown = answers[selection.kind];
-  const answer = store.detail.value;
+  const fresh = store.answer.value;
+  const answer = fresh ?? (last.current && sameSubject(last.current.question, selection) ? last.current : null);
+  last.current = answer;
+  const good = answer && !answer.error ? answer : null;
+  const pin = store.traits.pins.value[0] as Selection | undefined;
+  const other = pin && canonical(pin) !== canonical(selection) && store.pinned.value;
+  const pair = good && other && other.kind === good.kind && !other.error ? other : null;
+  const facts =
+    item &&
+    factsOf(g, routes, store.weight.value, store.peek.value, item, store.traits.renormalise.value && routes.encoding === "share");
+  const go = (next: Selection) => {
+    store.setSelection(next);
+    if (!sameSubject(next, selection)) title.current?.focus();
+  };
+  const lines = why.value && good ? explain(good) : [];
+  const Shown = PANELS[selection.kind] as ComponentType<Shown<Answer>>;
   return (
     <div class="selected">
-      <h3>{facts.title}</h3>
-      <Rows facts={facts} />
-      {facts.incoming.length > 0 && <MadeFrom store={store} facts={facts} />}
-      {Shown && (answer ? <Shown store={store} answer={answer} /> : store.answered.value && !store.offline && <Waiting />)}
+      <div class="head">
+        <h3 ref={title} tabIndex={-1}>
+          {subject}
+        </h3>
+        {good && (
+          <button
+            class="icon why-button"
+            aria-label={words.explainIt}
+            aria-expanded={why.value}
+            title={words.explainIt}
+            onClick={() => {
+              why.value = !why.value;
+            }}
+          >
+            ?
+          </button>
+        )}
+      </div>
+      {lines.length > 0 && (
+        <div class="why">
+          {lines.map((line) => (
+            <p key={line}>{line}</p>
+          ))}
+        </div>
+      )}
+      {pin && canonical(pin) !== canonical(selection) && (
+        <p class="pinned note">
+          <span>
+            {words.pinnedIs(selectionName(g, pin))}
+            {pair || !good || pin.kind === selection.kind ? "" : `. ${words.compareHint(words.kindOf[pin.kind])}`}
+          </span>
+          {pair && (
+            <button
+              class="toggle"
+              aria-pressed={side.value}
+              onClick={() => {
+                side.value = !side.value;
+              }}
+            >
+              {words.compare}
+            </button>
+          )}
+          <Close act={() => store.write("pins", [])} title={words.unpin} />
+        </p>
+      )}
+      {pair && good && side.value ? (
+        <Compare store={store} g={g} pinned={pair} now={good} />
+      ) : (
+        <>
+          {facts && !["head", "neuron"].includes(selection.kind) && <Rows rows={facts.rows} />}
+          {good && <Rows rows={figuresOf(good)} />}
+          {good ? (
+            <Shown store={store} g={g} answer={good} go={go} />
+          ) : answer?.error ? (
+            <p class="how">
+              {words.answerFailed} {answer.error}
+            </p>
+          ) : (
+            !store.offline && <Waiting key={canonical(selection)} />
+          )}
+        </>
+      )}
     </div>
   );
 }
 
-function Rows({ facts }: { facts: Facts }) {
+function isHere(g: Graph, s: Selection): boolean {
+  const { state = 0, pos = 0, query = 0, key = 0 } = s as { state?: number; pos?: number; query?: number; key?: number };
+  return state < g.S && Math.max(pos, query, key ?? 0) < g.T;
+}
+
+/** The sentence above a panel. */
+function titleOf(g: Graph, s: Selection): string {
+  const part = (kind: string) =>
+    partName(
+      g,
+      ("part" in s ? s.part : undefined) ?? g.meta.parts.findIndex((p) => p.kind === kind && "state" in s && p.state === s.state),
+    );
+  switch (s.kind) {
+    case "token":
+      return words.titles.token(tokenText(g, s.pos));
+    case "state":
+      return words.titles.state(stateName(g, s.state), tokenText(g, s.pos));
+    case "carried":
+      return words.titles.carried(tokenText(g, s.pos));
+    case "edge":
+      return words.titles.attention(tokenText(g, s.key), tokenText(g, s.query));
+    case "head":
+      return words.titlesOf.head(
+        s.head,
+        `L${g.meta.states[s.state].layer ?? ""}`,
+        tokenText(g, s.query),
+        s.key == null ? null : tokenText(g, s.key),
+      );
+    case "neuron":
+      return words.titlesOf.neuron(neuronLabel(s.neuron, s.expert ?? null), part("mlp"), tokenText(g, s.pos));
+    default:
+      return words.titles.mlp(part(s.kind), tokenText(g, s.pos));
+  }
+}
+
+/** Python's own figures of a head, a neuron, a carried state or a mixer. */
+function figuresOf(answer: Answer): Facts["rows"] {
+  const rows: Facts["rows"] = [];
+  const add = (label: string, value: number | null | undefined, text: (x: number) => string) => {
+    if (value != null) rows.push({ label, value: text(value) });
+  };
+  if (answer.kind === "head" || answer.kind === "neuron") add(words.facts.share, answer.share, percent);
+  if (answer.kind === "head") {
+    add(words.attentionTo, answer.attention, percent);
+    add(words.figureNames.effect, answer.effect, signedText);
+    add(words.figureNames.effect_key, answer.effect_key, signedText);
+  } else if (answer.kind === "neuron") {
+    add(words.activation, answer.value, signedText);
+    add(words.gate, answer.gate, signedText);
+    add(words.up, answer.up, signedText);
+  }
+  if (answer.kind !== "head" && "effect" in answer) add(words.figureNames.effect, answer.effect, signedText);
+  return rows;
+}
+
+function Rows({ rows }: { rows: Facts["rows"] }) {
+  if (rows.length === 0) return null;
   return (
     <dl class="facts">
-      {facts.rows.map(({ label, value, mono, wide }) => (
+      {rows.map(({ label, value, mono, wide }) => (
         <div key={label} class={wide ? "wide" : ""}>
           <dt>{label}</dt>
           <dd class={mono ? "mono" : ""} title={value}>
@@ -65,38 +234,6 @@ function Rows({ facts }: { facts: Facts }) {
 }
 
 const COLOURS = { [EdgeKind.carried]: "residual", [EdgeKind.attention]: "attention", [EdgeKind.part]: "mlp" } as const;
-
-function MadeFrom({ store, facts }: { store: Store; facts: Facts }) {
-  const g = store.graph.value;
-  const most = Math.max(...facts.incoming.map((x) => x.share), 1e-9);
-  return (
-    <section>
-      <h3>{words.facts.incoming}</h3>
-      <ul class="bars">
-        {facts.incoming.map(({ label, share, kind, token, item }) => (
-          <Bar
-            key={label + kind}
-            label={label}
-            mono={token}
-            value={share}
-            of={most}
-            text={percent(share)}
-            colour={COLOURS[kind as keyof typeof COLOURS]}
-            lit={item !== null && sameItem(store.hover.value, item)}
-            onHover={
-              item
-                ? (over) => {
-                    store.hover.value = over ? item : null;
-                  }
-                : undefined
-            }
-            onPick={item && g ? () => store.setSelection(selectionOf(g, item)) : undefined}
-          />
-        ))}
-      </ul>
-    </section>
-  );
-}
 
 /** A skeleton after 120 ms, words after a second; never a time-out. */
 function Waiting() {
@@ -129,7 +266,7 @@ function UnderPointer({ store }: { store: Store }) {
             {facts.kind}
             <span class="mono name">{facts.name}</span>
           </h4>
-          <Rows facts={facts} />
+          <Rows rows={facts.rows} />
         </>
       ) : (
         <>

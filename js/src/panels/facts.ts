@@ -1,6 +1,6 @@
 // The facts of a thing in the picture: title, rows of label and value, and the sentence that is spoken; no DOM.
-import { EdgeKind, edgesInto, type Graph, placeOf } from "../core/graph.js";
-import { edgeName, nodeName, partName, percent, roundPercent, stateName, tokenName, tokenText, visible } from "../core/names.js";
+import { EdgeKind, type Graph, placeOf } from "../core/graph.js";
+import { edgeName, nodeName, percent, roundPercent, stateName, tokenName, visible } from "../core/names.js";
 import type { Routes } from "../core/routes.js";
 import type { Item } from "../core/select.js";
 import type { Peek } from "../model.js";
@@ -14,22 +14,12 @@ export interface Fact {
   wide?: boolean; // needs a line of its own
 }
 
-export interface Incoming {
-  label: string;
-  share: number;
-  kind: number; // EdgeKind, for the colour
-  token?: boolean;
-  item: Item | null;
-}
-
 export interface Facts {
   kind: string; // "State", "Attention", ...
   edge_kind: number; // EdgeKind for the colour, -1 for states and tokens
   name: string; // short, for tooltip and crumbs
-  title: string; // a sentence, for the panel
   figures: string; // one line of numbers
   rows: Fact[];
-  incoming: Incoming[];
   sentence: string;
 }
 
@@ -70,10 +60,8 @@ function tokenFacts(g: Graph, routes: Routes, pos: number): Unspoken {
     kind: words.kinds.token,
     edge_kind: -1,
     name: tokenName(g, pos),
-    title: words.titles.token(tokenText(g, pos)),
     figures: `${words.facts.inputShare} ${percent(routes.input_share[pos])}`,
     rows,
-    incoming: [],
   };
 }
 
@@ -88,14 +76,12 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
       kind: word,
       edge_kind: EdgeKind.part,
       name: nodeName(g, node),
-      title: words.titles.mlp(partName(g, part), tokenText(g, pos)),
       figures: `${words.live.share(percent(share))}, ${words.live.flow(flow)}`,
       rows: [
         { label: words.facts.share, value: percent(share) },
         { label: words.facts.flow, value: flow },
         { label: words.facts.to, value: stateName(g, state) },
       ],
-      incoming: [],
     };
   }
   const rows: Fact[] = [{ label: words.facts.flow, value: flow }];
@@ -113,10 +99,8 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
     kind: words.kinds.state,
     edge_kind: -1,
     name: nodeName(g, node),
-    title: words.titles.state(stateName(g, state), tokenText(g, pos)),
     figures: `${words.live.flow(flow)}${says}`,
     rows,
-    incoming: incomingOf(g, node),
   };
 }
 
@@ -145,10 +129,8 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, re
       kind: words.kinds.attention,
       edge_kind: kind,
       name: edgeName(g, e),
-      title: words.titles.attention(tokenText(g, from.pos), tokenText(g, to.pos)),
       figures: `${words.live.share(share)} (H${g.head[e]} ${percent(g.share_max[e])}), ${words.live.flow(flow)}`,
       rows,
-      incoming: [],
     };
   }
   rows.push(
@@ -159,59 +141,14 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, re
     kind: words.kinds.residual,
     edge_kind: kind,
     name: edgeName(g, e),
-    title: words.titles.carried(tokenText(g, to.pos)),
     figures: `${words.live.share(share)}, ${words.live.flow(flow)}`,
     rows,
-    incoming: [],
   };
 }
 
 function shareOfSquare(g: Graph, square: number, state: number): number {
   for (let e = g.rows[g.S - 1 - state]; e < g.rows[g.S - state]; e++) if (g.source[e] === square) return g.share_sum[e];
   return 0;
-}
-
-const STRONGEST = 6;
-
-/** The parts of a state, largest first: each residual and square line, the strongest attention lines. */
-function incomingOf(g: Graph, node: number): Incoming[] {
-  const out: Incoming[] = [];
-  let rest = 0;
-  let n_rest = 0;
-  const attention: number[] = [];
-  for (const e of edgesInto(g, node)) {
-    const item: Item = { kind: "edge", edge: e };
-    if (g.kind[e] === EdgeKind.carried)
-      out.push({ label: words.incoming.residual, share: g.share_sum[e], kind: EdgeKind.carried, item });
-    else if (g.kind[e] === EdgeKind.part)
-      out.push({
-        label: partName(g, g.part[e]),
-        share: g.share_sum[e],
-        kind: EdgeKind.part,
-        item: { kind: "node", node: g.source[e] },
-      });
-    else attention.push(e);
-  }
-  attention.sort((a, b) => g.share_sum[b] - g.share_sum[a]);
-  attention.forEach((e, i) => {
-    if (i < STRONGEST)
-      out.push({
-        label: tokenName(g, placeOf(g, g.source[e]).pos),
-        share: g.share_sum[e],
-        kind: EdgeKind.attention,
-        token: true,
-        item: { kind: "edge", edge: e },
-      });
-    else {
-      rest += g.share_sum[e];
-      n_rest++;
-    }
-  });
-  out.sort((a, b) => b.share - a.share);
-  if (n_rest > 0) out.push({ label: words.incoming.attention(n_rest), share: rest, kind: EdgeKind.attention, item: null });
-  const cut = g.truncated[node] ?? 0;
-  if (cut > 0.0005) out.push({ label: words.incoming.truncated, share: cut, kind: EdgeKind.attention, item: null });
-  return out;
 }
 
 function hexPairs(hex: string): string {

@@ -20,7 +20,7 @@ export function Legend({ store }: { store: Store }) {
         <Line kind="residual" text={words.residual} />
         {kinds.has("mlp") && <Line kind="mlp" text={words.mlp} square="full" />}
         {(kinds.has("mixer") || kinds.has("other")) && <Line kind="mlp" text={words.mixer} square="hollow" />}
-        <span class="key scale">
+        <span class="key scale attention">
           {words.widthIs(what)}
           {samples.map((u) => (
             <span class="sample" key={u}>

@@ -1,5 +1,5 @@
 // The menu "⋯": files, the Python of this view, theme, panel, full screen.
-import { useEffect, useRef, useSignal } from "../component.js";
+import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store, View } from "../model.js";
 import { svgPen } from "../paint/pen.js";
 import { drawFigure, figureTitle, type Scene } from "../views/flow/draw.js";
@@ -59,7 +59,6 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
   return (
     <span class="menu" role="none" ref={box} onKeyDown={walk}>
       <button
-        type="button"
         class="dots icon"
         aria-haspopup="menu"
         aria-expanded={open.value}
@@ -85,12 +84,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
               <hr />
             </>
           )}
-          <button
-            type="button"
-            role="menuitemcheckbox"
-            aria-checked={panel}
-            onClick={done(() => store.setView({ panel: !panel }))}
-          >
+          <button role="menuitemcheckbox" aria-checked={panel} onClick={done(() => store.setView({ panel: !panel }))}>
             <span>{words.panelToggle}</span>
             <span class="tick" aria-hidden="true">
               {panel ? "✓" : ""}
@@ -102,13 +96,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
             <span>{words.theme}</span>
             <span class="choice">
               {(["auto", "light", "dark"] as View["theme"][]).map((t) => (
-                <button
-                  key={t}
-                  type="button"
-                  role="menuitemradio"
-                  aria-checked={t === theme}
-                  onClick={() => store.setView({ theme: t })}
-                >
+                <button key={t} role="menuitemradio" aria-checked={t === theme} onClick={() => store.setView({ theme: t })}>
                   {words.themes[t]}
                 </button>
               ))}
@@ -133,7 +121,7 @@ function active(el: Element): HTMLElement {
 
 function Item({ text, act }: { text: string; act: () => void }) {
   return (
-    <button type="button" role="menuitem" onClick={act}>
+    <button role="menuitem" onClick={act}>
       {text}
     </button>
   );

@@ -1,10 +1,9 @@
 // What the panel shows before anything is selected: how to read, the next token, which words mattered.
 import { percent, roundPercent, tokenName, tokenText } from "../core/names.js";
-import { sameItem } from "../core/select.js";
 import type { Store } from "../model.js";
 import { nextToken } from "../views/flow/draw.js";
 import * as words from "../words.js";
-import { Bar } from "./bars.js";
+import { Amount, Table } from "./table.js";
 
 const SHOWN = 6;
 
@@ -31,27 +30,23 @@ export function Overview({ store }: { store: Store }) {
       ))}
       <section>
         <h3>{words.wordsTitle}</h3>
-        <ul class="bars">
-          {tokens.map(({ share, pos }) => {
-            const item = { kind: "token" as const, pos };
-            return (
-              <Bar
-                key={pos}
-                label={tokenName(g, pos)}
-                mono
-                value={share}
-                of={most}
-                text={percent(share)}
-                colour="attention"
-                lit={sameItem(store.hover.value, item)}
-                onHover={(over) => {
-                  store.hover.value = over ? item : null;
-                }}
-                onPick={() => store.setTarget(pos)}
-              />
-            );
-          })}
-        </ul>
+        <Table
+          store={store}
+          caption={words.wordsTitle}
+          quiet
+          mono
+          n={tokens.length}
+          name={(i) => tokenName(g, tokens[i].pos)}
+          item={(i) => ({ kind: "token", pos: tokens[i].pos })}
+          pick={(i) => () => store.setTarget(tokens[i].pos)}
+          columns={[
+            { head: words.token, left: true, cell: () => "" },
+            {
+              head: words.facts.inputShare,
+              cell: (i) => <Amount value={tokens[i].share} of={most} text={percent(tokens[i].share)} colour="attention" />,
+            },
+          ]}
+        />
         {lost > 0.0005 && (
           <p class="note">
             {roundPercent(lost)} {words.endedTitle}:{" "}
@@ -62,11 +57,17 @@ export function Overview({ store }: { store: Store }) {
       {next.length > 0 && (
         <section>
           <h3>{words.nextTitle(tokenText(g, target))}</h3>
-          <ul class="bars">
-            {next.map(({ text, p }) => (
-              <Bar key={text} label={text} mono value={p} of={next[0].p} text={percent(p)} colour="plain" />
-            ))}
-          </ul>
+          <Table
+            store={store}
+            caption={words.nextTokens}
+            quiet
+            mono
+            n={next.length}
+            columns={[
+              { head: words.token, left: true, cell: (i) => next[i].text },
+              { head: words.probability, cell: (i) => <Amount value={next[i].p} of={next[0].p} text={percent(next[i].p)} /> },
+            ]}
+          />
         </section>
       )}
     </div>

@@ -1,12 +1,14 @@
 // The two rows above the picture: prompt, run, model; target, threshold, what is drawn, how.
-import { useEffect, useRef, useSignal } from "../component.js";
+
 import { count, percent, roundPercent, tokenName } from "../core/names.js";
 import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
+import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Prompt, Store } from "../model.js";
 import { canonical } from "../offline.js";
 import type { FlowView } from "../views/flow/flow.js";
 import { HOME } from "../views/flow/layout.js";
 import * as words from "../words.js";
+import { Choice } from "./choice.js";
 import { Menu } from "./menu.js";
 
 export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
@@ -34,9 +36,6 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
     <form class="row prompt-line" onSubmit={submit}>
       {prompts.value.length > 1 && (
         <label class="select prompts" title={words.prompts(index + 1, prompts.value.length)}>
-          <span class="select-face" aria-hidden="true">
-            {index + 1}/{prompts.value.length}
-          </span>
           <select
             aria-label={words.prompts(index + 1, prompts.value.length)}
             value={String(index)}
@@ -84,44 +83,28 @@ function label(prompt: Prompt, shown?: string): string {
   return words.ids(prompt.length);
 }
 
+/** Name and exactness; each opens the panel about the model. */
 function ModelLine({ store }: { store: Store }) {
   const g = store.graph.value;
   if (!g) return null;
   const { model, fidelity } = g.meta;
-  const doubtful = !fidelity.exact;
+  const on = store.about.value;
+  const toggle = () => {
+    store.about.value = !on;
+    if (!on) store.setView({ panel: true });
+  };
+  const notes = [words.fidelity, ...fidelity.problems].join("\n");
   return (
     <>
-      <span class="model-line" title={model.name ?? undefined}>
+      <button class="model-line" title={`${words.aboutModel}: ${model.name ?? model.line}`} aria-pressed={on} onClick={toggle}>
         {model.line}
-      </span>
-      <span class="badge-hold">
-        <button type="button" class={`badge ${doubtful ? "doubtful" : ""}`} aria-describedby="fidelity">
-          <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
-            {doubtful ? <path d="M5 1v5M5 8.2v.6" /> : <path d="M1.5 5.4 4 7.8 8.5 2.4" />}
-          </svg>
-          {fidelity.text}
-        </button>
-        <span class="pop fidelity" id="fidelity" role="tooltip">
-          <strong>{words.fidelity}</strong>
-          <span class="pop-line">{fidelity.text}</span>
-          {Object.entries(fidelity.identities).map(([name, value]) => (
-            <span class="pair" key={name}>
-              <span>{name}</span>
-              <span class="number">{value === null ? "—" : value === 0 ? "0" : value.toExponential(1)}</span>
-            </span>
-          ))}
-          <span class="pair">
-            <span>{words.dtype}</span>
-            <span class="number">{fidelity.dtype}</span>
-          </span>
-          {fidelity.problems.length > 0 && <strong>{doubtful ? words.problems : words.notes}</strong>}
-          {fidelity.problems.map((problem) => (
-            <span class="pop-line" key={problem}>
-              {problem}
-            </span>
-          ))}
-        </span>
-      </span>
+      </button>
+      <button class={`badge ${fidelity.exact ? "" : "doubtful"}`} title={notes} aria-pressed={on} onClick={toggle}>
+        <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
+          {fidelity.exact ? <path d="M1.5 5.4 4 7.8 8.5 2.4" /> : <path d="M5 1v5M5 8.2v.6" />}
+        </svg>
+        {fidelity.text}
+      </button>
     </>
   );
 }
@@ -194,7 +177,6 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
             pick={(value) => store.write("reading", value as "max" | "sum")}
           />
           <button
-            type="button"
             class="toggle"
             aria-pressed={renormalise.value}
             title={words.renormaliseTitle}
@@ -204,17 +186,10 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
           </button>
         </>
       )}
-      <button
-        type="button"
-        class="toggle"
-        aria-pressed={fold}
-        title={words.foldTitle}
-        onClick={() => store.setView({ fold: !fold })}
-      >
+      <button class="toggle" aria-pressed={fold} title={words.foldTitle} onClick={() => store.setView({ fold: !fold })}>
         {words.fold}
       </button>
       <button
-        type="button"
         title={words.fitTitle}
         onClick={() => {
           const scene = view()?.scene();
@@ -224,28 +199,6 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
         {words.fit}
       </button>
     </div>
-  );
-}
-
-function Choice({
-  label,
-  value,
-  options,
-  pick,
-}: {
-  label: string;
-  value: string;
-  options: [string, string, string][];
-  pick: (value: string) => void;
-}) {
-  return (
-    <span class="choice" role="group" aria-label={label}>
-      {options.map(([key, text, title]) => (
-        <button key={key} type="button" aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
-          {text}
-        </button>
-      ))}
-    </span>
   );
 }
 
@@ -290,7 +243,6 @@ function Threshold({ store }: { store: Store }) {
         />
       </label>
       <button
-        type="button"
         class="toggle auto"
         aria-pressed={automatic}
         title={words.automaticTitle(store.traits.encoding.value === "flow")}

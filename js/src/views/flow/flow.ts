@@ -1,9 +1,10 @@
 // The graph on screen: three stacked canvases, pointer, wheel and keys, tooltip.
-import { computed, effect } from "@preact/signals-core";
+
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
 import { tokenName } from "../../core/names.js";
 import { routeBelow } from "../../core/routes.js";
 import { type Item, sameItem, selectionOf } from "../../core/select.js";
+import { computed, effect } from "../../dom/signals.js";
 import type { Store } from "../../model.js";
 import { DARK, LIGHT } from "../../paint/colour.js";
 import { canvasPen, type Pen } from "../../paint/pen.js";
@@ -308,14 +309,12 @@ export function flowView(
         case "target":
           choose(action.item);
           break;
-        case "pin": {
-          const selection = store.traits.selection.peek();
-          if (selection) store.write("pins", [selection]);
+        case "pin":
+          store.togglePin();
           break;
-        }
         case "back":
           if (store.hover.peek()) setHover(null);
-          else store.setSelection(null);
+          else store.back();
           break;
         case "zoom-in":
         case "zoom-out":

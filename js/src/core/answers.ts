@@ -1,0 +1,153 @@
+// What Python answers to a selection (detail.py), as it arrives: columns, numbers, sentences; maps beside them.
+import type { Section } from "../wire.js";
+import type { Selection } from "./select.js";
+
+export interface Tokens {
+  id: number[];
+  text: string[];
+  score: number[];
+  p?: number[];
+  rank?: number[];
+  change?: (number | null)[] | null; // rank before minus rank now: positive moved up
+}
+
+export interface Update {
+  promoted: Tokens;
+  suppressed: Tokens;
+}
+
+export interface Named {
+  id: number;
+  text: string;
+}
+
+interface Common {
+  slot: "selection" | "pin";
+  index: number;
+  question: Selection;
+  error?: string;
+  layer: number | null;
+  effect_on: { token: Named; foil: Named | null; pos: number } | null; // null without a linear read-out
+  normalised: boolean;
+  maps: Record<string, Section>; // thumbs, pattern, contribution, strip
+}
+
+export interface Summary {
+  entropy: number; // nats
+  kl: number; // KL(final || lens), nats
+  final: Named & { p: number };
+  settled: number | null; // the state from which the final answer stays on top
+  on_top: boolean;
+}
+
+export interface StateAnswer extends Common {
+  kind: "state";
+  state: number;
+  pos: number;
+  lens: Tokens | null;
+  summary: Summary | null;
+  update: Update | null;
+  parts: {
+    kind: string[];
+    part: (number | null)[];
+    key: (number | null)[];
+    share: number[];
+    label: string[];
+  };
+  rest: number;
+}
+
+export interface EdgeAnswer extends Common {
+  kind: "edge";
+  state: number;
+  query: number;
+  key: number;
+  part: number;
+  share: number;
+  heads: { head: number[]; share: number[]; attention: number[]; effect: (number | null)[] };
+  thumb_max: number[];
+}
+
+interface Pair {
+  pattern: number;
+  contribution: number;
+}
+
+export interface HeadAnswer extends Common {
+  kind: "head";
+  state: number;
+  head: number;
+  query: number;
+  key: number | null;
+  part: number;
+  share: number;
+  attention: number | null;
+  effect: number | null; // of all keys
+  effect_key: number | null;
+  max: Pair;
+  max_all: Pair;
+  all: Update | null;
+  this_key: Update | null;
+}
+
+export type Expert = number | string | null;
+
+export interface MlpAnswer extends Common {
+  kind: "mlp";
+  state: number;
+  pos: number;
+  part: number;
+  share: number;
+  effect: number | null;
+  n_neurons: number;
+  neurons: { neuron: number[]; expert: Expert[]; share: number[]; value: number[]; effect: (number | null)[] };
+  experts: { expert: Expert[]; label: string[]; weight: number[]; share: number[] } | null;
+  update: Update | null;
+}
+
+export interface NeuronAnswer extends Common, Partial<Update> {
+  kind: "neuron";
+  state: number;
+  pos: number;
+  neuron: number;
+  expert: Expert;
+  part: number;
+  value: number;
+  gate: number | null;
+  up: number | null;
+  share: number;
+  effect: number | null;
+}
+
+export interface CarriedAnswer extends Common {
+  kind: "carried";
+  state: number;
+  pos: number;
+  share: number;
+  from_state: number;
+  steps: string[];
+  effect: number | null;
+}
+
+export interface MixerAnswer extends Common {
+  kind: "mixer";
+  state: number;
+  pos: number;
+  part: number;
+  share: number;
+  effect: number | null;
+  update: Update | null;
+  why: string;
+}
+
+export interface TokenAnswer extends Common {
+  kind: "token";
+  pos: number;
+  id: number;
+  p: number | null; // of this token, given what came before
+  rank: number | null;
+  next: Tokens;
+}
+
+export type Answer = StateAnswer | EdgeAnswer | HeadAnswer | MlpAnswer | NeuronAnswer | CarriedAnswer | MixerAnswer | TokenAnswer;
+export type AnswerOf<K extends Answer["kind"]> = Extract<Answer, { kind: K }>;

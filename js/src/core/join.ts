@@ -1,0 +1,105 @@
+// Two answers of one kind as rows of figures to hold against each other; no DOM.
+import type { Answer, Tokens, Update } from "./answers.js";
+
+export interface Figure {
+  key: string; // what joins the two sides
+  label: string;
+  value: number;
+}
+
+export interface Joined {
+  label: string;
+  pinned: number | null; // null: not in that side's list
+  now: number | null;
+  difference: number | null; // now - pinned
+}
+
+/** The rows of both sides, joined by key, the largest difference first; rows that only one side lists come last. */
+export function join(pinned: Figure[], now: Figure[]): Joined[] {
+  const rows = new Map<string, Joined>();
+  for (const { key, label, value } of pinned) rows.set(key, { label, pinned: value, now: null, difference: null });
+  for (const { key, label, value } of now) {
+    const other = rows.get(key)?.pinned ?? null;
+    rows.set(key, { label, pinned: other, now: value, difference: other === null ? null : value - other });
+  }
+  const size = (row: Joined) => (row.difference === null ? -1 : Math.abs(row.difference));
+  return [...rows.values()].sort((a, b) => size(b) - size(a));
+}
+
+/** A table of an answer that can be compared with the same table of another answer. */
+export interface Comparable {
+  title: "figures" | "lens" | "update" | "parts" | "heads" | "effects" | "neurons" | "values" | "next";
+  unit: "share" | "signed" | "number";
+  figures: Figure[];
+}
+
+/** What of an answer can be compared; `names` says what a figure or a part is called. */
+export function comparables(answer: Answer, names: Record<string, string>): Comparable[] {
+  const out: Comparable[] = [];
+  const add = (
+    title: Comparable["title"],
+    unit: Comparable["unit"],
+    labels: string[],
+    values: (number | null)[],
+    keys = labels,
+  ) => {
+    const figures = labels.flatMap((label, i) => {
+      const value = values[i];
+      return value === null ? [] : [{ key: keys[i], label: names[label] ?? label, value }];
+    });
+    if (figures.length) out.push({ title, unit, figures });
+  };
+  const scalars = (title: Comparable["title"], unit: Comparable["unit"], of: string[]) => {
+    const here = of.filter((name) => typeof (answer as unknown as Record<string, unknown>)[name] === "number");
+    add(
+      title,
+      unit,
+      here,
+      here.map((name) => (answer as unknown as Record<string, number>)[name]),
+    );
+  };
+  const tokens = (title: Comparable["title"], { id, text, p = [] }: Tokens) => add(title, "share", text, p, id.map(String));
+  scalars("figures", "share", ["share", "attention"]);
+  scalars("figures", "number", ["value", "gate", "up"]);
+  scalars("effects", "signed", ["effect", "effect_key"]);
+  if (answer.kind === "state") {
+    const { summary, lens, parts } = answer;
+    if (summary) add("figures", "number", ["entropy", "kl"], [summary.entropy, summary.kl]);
+    if (lens) tokens("lens", lens);
+    add(
+      "parts",
+      "share",
+      parts.kind.map((kind, i) => `${kind} ${parts.key[i] ?? ""}`),
+      parts.share,
+    );
+  } else if (answer.kind === "edge") {
+    const heads = answer.heads.head.map((head) => `H${head}`);
+    add("heads", "share", heads, answer.heads.share);
+    add("effects", "signed", heads, answer.heads.effect);
+  } else if (answer.kind === "mlp") {
+    const { neuron, expert, share, value, effect } = answer.neurons;
+    const labels = neuron.map((n, i) => neuronLabel(n, expert[i]));
+    add("neurons", "share", labels, share);
+    add("values", "number", labels, value);
+    add("effects", "signed", labels, effect);
+  } else if (answer.kind === "token") tokens("next", answer.next);
+  const update = updateOf(answer);
+  if (update) {
+    const { promoted, suppressed } = update;
+    const ids = [...promoted.id, ...suppressed.id].map(String);
+    add("update", "signed", [...promoted.text, ...suppressed.text], [...promoted.score, ...suppressed.score], ids);
+  }
+  return out;
+}
+
+/** "1203", or "E3 1203" for a neuron of an expert. */
+export function neuronLabel(neuron: number, expert: number | string | null): string {
+  return expert === null ? String(neuron) : `E${expert} ${neuron}`;
+}
+
+/** What this answer's vector promotes and suppresses, whatever it is called there. */
+export function updateOf(answer: Answer): Update | null {
+  if (answer.kind === "head") return answer.this_key ?? answer.all;
+  if (answer.kind === "neuron") return answer.promoted && answer.suppressed ? (answer as Update) : null;
+  return "update" in answer ? answer.update : null;
+}

@@ -1,0 +1,20 @@
+// One of a few options, as a row of buttons.
+
+interface ChoiceProps {
+  label: string;
+  value: string;
+  options: [string, string, string?][]; // key, text, tooltip
+  pick: (value: string) => void;
+}
+
+export function Choice({ label, value, options, pick }: ChoiceProps) {
+  return (
+    <span class="choice" role="group" aria-label={label}>
+      {options.map(([key, text, title]) => (
+        <button key={key} aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
+          {text}
+        </button>
+      ))}
+    </span>
+  );
+}

@@ -1,0 +1,95 @@
+// A map of query and key: one image, a cross-hair, the cell that is open.
+
+import { type Cell, cellAt, pixels, stepCell } from "../../core/cells.js";
+import { useEffect, useRef } from "../../dom/render.js";
+import type { Signal } from "../../dom/signals.js";
+import type { Palette } from "../../paint/colour.js";
+import { heatTable, sequential, signed } from "../../paint/ramps.js";
+
+export interface HeatProps {
+  label: string;
+  n: number;
+  bytes: Uint8Array; // [side, side]
+  side: number;
+  has_sign?: boolean;
+  palette: Palette;
+  cursor: Cell | null; // where the cross-hair is
+  open: Cell | null; // the cell the panel is about
+  over: (cell: Cell | null) => void;
+  pick?: (cell: Cell) => void;
+}
+
+export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, over, pick }: HeatProps) {
+  const canvas = useImage(bytes, side, heatTable(palette, has_sign));
+  const box = useRef<HTMLDivElement>(null);
+  const cellOf = (event: PointerEvent) => {
+    const { left, top, width } = (box.current as HTMLElement).getBoundingClientRect();
+    return cellAt(n, width, event.clientX - left, event.clientY - top);
+  };
+  const place = (from: number, size: number) => `${(100 * from) / n}% ${(100 * (n - from - size)) / n}%`;
+  const frame = (kind: string, { query, key }: Cell, rows: number, columns: number) => (
+    <span
+      class={kind}
+      style={{ insetBlock: place(rows === n ? 0 : query, rows), insetInline: place(columns === n ? 0 : key, columns) }}
+    />
+  );
+  return (
+    <div
+      ref={box}
+      class="heat"
+      role="application"
+      aria-label={label}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: the map is one stop of the Tab order and handles its own keys
+      tabIndex={0}
+      onPointerMove={(event) => over(cellOf(event))}
+      onPointerLeave={() => over(null)}
+      onBlur={() => over(null)}
+      onClick={(event) => {
+        const cell = cellOf(event as unknown as PointerEvent);
+        if (cell) pick?.(cell);
+      }}
+      onKeyDown={(event) => {
+        const at = cursor ?? open ?? { query: n - 1, key: 0 };
+        const to = stepCell(n, at, event.key);
+        if (!to && event.key !== "Enter") return;
+        event.preventDefault();
+        if (to) over(to);
+        else pick?.(at);
+      }}
+    >
+      <canvas ref={canvas} class={side > 150 ? "fine" : ""} />
+      {cursor && frame("hair", cursor, 1, n)}
+      {cursor && frame("hair", cursor, n, 1)}
+      {open && frame("open", open, 1, 1)}
+    </div>
+  );
+}
+
+/** A canvas that shows bytes [side, side] through a table of colours. */
+export function useImage(bytes: ArrayLike<number>, side: number, table: Uint32Array): { current: HTMLCanvasElement | null } {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  useEffect(() => {
+    const el = canvas.current as HTMLCanvasElement;
+    el.width = el.height = side;
+    const rgba = new Uint8ClampedArray(pixels(bytes, side, table).buffer as ArrayBuffer);
+    el.getContext("2d")?.putImageData(new ImageData(rgba, side, side), 0, 0);
+  }, [bytes, side, table[0], table[255]]);
+  return canvas;
+}
+
+/** The ramp with the numbers at its ends and in its middle. */
+export function Ramp({ palette, texts, has_sign }: { palette: Palette; texts: string[]; has_sign?: boolean }) {
+  const stops = [0, 0.2, 0.4, 0.6, 0.8, 1].map((x) => (has_sign ? signed(palette, 2 * x - 1) : sequential(palette, x)));
+  return (
+    <div class="ramp">
+      <span style={{ background: `linear-gradient(to right, ${stops.join(", ")})` }} />
+      {texts.map((text, i) => (
+        <span key={i} class="number">
+          {text}
+        </span>
+      ))}
+    </div>
+  );
+}
+
+export type Cursor = Signal<Cell | null>;
