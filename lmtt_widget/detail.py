@@ -134,7 +134,7 @@ class _About:
         self.run, self.flow, self.selection = run, flow, selection
         self.token, self.foil, self.normalise = token, foil, normalise
         self.state = int(selection.get("state", 0))
-        self.pos = int(selection.get("pos", selection.get("query", 0)))
+        self.pos = int(selection["pos"] if "pos" in selection else selection["query"])
 
     def effects(self, vectors: Tensor) -> Tensor | None:
         """Signed direct effects of vectors [n, d_model] that entered the state here: [n]; None without a read-out."""
