@@ -12,7 +12,7 @@ from typing import Any
 
 import comm
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from .host import Host, QueueComm
@@ -28,6 +28,8 @@ FLAGS = [
     "--disable-sync",
 ]
 NO_CHROMIUM = "No Chromium was found: apt-get install chromium, or name one with CHROMIUM=/path/to/chromium"
+
+expect.set_options(timeout=20_000)  # slow only where a test fails; busy machines need more than the usual 5 s
 
 # A run that is told to end still takes its servers with it.
 signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))

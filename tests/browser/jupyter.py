@@ -144,9 +144,18 @@ class JupyterServer:
         raise RuntimeError(f"jupyter {self.app} did not start:\n{self.log.read_text()[-3000:]}")
 
 
+ERRORS = """() => window.jupyterapp.shell.currentWidget.content.widgets
+  .filter(cell => cell.model.type === 'code')
+  .flatMap(cell => cell.model.outputs.toJSON())
+  .filter(output => output.output_type === 'error')
+  .map(output => `${output.ename}: ${output.evalue}`)"""
+
+
 def run_all(page: Page) -> None:
-    """Run every cell of the open notebook and wait for the last one."""
+    """Run every cell of the open notebook and wait for the last one; an exception in a cell is an error here."""
     page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    errors = page.evaluate(ERRORS)
+    assert not errors, f"a cell failed: {errors[0]}"
 
 
 def save(page: Page) -> None:

@@ -20,18 +20,19 @@ N_LONG = 100
 SHORT = f"import lmtt_widget as lmtt\nlmtt.explore(lmtt.bundled_model(), {PROMPT!r})"
 LONG = f"""import lmtt_widget as lmtt
 model = lmtt.bundled_model()
-story = "Once upon a time there was a girl named Lily. She had a red ball and a small dog. " * 12
-lmtt.explore(model, model.encode(story).ids[:{N_LONG}])"""
+ids = model.tokenizer({PROMPT + ". "!r} * {N_LONG})["input_ids"]
+lmtt.explore(model, ids[:{N_LONG}])"""
 
 
 def shoot(page: Page, server: JupyterServer, name: str, cell: str, folder: Path) -> Path:
-    """A picture of the cell's output, the pointer away from it."""
+    """A picture of the widget, the pointer away from it."""
     server.open(page, server.write(f"{name}.ipynb", cell))
     run_all(page)
-    page.locator("[data-ready='1']").first.wait_for()
+    widget = page.locator(".lmtt-widget[data-ready='1']").first
+    widget.wait_for()
     page.wait_for_timeout(1500)  # progressive drawing, the lens, fonts
     picture = folder / f"{name}.png"
-    page.locator(".jp-OutputArea-output").first.screenshot(path=picture)
+    widget.screenshot(path=picture)
     return picture
 
 
@@ -46,7 +47,7 @@ def main(folder: Path) -> None:
             server = JupyterServer(Path(temporary) / theme, theme=theme)
             try:
                 for name, cell, width in (("short", SHORT, 1400), ("long", LONG, 1400), ("narrow", SHORT, 800)):
-                    page = browser.new_page(viewport={"width": width, "height": 1000}, device_scale_factor=2)
+                    page = browser.new_page(viewport={"width": width, "height": 1500}, device_scale_factor=2)
                     page.set_default_timeout(60_000)
                     print(shoot(page, server, f"{name}-{theme}", cell, folder))
                     page.close()
