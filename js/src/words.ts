@@ -191,7 +191,7 @@ export const unsettled = (token: string, p: string) => `The lens never settles o
 export const uncertainty = (entropy: string, kl: string) => `Entropy ${entropy} nats, ${kl} nats from the final prediction.`;
 export const promoted = "Promoted";
 export const suppressed = "Suppressed";
-export const updateTitle = (what: string) => `What ${what} added here`;
+export const updateTitle = (what: string) => `What ${what} added`;
 export const theBlock = "the block before";
 export const theHead = "this head";
 export const theNeuron = "this neuron";
@@ -218,7 +218,7 @@ export const patternTitle = "Attention weight of every query (row) on every key 
 export const contribution = "Contribution";
 export const contributionTitle = "Share of every key (column) in the state of its query (row)";
 export const difference = "Difference";
-export const mapsTitle = "Where it looks, and what that adds";
+export const mapsTitle = "Where it looks";
 export const enlarge = "Show this map alone, or both";
 export const range = "Colour range";
 export const ownRange = "this head";

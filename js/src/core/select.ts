@@ -92,12 +92,18 @@ export function itemOf(g: Graph, selection: Selection | null): Item | null {
       );
     }
     default: {
-      const kinds: PartKind[] = selection.kind === "mixer" ? ["mixer", "other"] : ["mlp"];
-      const k = selection.part ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === selection.state);
-      const q = g.squareOf[k] ?? -1;
+      const q = g.squareOf[partOf(g, selection)] ?? -1;
       return q >= 0 && inside(selection.pos, g.T) ? { kind: "node", node: (g.S + q) * g.T + selection.pos } : null;
     }
   }
+}
+
+/** The part a selection is about, or -1. */
+export function partOf(g: Graph, s: Selection): number {
+  const kinds: PartKind[] =
+    s.kind === "mixer" ? ["mixer", "other"] : s.kind === "head" || s.kind === "edge" ? ["attention"] : ["mlp"];
+  const { part, state } = s as { part?: number; state?: number };
+  return part ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === state);
 }
 
 function findEdge(g: Graph, state: number, is: (e: number) => boolean): Item | null {

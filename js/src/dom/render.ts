@@ -35,6 +35,7 @@ interface Drawn {
   shown: Shown;
   cells: Cell[];
   at: number;
+  depth: number;
   stop: () => void;
   failed: (error: unknown) => void;
 }
@@ -61,7 +62,7 @@ export function Fragment({ children }: { children?: ComponentChildren }): Compon
 
 /** Draws `tree` inside `parent`; `failed` hears of errors, also of later ones. Returns what removes it. */
 export function mount(tree: JSX.Element, parent: Element, failed: (error: unknown) => void): () => void {
-  const root: Drawn = { shown: hole(parent), cells: [], at: 0, stop: () => {}, failed };
+  const root: Drawn = { shown: hole(parent), cells: [], at: 0, depth: 0, stop: () => {}, failed };
   let shown: Shown | null = null;
   try {
     shown = patch(null, tree as unknown as Child, parent, null, false, root);
@@ -154,7 +155,7 @@ function patchAll(old: Shown[], children: Child[], parent: Element, before: Node
 
 function patchComponent(shown: Shown, { type, props }: Tree, before: Node | null, within: Drawn): void {
   if (!shown.drawn) {
-    shown.drawn = { shown, cells: [], at: 0, stop: () => {}, failed: within.failed };
+    shown.drawn = { shown, cells: [], at: 0, depth: within.depth + 1, stop: () => {}, failed: within.failed };
   }
   draw(shown.drawn, type as Draw, props, before);
 }
@@ -184,10 +185,10 @@ function schedule(drawn: Drawn): void {
   due = true;
 }
 
-/** Draws again what changed. */
+/** Draws again what changed, outer components first: they may take inner ones away. */
 function redraw(): void {
   due = false;
-  for (const drawn of [...again]) {
+  for (const drawn of [...again].sort((a, b) => a.depth - b.depth)) {
     if (!again.has(drawn)) continue; // drawn or gone with an outer one
     const { shown } = drawn;
     try {

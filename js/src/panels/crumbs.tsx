@@ -1,7 +1,7 @@
 // The last five selections, to go back to; the pin.
 import type { Graph } from "../core/graph.js";
 import { partName, shortName, tokenText } from "../core/names.js";
-import { itemOf, type Selection } from "../core/select.js";
+import { itemOf, partOf, type Selection } from "../core/select.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import * as words from "../words.js";
@@ -11,8 +11,7 @@ import { Close } from "./close.js";
 export function selectionName(g: Graph, s: Selection): string {
   const item = itemOf(g, s);
   if (s.kind === "neuron" && item?.kind === "node") {
-    const part = s.part ?? g.meta.parts.findIndex((p) => p.kind === "mlp" && p.state === s.state);
-    return `${partName(g, part)} ${s.neuron} ${tokenText(g, s.pos)}`;
+    return `${partName(g, partOf(g, s))} ${s.neuron} ${tokenText(g, s.pos)}`;
   }
   if (s.kind === "head" || s.kind === "edge") {
     const layer = g.meta.states[s.state]?.layer ?? "";

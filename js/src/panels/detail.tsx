@@ -4,7 +4,7 @@ import type { Answer, AnswerOf } from "../core/answers.js";
 import { EdgeKind, type Graph } from "../core/graph.js";
 import { neuronLabel } from "../core/join.js";
 import { partName, percent, stateName, tokenText } from "../core/names.js";
-import { type Selection, sameSubject } from "../core/select.js";
+import { partOf, type Selection, sameSubject } from "../core/select.js";
 import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
@@ -93,7 +93,7 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
     if (!sameSubject(next, selection)) title.current?.focus();
   };
   const lines = why.value && good ? explain(good) : [];
-  const Shown = PANELS[selection.kind] as ComponentType<Shown<Answer>>;
+  const Shown = good && (PANELS[good.kind] as ComponentType<Shown<Answer>>);
   return (
     <div class="selected">
       <div class="head">
@@ -147,7 +147,7 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
         <>
           {facts && !["head", "neuron"].includes(selection.kind) && <Rows rows={facts.rows} />}
           {good && <Rows rows={figuresOf(good)} />}
-          {good ? (
+          {Shown && good ? (
             <Shown store={store} g={g} answer={good} go={go} />
           ) : answer?.error ? (
             <p class="how">
@@ -162,18 +162,21 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
   );
 }
 
+/** Whether this picture has what a selection names; Python refuses what it has not, but is asked first. */
 function isHere(g: Graph, s: Selection): boolean {
-  const { state = 0, pos = 0, query = 0, key = 0 } = s as { state?: number; pos?: number; query?: number; key?: number };
-  return state < g.S && Math.max(pos, query, key ?? 0) < g.T;
+  const size: Record<string, number> = { state: g.S, pos: g.T, query: g.T, key: g.T };
+  const named = s as unknown as Record<string, number | null | undefined>;
+  const needs = s.kind === "token" ? ["pos"] : ["state", s.kind === "edge" || s.kind === "head" ? "query" : "pos"];
+  if (named.key != null) needs.push("key");
+  const there = needs.every(
+    (name) => Number.isInteger(named[name]) && (named[name] as number) >= 0 && (named[name] as number) < size[name],
+  );
+  return there && s.kind in PANELS && (["mlp", "neuron", "mixer"].includes(s.kind) ? partOf(g, s) in g.meta.parts : true);
 }
 
 /** The sentence above a panel. */
 function titleOf(g: Graph, s: Selection): string {
-  const part = (kind: string) =>
-    partName(
-      g,
-      ("part" in s ? s.part : undefined) ?? g.meta.parts.findIndex((p) => p.kind === kind && "state" in s && p.state === s.state),
-    );
+  const part = () => partName(g, partOf(g, s));
   switch (s.kind) {
     case "token":
       return words.titles.token(tokenText(g, s.pos));
@@ -191,9 +194,9 @@ function titleOf(g: Graph, s: Selection): string {
         s.key == null ? null : tokenText(g, s.key),
       );
     case "neuron":
-      return words.titlesOf.neuron(neuronLabel(s.neuron, s.expert ?? null), part("mlp"), tokenText(g, s.pos));
+      return words.titlesOf.neuron(neuronLabel(s.neuron, s.expert ?? null), part(), tokenText(g, s.pos));
     default:
-      return words.titles.mlp(part(s.kind), tokenText(g, s.pos));
+      return words.titles.mlp(part(), tokenText(g, s.pos));
   }
 }
 
