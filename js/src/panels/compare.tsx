@@ -57,7 +57,11 @@ function Rows({ store, caption, rows, unit }: { store: Store; caption: string; r
       n={rows.length}
       few={8}
       columns={[
-        { head: "", left: true, cell: (i) => <span title={visible(rows[i].label)}>{visible(rows[i].label)}</span> },
+        {
+          head: words.modelFacts.name,
+          left: true,
+          cell: (i) => <span title={visible(rows[i].label)}>{visible(rows[i].label)}</span>,
+        },
         { head: words.pinnedSide, cell: (i) => text(rows[i].pinned) },
         { head: words.thisSide, cell: (i) => text(rows[i].now) },
         {
