@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .decomposition.layers import LinearWrite
-from .decomposition.vectors import head_vectors, neuron_vectors
+from .decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
 from .run import Part, Run
 
 _BLOCK = 1 << 21  # numbers in one block of [query, key, d_model]: a few MB, so that it stays in the cache
@@ -29,6 +29,7 @@ class AttentionShare:
     share_sum: Tensor  # [query, key], summed over heads
     share_max: Tensor  # [query, key], of the one head with the largest share
     top_head: Tensor  # [query, key], that head
+    constant: Tensor | None = None  # [query], of the output bias, where constants are parts
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
     for s in run.states[1:]:
         whole = run.value(s.index)
         near_carried = _near(run.carried(s.index), whole)
+        biases = {id(p): _near(c, whole) for p, c in _output_biases(run, s.index)} if bias_part else {}
         near = {
             id(p): _attention_proximity(p, whole) if p.kind == "attention" else _near(v, whole)
             for p, v in _summands(run, s.index, bias_part)
@@ -117,20 +119,28 @@ def attribute(run: Run, *, bias_part: bool = False) -> Flow:
             (n.sum.sum(1) if isinstance(n, _AttentionProximity) else n for n in near.values()),
             torch.zeros_like(near_carried),
         )
+        total = total + sum(biases.values(), torch.zeros_like(total))
         per = 1 / torch.where(total > 0, total, 1)
         totals[s.index] = total.cpu()
         carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
         for p in s.parts:
             n = near.get(id(p))
             if isinstance(n, _AttentionProximity):
-                shares[id(p)] = AttentionShare((n.sum * per[:, None]).cpu(), (n.max * per[:, None]).cpu(), n.top.cpu())
+                shares[id(p)] = AttentionShare(
+                    (n.sum * per[:, None]).cpu(),
+                    (n.max * per[:, None]).cpu(),
+                    n.top.cpu(),
+                    (biases[id(p)] * per).cpu() if id(p) in biases else None,
+                )
             elif n is not None:
                 shares[id(p)] = PartShare((n * per).cpu())
     return Flow(run, carried, [shares.get(id(p)) for p in run.parts], ended, totals, bias_part)
 
 
-def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
+def head_shares(run: Run, part: Part, query: int | None = None, *, flow: Flow | None = None) -> Tensor:
     """The share of every head and key of an attention part: [head, query, key], or [head, key] for one query.
+
+    flow: the run's, whose totals are then used instead of computed again.
 
     Raises ValueError if the part has no heads, IndexError if the query is out of range.
     """
@@ -140,11 +150,11 @@ def head_shares(run: Run, part: Part, query: int | None = None) -> Tensor:
     if query is not None and not 0 <= query < n:
         raise IndexError(f"query must be in 0..{n - 1}, got {query}")
     start, stop = (0, n) if query is None else (query, query + 1)
-    whole = run.value(part.state)
-    near = torch.zeros(part.n_heads, stop - start, n, dtype=whole.dtype, device=whole.device)
-    for h, first, last, block in _blocks(part, whole, start, stop):
-        near[h, first - start : last - start, :last] = block
-    total = near.sum((0, 2)) + _others(run, part, start, stop)
+    near = _head_proximities(part, run.value(part.state), start, stop)
+    if flow is None:
+        total = near.sum((0, 2)) + _others(run, part, start, stop)
+    else:
+        total = flow.total[part.state, start:stop].to(near)
     shares = (near / torch.where(total > 0, total, 1)[:, None]).cpu()
     return shares if query is None else shares[:, 0]
 
@@ -237,10 +247,13 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
         if isinstance(p, AttentionShare):
             summed = torch.zeros_like(p.share_sum)
             for q in (p.share_max > threshold).any(1).nonzero().reshape(-1).tolist():  # only these keep a head
-                heads = head_shares(run, part, q).to(summed)
+                heads = head_shares(run, part, q, flow=flow).to(summed)
                 summed[q] = torch.where(heads > threshold, heads, 0).sum(0)
             p = replace(p, share_sum=summed, share_max=torch.where(p.share_max > threshold, p.share_max, 0))
             total[part.state] += summed.sum(1)
+            if p.constant is not None:
+                constant = torch.where(p.constant > threshold, p.constant, 0)
+                p, total[part.state] = replace(p, constant=constant), total[part.state] + constant
         elif p is not None:
             p = replace(p, share=torch.where(p.share > threshold, p.share, 0))
             total[part.state] += p.share
@@ -252,7 +265,9 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
     for part, p in zip(run.parts, kept, strict=True):
         scale = per[part.state]
         if isinstance(p, AttentionShare):
-            p = replace(p, share_sum=p.share_sum * scale[:, None], share_max=p.share_max * scale[:, None])
+            bias = None if p.constant is None else p.constant * scale
+            summed, largest = p.share_sum * scale[:, None], p.share_max * scale[:, None]
+            p = replace(p, share_sum=summed, share_max=largest, constant=bias)
         elif p is not None:
             p = replace(p, share=p.share * scale)
         parts.append(p)
@@ -284,6 +299,13 @@ def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Ten
             yield p, torch.empty(0)
 
 
+def _output_biases(run: Run, state: int) -> Iterator[tuple[Part, Tensor]]:
+    """The constants inside the attention parts of a state: [pos, d_model] each."""
+    for p in run.states[state].parts:
+        if p.kind == "attention":
+            yield p, constant_vectors(p.linear[0], run.n_tokens)
+
+
 def _others(run: Run, part: Part, start: int, stop: int) -> Tensor:
     """The proximities of everything else in the node of `part`, summed, for positions start..stop."""
     whole = run.value(part.state)
@@ -309,6 +331,14 @@ def _attention_proximity(part: Part, whole: Tensor) -> _AttentionProximity:
         top[first:last, :last] = torch.where(near > seen, h, top[first:last, :last])
         torch.maximum(seen, near, out=seen)
     return _AttentionProximity(total, largest, top)
+
+
+def _head_proximities(part: Part, whole: Tensor, start: int, stop: int) -> Tensor:
+    """[head, query, key] for queries start..stop."""
+    near = torch.zeros(part.n_heads, stop - start, len(whole), dtype=whole.dtype, device=whole.device)
+    for h, first, last, block in _blocks(part, whole, start, stop):
+        near[h, first - start : last - start, :last] = block
+    return near
 
 
 def _blocks(

@@ -33,7 +33,7 @@ _LENS_ROWS, _UPDATE_ROWS, _PART_ROWS, _NEURON_ROWS = 30, 15, 40, 20
 def check_selection(run: Run, selection: Any) -> Selection:
     """The selection as it was given, if it names something of this run; else ValueError in the reader's words."""
     kind = selection.get("kind") if isinstance(selection, dict) else None
-    if kind not in FIELDS:
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise ValueError(f"a selection has one of the kinds {', '.join(FIELDS)}, got {selection!r:.80}")
     for name in FIELDS[kind]:
         if name not in selection:
@@ -41,6 +41,12 @@ def check_selection(run: Run, selection: Any) -> Selection:
     n, n_states = run.n_tokens, len(run.states)
     for name, size in {"state": n_states, "pos": n, "query": n, "key": n}.items():
         _check_number(selection, name, size)
+    if kind == "edge" and selection["key"] is None:
+        raise ValueError(f"key must be in 0..{selection['query']}, got None")
+    if selection.get("part") is not None:
+        _check_number(selection, "part", len(run.parts))
+    if "top" in selection:
+        _check_number(selection, "top", 1 << 20)
     if kind in _PART_KIND:
         part = find_part(run, selection)
         if kind == "head":
@@ -59,7 +65,7 @@ def find_part(run: Run, selection: Selection) -> Part:
     kind, state = _PART_KIND[selection["kind"]], selection["state"]
     here = [p for p in run.states[state].parts if p.kind == kind]
     number = selection.get("part")
-    if number is not None and isinstance(number, int) and 0 <= number < len(run.parts):
+    if number is not None:
         here = [p for p in here if p is run.parts[number]]
     if not here:
         raise ValueError(f"no {kind} part enters state {state} ({run.states[state].name})")
@@ -251,7 +257,7 @@ def _carried(q: _About) -> dict[str, Any]:
 def _edge(q: _About) -> dict[str, Any]:
     part, number = q.part()
     key = q.selection["key"]
-    shares = head_shares(q.run, part, q.pos)[:, key]
+    shares = head_shares(q.run, part, q.pos, flow=q.flow)[:, key]
     assert part.heads is not None
     pattern = part.heads.pattern().cpu()
     vectors = torch.stack([head_vectors(part.linear[0], h).at(q.pos, key) for h in range(part.n_heads)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from . import bundled
 from .tokens import Token, tokens, vocabulary_tokens
 
 Prompt = str | Sequence[int] | Sequence[dict[str, str]]
+NO_PROMPT = "a prompt is text, a list of token ids, or a list of chat messages, got {!r:.80}"
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,15 @@ class Model:
                 raise ValueError("the prompt is empty; type some text")
             ids = list(self._needed_tokenizer()(prompt)["input_ids"])
             roles: list[str | None] = [None] * len(ids)
-        elif all(isinstance(x, dict) for x in prompt) and len(prompt):
+        elif isinstance(prompt, (bytes, dict)) or not isinstance(prompt, Iterable):
+            raise ValueError(NO_PROMPT.format(prompt))
+        elif len(prompt) and all(isinstance(x, dict) for x in prompt):
             ids, roles = self._encode_chat(list(prompt))  # type: ignore[arg-type]
         else:
             try:
-                ids = [int(x) for x in prompt]  # type: ignore[arg-type]
-            except (TypeError, ValueError):
-                raise ValueError(
-                    f"a prompt is text, a list of token ids, or a list of chat messages, got {prompt!r:.80}"
-                ) from None
+                ids = [operator.index(x) for x in prompt]  # type: ignore[arg-type]
+            except TypeError:
+                raise ValueError(NO_PROMPT.format(prompt)) from None
             roles = [None] * len(ids)
         if not ids:
             raise ValueError("the prompt has no tokens; type some text")
@@ -196,7 +198,15 @@ def load_model(
 
 def bundled_model() -> Model:
     """The small Llama-architecture model that ships with the package; it knows only the toy grammar of its card."""
-    model = load_model(bundled.DIRECTORY, dtype=torch.float32)
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it loads at once
+    try:
+        model = load_model(bundled.DIRECTORY, dtype=torch.float32)
+    finally:
+        if shown:
+            logging.enable_progress_bar()
     model.name = "lmtt-bundled"
     return model
 

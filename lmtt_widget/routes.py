@@ -163,6 +163,8 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
                 passed = torch.minimum(weight, here[:, None])
                 strength[part.reads] = torch.maximum(strength[part.reads], passed.amax(0))
                 amount[part.reads] += moved.sum(0)
+                if p.constant is not None:
+                    ended["constants"] += float((p.constant * through).sum())
             else:
                 moved = p.share * through
                 passed = torch.minimum(moved if encoding == "flow" else p.share, here)

@@ -58,8 +58,8 @@ def vocabulary_tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
 
 
 def _alone(i: int, raw: str, data: bytes, special: bool) -> Token:
-    text = _decoded(data)
-    return Token(i, raw, data, visible(raw) if special else visible(text) if text is not None else _hex(data), special)
+    text = raw if special or not data else _decoded(data)  # no bytes: a space that only the tokenizer put there
+    return Token(i, raw, data, _hex(data) if text is None else visible(text), special)
 
 
 def visible(text: str) -> str:
@@ -78,13 +78,32 @@ _NAMES = {
     "\u200c": "⟨ZWNJ⟩", "\u200d": "⟨ZWJ⟩", "\u200e": "⟨LRM⟩", "\u200f": "⟨RLM⟩", "\u2028": "⟨LS⟩", "\u2029": "⟨PS⟩",
     "\ufe0e": "⟨VS15⟩", "\ufe0f": "⟨VS16⟩", "\ufeff": "⟨BOM⟩",
 }  # fmt: skip
+# Letters and marks that fonts draw as nothing: joiners, fillers, variation selectors, the blank Braille pattern.
+_BLANK = {
+    0x034F,
+    0x115F,
+    0x1160,
+    0x17B4,
+    0x17B5,
+    0x2800,
+    0x3164,
+    0xFFA0,
+    *range(0x180B, 0x1810),
+    *range(0xFE00, 0xFE10),
+}
+_BLANK |= set(range(0xE0100, 0xE01F0))
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def _shown(c: str) -> str:
     if c in _NAMES:
         return _NAMES[c]
-    unseen = unicodedata.category(c) in _UNSEEN or c == "\ufffd" or (c != " " and unicodedata.category(c) == "Zs")
+    unseen = (
+        ord(c) in _BLANK
+        or unicodedata.category(c) in _UNSEEN
+        or c == "\ufffd"
+        or (c != " " and unicodedata.category(c) == "Zs")
+    )
     return f"⟨{ord(c):04X}⟩" if unseen else c
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import operator
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import traitlets as t
 from .contributions import Flow, attribute
 from .decomposition.layers import UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
-from .model import Model, Prompt
+from .model import NO_PROMPT, Model, Prompt
 from .routes import Routes, trace
 from .run import Run, record
 from .state import detail_state, graph_state, peek_state
@@ -38,6 +39,12 @@ def _bundle() -> Path | str:
     if not path.is_file():
         raise RuntimeError("the browser bundle lmtt_widget/static/widget.js is missing; run `npm ci && npm run build`")
     return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text("utf-8")
+
+
+class _Something(t.Any):
+    """Anything but None, which traitlets would let past the validator."""
+
+    allow_none = False
 
 
 class FlowWidget(anywidget.AnyWidget):
@@ -61,8 +68,8 @@ class FlowWidget(anywidget.AnyWidget):
     selection = t.Any(None).tag(sync=True)  # what the panel is about; see detail.py
     pins: Any = t.List().tag(sync=True)
     view = t.Dict(dict(_VIEW)).tag(sync=True)
-    prompts: Any = t.List().tag(sync=True)
-    prompt = t.Any("").tag(sync=True)
+    prompts: Any = _Something([]).tag(sync=True)
+    prompt = _Something("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
 
     def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
@@ -71,6 +78,7 @@ class FlowWidget(anywidget.AnyWidget):
         self._runs: OrderedDict[str, tuple[Run, Flow]] = OrderedDict()
         self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.RLock()
+        self._changing_prompt = False
         self._recorded(prompts[0])
         first = {"_esm": _bundle(), "prompts": [_as_json(p) for p in prompts]}
         super().__init__(**first)
@@ -110,6 +118,8 @@ class FlowWidget(anywidget.AnyWidget):
 
     @t.observe("selection", "pins", "target", "foil", "normalise")
     def _send_answers(self, _change: Any) -> None:
+        if self._changing_prompt:
+            return
         run = self.run
         asked = [("selection", 0, self.selection)] if self.selection is not None else []
         asked += [("pin", i, pin) for i, pin in enumerate(self.pins)]
@@ -188,29 +198,38 @@ class FlowWidget(anywidget.AnyWidget):
     def _show_prompt(self, _change: Any) -> None:
         run, flow = self._recorded(self.prompt)
         with self.hold_sync():
-            if self.prompt not in self.prompts:
-                self.prompts = [*self.prompts, self.prompt]
-            self.graph = graph_state(run, flow, run_id=_run_id(run), label=_label(self.prompt))
-            self.status = _status("idle", self._drop_what_is_gone())
-            self.target = run.n_tokens - 1
-            self.threshold = None
+            self._changing_prompt = True  # questions about the old prompt are not asked of the new one
+            try:
+                if self.prompt not in self.prompts:
+                    self.prompts = [*self.prompts, self.prompt]
+                self.graph = graph_state(run, flow, run_id=_run_id(run), label=_label(self.prompt))
+                self.target = run.n_tokens - 1
+                self.threshold = None
+                self.status = _status("idle", self._drop_what_is_gone())
+            finally:
+                self._changing_prompt = False
             self._send_answers(None)
         self._send_peek()
 
     def _drop_what_is_gone(self) -> str:
         """Forgets a selection and pins that the new prompt does not have; says so."""
-        said = ""
-        for name, kept in (("selection", [self.selection]), ("pins", self.pins)):
-            for question in kept:
-                try:
-                    if question is not None:
-                        check_selection(self.run, question)
-                except ValueError as e:
-                    said = f"what was selected is not in this prompt: {e}"
-                    setattr(self, name, None if name == "selection" else [p for p in self.pins if p != question])
-        return said
+        said = [_why_gone(self.run, question) for question in (self.selection, *self.pins)]
+        if said[0]:
+            self.selection = None
+        if any(said[1:]):
+            self.pins = [pin for pin, why in zip(self.pins, said[1:], strict=True) if not why]
+        return next((f"what was selected is not in this prompt: {why}" for why in said if why), "")
 
     # ---- what may be set ----
+
+    @t.validate("prompts")
+    def _prompts_are_prompts(self, proposal: Any) -> list[Any]:
+        if not isinstance(proposal["value"], (list, tuple)):
+            raise t.TraitError(f"prompts is a list of prompts, got {proposal['value']!r:.60}")
+        try:
+            return [_as_json(p) for p in proposal["value"]]
+        except ValueError as e:
+            raise t.TraitError(str(e)) from e
 
     @t.validate("target")
     def _target_is_a_position(self, proposal: Any) -> int:
@@ -294,24 +313,28 @@ class FlowWidget(anywidget.AnyWidget):
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
+        said = ""
         for name, value in sync_data.items():
             try:
                 if name == "prompt":
                     self._record_for_the_browser(value)
                 super().set_state({name: value})
             except (t.TraitError, ValueError, UndecomposableError) as e:
-                self.status = _status("error", str(e))
+                said = str(e)
                 self.send_state(name)
             except Exception as e:  # noqa: BLE001
                 # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
-                self.status = _status("error", f"{type(e).__name__}: {e}")
+                said = f"{type(e).__name__}: {e}"
                 self.send_state(name)
+        if said:
+            self.status = _status("error", said)
+        elif self.status["state"] != "idle":
+            self.status = _status()
 
     def _record_for_the_browser(self, prompt: Prompt) -> None:
         """Before the trait is set, so that the status travels while the model runs."""
         self.status = _status("running", "recording", 0, 1)
         self._recorded(prompt)
-        self.status = _status()
 
 
 def explore(
@@ -344,6 +367,8 @@ def _prompt_list(prompt: Any) -> list[Prompt]:
     """One prompt or a list of them: a list of strings or of lists is several."""
     if isinstance(prompt, str):
         return [prompt]
+    if not isinstance(prompt, Iterable):
+        raise ValueError(NO_PROMPT.format(prompt))
     prompt = list(prompt)
     if not prompt:
         raise ValueError("the prompt is empty; type some text")
@@ -354,10 +379,15 @@ def _prompt_list(prompt: Any) -> list[Prompt]:
 def _as_json(prompt: Any) -> Any:
     if isinstance(prompt, str):
         return prompt
+    if isinstance(prompt, (str, bytes, dict)) or not isinstance(prompt, Iterable):
+        raise ValueError(NO_PROMPT.format(prompt))
+    items = list(prompt)
+    if items and all(isinstance(x, dict) for x in items):
+        return items
     try:
-        return [x if isinstance(x, dict) else int(x) for x in prompt]
-    except (TypeError, ValueError):
-        raise ValueError(f"a prompt is text, token ids, or chat messages, got {prompt!r:.80}") from None
+        return [operator.index(x) for x in items]
+    except TypeError:
+        raise ValueError(NO_PROMPT.format(prompt)) from None
 
 
 def _label(prompt: Any) -> str:
@@ -366,6 +396,16 @@ def _label(prompt: Any) -> str:
     if all(isinstance(x, dict) for x in prompt):
         return " / ".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in prompt)
     return f"{len(prompt)} token ids"
+
+
+def _why_gone(run: Run, question: Selection | None) -> str:
+    """Why a run has no such selection; empty if it has."""
+    try:
+        if question is not None:
+            check_selection(run, question)
+    except ValueError as e:
+        return str(e)
+    return ""
 
 
 def _run_id(run: Run) -> str:

@@ -211,6 +211,8 @@ def test_constants_get_shares_only_when_asked(case: str) -> None:
     for part, p in zip(run.parts, asked.parts, strict=True):
         if p is not None:
             total[part.state] += p.share_sum.sum(1) if isinstance(p, AttentionShare) else p.share
+        if isinstance(p, AttentionShare) and p.constant is not None:
+            total[part.state] += p.constant
     close(total[1:], torch.ones_like(total[1:]))
 
 
@@ -293,7 +295,7 @@ def test_a_node_without_proximity_ends_and_has_no_shares() -> None:
 def test_renormalising_drops_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     heads = torch.zeros(2, 2, 2, dtype=torch.float64)  # [head, query, key]
     heads[0, 0, 0], heads[0, 0, 1], heads[0, 1, 0], heads[0, 1, 1] = 0.05, 0.15, 0.05, 0.05
-    monkeypatch.setattr(contributions, "head_shares", lambda run, part, query: heads[:, query])
+    monkeypatch.setattr(contributions, "head_shares", lambda run, part, query, **_: heads[:, query])
     part = Part("attention", 0, 1, 0, "", [])
     run: Any = SimpleNamespace(parts=[part], states=[None, None], n_tokens=2)
     share = AttentionShare(heads.sum(0), heads.amax(0), torch.zeros(2, 2))

@@ -175,7 +175,9 @@ class Tape(TorchFunctionMode):
         if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
             out = func(*args, **kwargs)
             if type(out) is Tensor and out.is_floating_point():
-                self.add(out, "getattr", fn=func, args=(self.node(args[0]),))
+                self.add(
+                    out, "getattr" if args[0].is_floating_point() else "of complex", fn=func, args=(self.node(args[0]),)
+                )
             return out
         if isinstance(kwargs.get("out"), Tensor):
             return self._overwrite(func, args, kwargs, kwargs["out"], args)
