@@ -57,11 +57,13 @@ def percent(x: float) -> str:
 
 def signed(x: float) -> str:
     size = abs(x)
+    if size < 5e-7:
+        return "0"
     if size >= 100:
         text = f"{size:.0f}"
     elif size >= 10:
         text = f"{size:.1f}"
-    elif size >= 0.1 or size == 0:
+    elif size >= 0.1:
         text = f"{size:.2f}"
     elif size < 0.0005:
         text = re.sub(r"e([+-])0?", r"e\1", f"{size:.0e}")
@@ -131,7 +133,7 @@ def expect_neuron(panel: Locator, widget: lmtt.FlowWidget) -> None:
     first = widget.selected["promoted"]
     expect(panel.get_by_role("heading", name="What this neuron added")).to_be_visible()
     assert cells(panel, "Promoted", 0)[1] == signed(float(first.scores[0]))
-    expect(panel.locator(".facts")).to_contain_text(signed(widget.selected["value"]))
+    expect(panel.locator(".facts").first).to_contain_text(signed(widget.selected["value"]))
 
 
 def expect_difference(panel: Locator, widget: lmtt.FlowWidget) -> None:

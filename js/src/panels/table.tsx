@@ -126,7 +126,10 @@ export function Signed({ value, of }: { value: number | null; of: number }) {
   return (
     <span class="amount">
       <span class="bar-track zero">
-        <span class={`bar-fill ${value < 0 ? "minus" : "plus"}`} style={{ width: `${part(Math.abs(value), of) / 2}%` }} />
+        <span
+          class={`bar-fill ${value < 0 ? "minus" : "plus"}`}
+          style={{ width: `${part(Math.abs(value), Math.max(of, SMALLEST)) / 2}%` }}
+        />
       </span>
       <span class="number">{signedText(value)}</span>
     </span>
@@ -135,9 +138,13 @@ export function Signed({ value, of }: { value: number | null; of: number }) {
 
 const part = (value: number, of: number) => (of > 0 ? Math.max(0, Math.min(100, (100 * value) / of)) : 0);
 
+const SMALLEST = 1e-3; // of a full bar, so that nothing does not look like much
+const NOTHING = 5e-7; // below what float32 tells from zero in a sum of logits
+
 /** +0.032, −1.14, with a minus sign as wide as the plus */
 export function signedText(x: number | null): string {
   if (x === null) return "–";
+  if (Math.abs(x) < NOTHING) return "0";
   return `${x < 0 ? "−" : "+"}${figure(Math.abs(x))}`;
 }
 
