@@ -15,11 +15,11 @@ test("rows are joined by key, the largest difference first, the unmatched last",
       { key: "4", label: "·her", value: 0.3 },
     ],
   );
-  expect(rows.map((r) => r.label)).toEqual(["·John", "·Mary", "·him", "·her"]);
+  expect(rows.map((r) => r.label)).toEqual(["·John", "·Mary", "·her", "·him"]);
   expect(rows[0].difference).toBeCloseTo(0.6);
   expect(rows[1].difference).toBeCloseTo(-0.1);
-  expect(rows[2]).toEqual({ label: "·him", pinned: 0.2, now: null, difference: null });
-  expect(rows[3]).toEqual({ label: "·her", pinned: null, now: 0.3, difference: null });
+  expect(rows[3]).toEqual({ label: "·him", pinned: 0.2, now: null, difference: null });
+  expect(rows[2]).toEqual({ label: "·her", pinned: null, now: 0.3, difference: null });
 });
 
 test("tokens of the same text and another id are not joined", () => {

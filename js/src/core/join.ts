@@ -22,8 +22,9 @@ export function join(pinned: Figure[], now: Figure[]): Joined[] {
     const other = rows.get(key)?.pinned ?? null;
     rows.set(key, { label, pinned: other, now: value, difference: other === null ? null : value - other });
   }
-  const size = (row: Joined) => (row.difference === null ? -1 : Math.abs(row.difference));
-  return [...rows.values()].sort((a, b) => size(b) - size(a));
+  const size = ({ pinned: p, now: n, difference: d }: Joined) => Math.abs(d ?? n ?? p ?? 0);
+  const one_side = ({ difference }: Joined) => Number(difference === null);
+  return [...rows.values()].sort((a, b) => one_side(a) - one_side(b) || size(b) - size(a));
 }
 
 /** A table of an answer that can be compared with the same table of another answer. */
