@@ -11,22 +11,20 @@ export const ids = (n: number) => `${n} token ids`;
 
 export const picture = "Picture";
 export const explain = "Explain";
-export const explainTitle = "The token whose last state is explained (or click a token under the picture)";
+export const explainTitle = "The token explained (or click one under the picture)";
 export const threshold = "Threshold";
 export const thresholdTitle = "Edges weaker than this are hidden";
 export const automatic = "Auto";
-export const automaticTitle = (flow: boolean) =>
-  flow ? "Choose the threshold so that about 80 attention edges are drawn" : "The papers' threshold of 4%";
+export const automaticTitle = (flow: boolean) => (flow ? "Draw about 80 attention edges" : "The papers' threshold of 4%");
 export const edges = (n: string) => `${n} ${n === "1" ? "edge" : "edges"}`;
 export const edgesTitle = "Attention edges drawn";
 export const carries = (share: string) => `carries ${share}`;
-export const carriesTitle =
-  "How much of the target's state reaches the tokens through the drawn lines alone. The rest runs through hidden lines or ends on the way.";
+export const carriesTitle = "How much of the target's state reaches the tokens through the drawn lines alone";
 export const encoding = "Line width";
 export const flow = "flow";
-export const flowTitle = "Shares multiplied along paths down from the target";
+export const flowTitle = "Shares multiplied along paths from the target";
 export const share = "share";
-export const shareTitle = "Local shares: how much of its own state each line accounts for";
+export const shareTitle = "How much of its own state each line accounts for";
 export const reading = "Heads";
 export const max = "max";
 export const maxTitle = "A line passes when one head alone is above the threshold";
@@ -34,7 +32,7 @@ export const sum = "sum";
 export const sumTitle = "A line passes when its heads together are above the threshold";
 export const renormalise = "renorm.";
 export const renormaliseTitle =
-  "Divide the lines that pass by their sum at every state. Whole lines are divided here; renormalize() in Python drops single heads.";
+  "Divide the lines that pass by their sum at every state; renormalize() in Python drops single heads";
 export const fold = "Fold";
 export const foldTitle = "Fold token columns that no drawn line touches";
 export const fit = "Fit";
@@ -59,18 +57,21 @@ export const residual = "residual";
 export const mlp = "MLP";
 export const mixer = "mixer (ends)";
 export const legendFlow = "Flow multiplies shares along paths down from the target; it is bookkeeping, not a causal effect.";
-export const legendShare = "A share is how much of its own state a line accounts for; shares at a state add up to 100%.";
-export const legendRenormalised = "Shares of the drawn lines only, divided by their sum at every state.";
+export const legendShare = "A share is how much of its state a line accounts for; a state's shares add up to 100%.";
+export const legendRenormalised = "Shares of the drawn lines, divided by their sum at every state.";
 export const widthIs = (what: string) => `width = ${what}`;
 
 export const howTitle = "How to read this";
 export const how = [
   "Columns are tokens, rows are states from embedding to last layer; ▼ marks the one explained.",
-  "A line says how much of the state above came from below: by attention, through an MLP, or carried on.",
+  "A line says how much of the state above came from below: by attention, an MLP, or carried on.",
   "Follow thick lines down from ▼ to the tokens that mattered. Hover to read, click to look inside.",
 ];
 export const nextTitle = (token: string) => `The model's next token after ${token}`;
 export const wordsTitle = "Where the target's state comes from";
+export const routesTitle = "Strongest lines";
+export const edge = "line";
+export const find = "Find: john l2 h3";
 export const endedTitle = "ended on the way";
 export const endedBy = {
   mixer: "at mixers",
@@ -79,7 +80,7 @@ export const endedBy = {
   "no parts": "at states nothing enters",
 };
 export const hoverEmpty = "Hover the picture to read a state, a line or a token here.";
-export const hoverKeys = "With the keyboard: arrows walk, Enter selects, t sets the target, ? lists all keys.";
+export const hoverKeys = "Keys: arrows walk, Enter selects, t sets the target, ? lists all.";
 export const waiting = "waiting for the kernel";
 export const back = "Back";
 export const crumbs = "Selections, newest last";
@@ -133,26 +134,26 @@ export const live = {
   opened: (name: string) => `Selected ${name}`,
   closed: "Selection closed",
 };
-export const graphLabel = "Information flow graph. Arrow keys walk states and tokens; press question mark for all keys.";
+export const graphLabel = "Arrow keys walk states and tokens; press question mark for all keys.";
 export const resize = "Height of the widget";
 export const keysTitle = "Keys in the picture";
 export const keys = [
   ["← → ↑ ↓", "walk tokens and states"],
   ["Shift →", "enter the MLP"],
-  [", .", "walk incoming lines, strongest first"],
+  [", .", "walk incoming lines by weight"],
   ["f", "follow the line to its source"],
   ["Enter", "select, look inside"],
   ["t", "make this token the target"],
   ["p", "pin the selection"],
   ["Esc", "back"],
   ["+ − 0", "zoom in, out, fit"],
-  ["Ctrl wheel", "zoom at the pointer; drag to move"],
+  ["Ctrl wheel", "zoom; drag to move"],
 ];
 
 export const empty = "Nothing recorded yet.";
 export const emptyHint = "Type a prompt above and press Enter.";
 export const errorTitle = "The widget could not be drawn";
-export const errorHint = "The numbers in Python are not affected. Run the cell again, or report this message:";
+export const errorHint = "Run the cell again, or report this message:";
 export const unknownError = "an unknown error";
 export const fidelity = "How exact the decomposition is";
 export const problems = "Problems";
@@ -181,8 +182,8 @@ export const moved = (n: number) => (n > 0 ? `up ${n}` : n < 0 ? `down ${-n}` : 
 export const lensTitle = "What the model would say here";
 export const lensCaption = (state: string, token: string) => `Logit lens at ${state}, ${token}`;
 export const normalise = "Normalise";
-export const normaliseTitle = "Apply the model's final norm before reading the state as tokens";
-export const noReadout = "This model has no linear read-out, so nothing can be read as tokens.";
+export const normaliseTitle = "Apply the final norm before reading a state as tokens";
+export const noReadout = "Without a linear read-out nothing can be read as tokens.";
 export const settled = (token: string, p: string, since: string, on_top: boolean) =>
   on_top
     ? `The final answer ${token} (${p}) is on top here; it stays on top from ${since} on.`
@@ -210,11 +211,11 @@ export const minus = (token: string, foil: string) => `${token} minus that of ${
 export const effectsOn = "Effects: on the logit of ";
 export const foil = "minus";
 export const foilHint = "another token";
-export const foilTitle = "Contrast with another token: type it and press Enter, empty for none";
+export const foilTitle = "Type another token and press Enter, empty for none";
 export const patternsTitle = "Attention patterns of all heads";
 export const headName = (head: number) => `Head ${head}`;
 export const pattern = "Attention";
-export const patternTitle = "Attention weight of every query (row) on every key (column)";
+export const patternTitle = "Attention of every query (row) to every key (column)";
 export const contribution = "Contribution";
 export const contributionTitle = "Share of every key (column) in the state of its query (row)";
 export const difference = "Difference";
@@ -241,12 +242,12 @@ export const up = "up";
 export const gated = (gate: boolean, up: boolean) =>
   `The gate is ${gate ? "positive" : "negative"} and up is ${up ? "positive" : "negative"}, so the activation is ${
     gate === up ? "positive" : "negative"
-  }${gate ? "" : " and small: a closed gate lets little through"}.`;
+  }${gate ? "" : " and small: the gate is closed"}.`;
 export const carriedFrom = "carried from";
 export const unchanged = "It is carried on unchanged.";
 export const steps = "On the way";
-export const prior = (p: string, rank: number) => `Given what came before, the model gave this token ${p} (rank ${rank}).`;
-export const first = "The first token: nothing came before it.";
+export const prior = (p: string, rank: number) => `The model gave this token ${p} (rank ${rank}).`;
+export const first = "Nothing came before it.";
 export const nextTokens = "What the model says comes next";
 export const titlesOf = {
   head: (head: number, layer: string, query: string, key: string | null) =>
@@ -313,19 +314,18 @@ export const answerFailed = "Python could not answer:";
 /** The formula behind a panel, with the numbers of the case at hand. */
 export const formula = {
   share: (share: string) =>
-    `How near a part z is to its state y: prox = max(0, |y|₁ − |y − z|₁). Its share is its prox over that of all parts: ${share}.`,
-  heads: (shares: string, sum: string) => `Every key and head is a part; a line adds up its heads: ${shares} = ${sum}.`,
+    `A part z of a state y has prox = max(0, |y|₁ − |y − z|₁). Its share is that over the sum for all parts: ${share}.`,
+  heads: (shares: string, sum: string) => `A line adds up its heads: ${shares} = ${sum}.`,
   effect: (effect: string, token: string) =>
-    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, the final norm held at its scale. What later layers make of it is not counted.`,
+    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, not what later layers make of it.`,
   lens: (score: string, p: string, token: string, normalised: boolean) =>
-    `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}; after the softmax ${p}.`,
+    `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}, by softmax ${p}.`,
   change: (token: string, before: number, now: number) => `${token} had rank ${before} in the state before, now ${now}.`,
-  update: (token: string, score: string) =>
-    `Promoted and suppressed tokens read only what was added, the final norm held at its scale: ${score} for ${token}.`,
+  update: (token: string, score: string) => `These tokens read only what was added: ${score} for ${token}.`,
   maps: (attention: string, share: string) =>
-    `Attention is the weight a query gives a key (${attention}); contribution is the share of weight × value in the query's state (${share}). Colours follow the square root.`,
+    `Attention is the weight a query gives a key (${attention}); contribution is the share of weight × value in the query's state (${share}).`,
   neuron: (value: string, share: string) =>
-    `A neuron writes activation × output row, so its tokens have the sign of ${value}. Its share, ${share}, counts single neurons: an MLP's share is not their sum.`,
-  gated: (gate: string, up: string, value: string) => `Activation = act(gate) × up = act(${gate}) × ${up} = ${value}.`,
+    `A neuron writes activation × output row: its tokens have the sign of ${value}. Its share, ${share}, is among single neurons; an MLP's is not their sum.`,
+  gated: (gate: string, up: string, value: string) => `Activation = act(${gate}) × ${up} = ${value}.`,
   next: (p: string, token: string) => `The softmax of the logits here gives ${token} ${p}.`,
 };

@@ -67,11 +67,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
           open.value = !open.value;
         }}
       >
-        <svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true">
-          <circle cx="3" cy="8" r="1.4" />
-          <circle cx="8" cy="8" r="1.4" />
-          <circle cx="13" cy="8" r="1.4" />
-        </svg>
+        ⋯
       </button>
       {open.value && (
         <div class="pop menu-list" role="menu" aria-label={words.menu}>

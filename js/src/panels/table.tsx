@@ -12,6 +12,8 @@ export interface Column {
   head: string;
   title?: string;
   left?: boolean; // text; figures stand at the right
+  sort?: () => void; // the heading is a button that sorts by this column
+  sorted?: boolean;
   cell: (i: number) => ComponentChildren;
 }
 
@@ -39,9 +41,16 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
         <caption class={quiet ? "unseen" : ""}>{caption}</caption>
         <thead>
           <tr>
-            {columns.map(({ head, title, left }) => (
-              <th key={head} scope="col" title={title} class={left ? "txt" : ""}>
-                {head}
+            {columns.map(({ head, title, left, sort, sorted }) => (
+              <th key={head} scope="col" title={title} class={left ? "txt" : ""} aria-sort={sorted ? "descending" : undefined}>
+                {sort ? (
+                  <button class="opener" onClick={sort}>
+                    {head}
+                    {sorted && " ▾"}
+                  </button>
+                ) : (
+                  head
+                )}
               </th>
             ))}
           </tr>

@@ -3,6 +3,7 @@ import { percent, roundPercent, tokenName, tokenText } from "../core/names.js";
 import type { Store } from "../model.js";
 import { nextToken } from "../views/flow/draw.js";
 import * as words from "../words.js";
+import { RoutesTable } from "./routes.js";
 import { Amount, Table } from "./table.js";
 
 const SHOWN = 6;
@@ -70,6 +71,7 @@ export function Overview({ store }: { store: Store }) {
           />
         </section>
       )}
+      <RoutesTable store={store} g={g} />
     </div>
   );
 }

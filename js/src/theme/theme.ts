@@ -8,7 +8,7 @@ export function parseCss(text: string): { rgb: Rgb; alpha: number } | null {
   const n = m[1]
     .split(/[\s,/]+/)
     .filter(Boolean)
-    .map((x) => (x.endsWith("%") ? (Number.parseFloat(x) / 100) * 255 : Number.parseFloat(x)));
+    .map(Number);
   if (n.length < 3 || n.some(Number.isNaN)) return null;
   return { rgb: [n[0], n[1], n[2]], alpha: n.length > 3 ? n[3] : 1 };
 }
