@@ -150,8 +150,8 @@ export const keys = [
   ["Ctrl wheel", "zoom; drag to move"],
 ];
 
-export const empty = "Nothing recorded yet.";
-export const emptyHint = "Type a prompt above and press Enter.";
+export const empty = "Nothing recorded.";
+export const emptyHint = "Type a prompt and press Enter.";
 export const errorTitle = "The widget could not be drawn";
 export const errorHint = "Run the cell again, or report this message:";
 export const unknownError = "an unknown error";

@@ -68,7 +68,7 @@ def test_the_model_and_its_exactness_are_told(widget: lmtt.FlowWidget, view: Loc
 def test_without_a_graph_it_is_ready_and_says_so(open_widget: OpenWidget, widget: lmtt.FlowWidget) -> None:
     widget.graph = b""
     host = open_widget(widget)
-    expect(host.page.get_by_text("Nothing recorded yet.")).to_be_visible()
+    expect(host.page.get_by_text("Nothing recorded.")).to_be_visible()
 
 
 def test_bytes_that_cannot_be_read_are_an_error_and_the_old_picture_stays(
