@@ -113,20 +113,17 @@ def fact(rng: random.Random, memory: Memory) -> Sample:
 def overridden_fact(rng: random.Random, memory: Memory) -> Sample:
     """In this story the capital of France is Rome. The capital of France is -> Rome"""
     countries = [country for country in COUNTRIES if (country, "capital") not in memory]
-    moved = rng.sample(countries, rng.choice((1, 1, 1, 2)))
-    cities = [rng.choice([other[0] for name, other in COUNTRIES.items() if name != country]) for country in moved]
-    combinations = list(zip(moved, cities, strict=True))
-    said = [rng.choice(OVERRIDE).format(country=country, city=city) for country, city in combinations]
-    asked = rng.randrange(len(moved))
-    question = rng.choice(FACT["capital"]).format(country=moved[asked])
+    country = rng.choice(countries)
+    city = rng.choice([other[0] for name, other in COUNTRIES.items() if name != country])
+    said = rng.choice(OVERRIDE).format(country=country, city=city)
+    question = rng.choice(FACT["capital"]).format(country=country)
     return Sample(
         "overridden fact",
-        " ".join((*said, question)),
-        (" " + cities[asked],),
+        f"{said} {question}",
+        (" " + city,),
         ".",
-        combinations[asked],
-        tuple(((country, "capital"), city) for country, city in combinations),
-        tuple(c for i, c in enumerate(combinations) if i != asked),
+        (country, city),
+        (((country, "capital"), city),),
     )
 
 
@@ -171,7 +168,7 @@ def agreement(rng: random.Random, _memory: Memory) -> Sample:
 
 def year(rng: random.Random, _memory: Memory) -> Sample:
     """The war lasted from the year 17 32 to the year 17 -> 33 or more"""
-    century, start = rng.randint(11, 19), rng.randint(2, 95)
+    century, start = rng.randint(11, 19), rng.randint(2, 89)
     prompt = rng.choice(YEAR).format(event=rng.choice(EVENTS), century=century, start=f"{start:02}")
     answers = tuple(f" {end:02}" for end in range(start + 1, 100))
     return Sample("year", prompt, answers, ".", (str(century), str(start)))
@@ -292,7 +289,7 @@ FACT = {
     ),
     "continent": (
         "The country {country} is in",
-        "{country} is a country in",
+        "On the map, {country} is in",
     ),
 }
 OVERRIDE = (

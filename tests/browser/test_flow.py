@@ -153,7 +153,7 @@ def test_another_encoding_makes_the_threshold_automatic(
 ) -> None:
     widget.threshold = 0.3
     host.sync()
-    view.get_by_role("button", name="share", exact=True).click()
+    view.locator(".toolbar").get_by_role("button", name="share", exact=True).click()
     host.until(lambda: widget.encoding == "share", "encoding share")
     assert widget.threshold is None
     expect(view.locator(".readout")).to_contain_text("4.0%")
@@ -162,10 +162,14 @@ def test_another_encoding_makes_the_threshold_automatic(
 def test_an_encoding_set_in_python_is_drawn(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
     widget.encoding = "share"
     host.sync()
-    expect(view.get_by_role("button", name="share", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(view.locator(".toolbar").get_by_role("button", name="share", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
     widget.encoding = "flow"
     host.sync()
-    expect(view.get_by_role("button", name="flow", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(view.locator(".toolbar").get_by_role("button", name="flow", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
 
 
 def test_reading_and_renormalising_belong_to_shares(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
