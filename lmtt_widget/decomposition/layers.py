@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -163,12 +164,15 @@ class _Recorder:
         self.check_rows = None if check_all else sorted({0, n_tokens // 2, n_tokens - 1})
         self.tape, self.result = Tape(), Recording()
         self.modules = {id(m): name for name, m in model.named_modules()}
-        self.parameters = {id(p): name for name, p in model.named_parameters()}
         self.buffers = {id(b) for b in model.buffers()}
         self.taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
         self.width = 0
         self.stream: Node | None = None  # the latest state
         self.layer_input: Node
+
+    @cached_property
+    def parameters(self) -> dict[int, str]:
+        return {id(p): name for name, p in self.model.named_parameters()}
 
     @contextlib.contextmanager
     def hooks(self) -> Iterator[None]:

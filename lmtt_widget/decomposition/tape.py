@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 class Node:
     """One call of the tape: what was called, on what, and what came out."""
 
-    __slots__ = ("args", "fn", "item", "kwargs", "module", "op", "time", "value")
+    __slots__ = ("_parents", "args", "fn", "item", "kwargs", "module", "op", "time", "value")
 
     def __init__(
         self,
@@ -36,21 +36,17 @@ class Node:
         self.op, self.value, self.fn = op, value, fn
         self.args, self.kwargs = args, kwargs or {}
         self.time, self.item, self.module = time, item, module
+        self._parents: tuple[Node, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.value.shape)
 
-    def parents(self) -> Iterator[Node]:
-        stack: list[Any] = [self.args, tuple(self.kwargs.values())]
-        while stack:
-            x = stack.pop()
-            if isinstance(x, Node):
-                yield x
-            elif isinstance(x, (tuple, list)):
-                stack.extend(x)
-            elif isinstance(x, dict):
-                stack.extend(x.values())
+    def parents(self) -> tuple[Node, ...]:
+        """The nodes among its arguments."""
+        if self._parents is None:
+            self._parents = tuple(_nodes_in((self.args, tuple(self.kwargs.values()))))
+        return self._parents
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
         """The call's argument, given by position or by name."""
@@ -58,6 +54,18 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self.op} {self.shape}>"
+
+
+def _nodes_in(x: Any) -> Iterator[Node]:
+    stack = [x]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Node):
+            yield x
+        elif isinstance(x, (tuple, list)):
+            stack.extend(x)
+        elif isinstance(x, dict):
+            stack.extend(x.values())
 
 
 def plain(x: Any) -> Any:
