@@ -97,8 +97,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausal
         use_cache=False,
     )
     model = LlamaForCausalLM(config)
-    # A token must still be heard beside what the first layer adds to it: with 0.05 or 0.1 here, two layers found no head
-    # that matches tokens in six hundred steps; with 1, they did within four hundred.
+    # A token must still be heard beside what the first layer adds to it: with 0.05 or 0.1 here, two layers found no
+    # head that matches tokens in six hundred steps; with 1, they did within four hundred.
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=1.0)
     torch.nn.init.normal_(model.lm_head.weight, std=0.02)
     return model
