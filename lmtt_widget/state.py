@@ -1,12 +1,7 @@
-"""What the browser is told: the only Python file that knows the wire.
-
-A message is a byte container: "LMTW", the length of a JSON header, the header (version, kind, meta, sections with
-dtype, shape and offset), then the sections, each 8-aligned, little endian, in C order. js/src/wire.ts is its mirror.
-"""
+"""What the browser is told of a run: the only Python file where tensors become bytes."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,45 +13,7 @@ from torch import Tensor
 from .contributions import AttentionShare, Flow, PartShare
 from .lens import TokenList, lens_logits
 from .run import Part, Run
-
-VERSION = 1
-_MAGIC = b"LMTW"
-
-
-def pack(kind: str, meta: Mapping[str, Any], sections: Mapping[str, np.ndarray]) -> bytes:
-    """One message of the wire. Floats in `meta` must be finite: JSON has no others."""
-    arrays = {
-        name: np.ascontiguousarray(a.astype(a.dtype.newbyteorder("<"), copy=False)) for name, a in sections.items()
-    }
-    table, offset = {}, 0
-    for name, a in arrays.items():
-        table[name] = {"dtype": a.dtype.name, "shape": list(a.shape), "offset": offset}
-        offset += _aligned(a.nbytes)
-    header = {"version": VERSION, "kind": kind, "meta": meta, "sections": table}
-    text = json.dumps(header, allow_nan=False, separators=(",", ":")).encode()
-    text += b" " * (_aligned(len(text)) - len(text))
-    body = [a.tobytes().ljust(_aligned(a.nbytes), b"\0") for a in arrays.values()]
-    return b"".join([_MAGIC, len(text).to_bytes(4, "little"), text, *body])
-
-
-def unpack(message: bytes) -> tuple[str, dict[str, Any], dict[str, np.ndarray]]:
-    """(kind, meta, sections) of one message. Raises ValueError for anything else, also for one that was cut off."""
-    if message[:4] != _MAGIC or len(message) < 8:
-        raise ValueError("not a message of lmtt_widget")
-    start = 8 + int.from_bytes(message[4:8], "little")
-    try:
-        header = json.loads(message[8:start])
-    except ValueError as e:
-        raise ValueError("the message is cut off") from e
-    if header["version"] != VERSION:
-        raise ValueError(f"the message has version {header['version']}, this is version {VERSION}")
-    sections = {}
-    for name, s in header["sections"].items():
-        dtype, count = np.dtype(s["dtype"]), math.prod(s["shape"])
-        if start + s["offset"] + count * dtype.itemsize > len(message):
-            raise ValueError("the message is cut off")
-        sections[name] = np.frombuffer(message, dtype.newbyteorder("<"), count, start + s["offset"]).reshape(s["shape"])
-    return header["kind"], header["meta"], sections
+from .wire import pack
 
 
 def graph_state(
@@ -238,7 +195,3 @@ def _smallest_kept(flow: Flow, max_edges: int) -> float:
 
 def _half(x: Tensor) -> np.ndarray:
     return x.detach().cpu().to(torch.float16).numpy()
-
-
-def _aligned(n: int) -> int:
-    return (n + 7) // 8 * 8

@@ -10,7 +10,8 @@ from lmtt_widget.decomposition.vectors import constant_vectors
 from lmtt_widget.detail import check_selection, follow_ups, inspect
 from lmtt_widget.lens import direct_effects, head_output, lens_logits, promoted
 from lmtt_widget.run import Run
-from lmtt_widget.state import detail_state, unpack
+from lmtt_widget.state import detail_state
+from lmtt_widget.wire import unpack
 from tests import zoo
 
 IDS = [3, 14, 15, 92, 65, 35, 8]

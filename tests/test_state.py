@@ -12,7 +12,8 @@ import torch
 from lmtt_widget import Flow, Model, Run, attribute, lens_logits, load_model, record
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.lens import TokenList
-from lmtt_widget.state import VERSION, detail_state, graph_state, model_facts, pack, peek_state, unpack
+from lmtt_widget.state import detail_state, graph_state, model_facts, peek_state
+from lmtt_widget.wire import VERSION, pack, unpack
 
 from . import text, wire_fixture, zoo
 

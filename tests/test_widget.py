@@ -14,7 +14,7 @@ import torch
 
 from lmtt_widget import FlowWidget, UndecomposableError, explore, load_model, trace
 from lmtt_widget import widget as widget_module
-from lmtt_widget.state import unpack
+from lmtt_widget.wire import unpack
 
 from . import text, zoo
 from .test_decomposition import plain_model

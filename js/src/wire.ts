@@ -1,4 +1,4 @@
-// The byte container that Python packs (state.py): magic, header, 8-aligned little-endian sections.
+// The byte container that Python packs (wire.py): magic, header, 8-aligned little-endian sections.
 
 export type Section = Float32Array | Uint8Array | Uint16Array | Int32Array | Uint32Array;
 
