@@ -38,6 +38,13 @@ const options = {
 };
 
 const widget = { ...options, entryPoints: { widget: path("js/src/index.ts") }, inject: [path("js/src/jsx.ts")] };
+const figure = {
+  ...options,
+  entryPoints: { figure: path("js/src/figure.ts") },
+  format: "iife",
+  globalName: "lmtt",
+  platform: "neutral",
+};
 const standalone = { ...options, entryPoints: { standalone: path("js/src/standalone.ts") } };
 
 /** style.css as a string, minified, with short names for its own variables (not the two that scripts set). */
@@ -71,19 +78,19 @@ async function checkInternal() {
 }
 
 /** A second pass over the minified code; reading a signal's value is no idle property access, so getters count as calls. */
-async function minified(code) {
+async function minified(code, module) {
   const compress = { passes: 4, pure_getters: false, keep_fargs: false, unsafe_arrows: true, unsafe_methods: true };
-  return (await minify(code, { module: true, ecma: 2022, compress, format: { comments: false } })).code;
+  return (await minify(code, { module, ecma: 2022, compress, format: { comments: false } })).code;
 }
 
 await mkdir(out, { recursive: true });
 if (process.argv.includes("--watch")) {
-  for (const each of [widget, standalone]) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
+  for (const each of [widget, standalone, figure]) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
 } else {
   await checkInternal();
-  await Promise.all([build(widget), build(standalone)]);
-  for (const name of ["widget.js", "standalone.js"]) {
-    const code = Buffer.from(await minified(await readFile(`${out}/${name}`, "utf8")));
+  await Promise.all([build(widget), build(standalone), build(figure)]);
+  for (const name of ["widget.js", "standalone.js", "figure.js"]) {
+    const code = Buffer.from(await minified(await readFile(`${out}/${name}`, "utf8"), name !== "figure.js"));
     await writeFile(`${out}/${name}`, code);
     console.log(`${name}: ${code.length} bytes, ${gzipSync(code).length} gzip`);
     if (name === "widget.js" && code.length > LIMIT) {

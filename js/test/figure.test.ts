@@ -3,8 +3,8 @@ import { edgesInto, type Graph } from "../src/core/graph.js";
 import { columns } from "../src/core/order.js";
 import { busyColumns, drawnCount, trace, weights } from "../src/core/routes.js";
 import { DARK, LIGHT } from "../src/paint/colour.js";
-import { escapeXml, MONO_EM, svgPen } from "../src/paint/pen.js";
-import { drawFigure, figureTitle, labelText, type Scene } from "../src/views/flow/draw.js";
+import { escapeXml, MONO_EM } from "../src/paint/pen.js";
+import { labelText, type Scene, svgText } from "../src/views/flow/draw.js";
 import { edgeDistance, hit, nearestEdge, segmentDistance } from "../src/views/flow/hit.js";
 import { type Camera, HOME, labels, layerTicks, layoutGraph, zoomAt } from "../src/views/flow/layout.js";
 import { graphOf, random, SHAPES } from "./synthetic.js";
@@ -23,12 +23,6 @@ function sceneOf(g: Graph, { target = g.T - 1, fold = true, width = 628, height 
     weight: weights(g, routes, threshold, false),
   };
 }
-
-const svgOf = (scene: Scene) => {
-  const pen = svgPen(scene.layout.width, scene.layout.height, scene.palette.background, figureTitle(scene));
-  drawFigure(pen, scene);
-  return pen.toString();
-};
 
 describe.each([...SHAPES, { T: 100, layers: 12, block: "sequential" as const }])(
   "laying out $T tokens, $layers layers, $block blocks",
@@ -127,7 +121,7 @@ test("distance to a segment", () => {
 test("the SVG has a line for every drawn edge that goes straight, and a circle for every state it reaches", () => {
   const scene = sceneOf(graphOf({ T: 7, layers: 3, block: "parallel" }));
   const { g, routes, n_drawn } = scene;
-  const svg = svgOf(scene);
+  const svg = svgText(scene);
   const drawn = Array.from(routes.order.subarray(0, n_drawn));
   const itself = drawn.filter((e) => g.kind[e] === 1 && g.source[e] % g.T === g.entered[e] % g.T).length;
   expect(svg.match(/M[\d.-]/g)?.length).toBe(drawn.length - itself + 8 * itself);
@@ -137,7 +131,7 @@ test("the SVG has a line for every drawn edge that goes straight, and a circle f
 
 test("a hostile token is text in the SVG, never markup", () => {
   const tokens = ["<script>alert(1)</script>", '"><img onerror=x>', "&amp;'", "\u0000\u001b\ud800", "]]>", "·end"];
-  const svg = svgOf(sceneOf(graphOf({ T: 6, layers: 2, block: "sequential", tokens })));
+  const svg = svgText(sceneOf(graphOf({ T: 6, layers: 2, block: "sequential", tokens })));
   expect(svg).not.toContain("<script");
   expect(svg).not.toContain("<img");
   expect(svg).not.toMatch(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/);
@@ -149,12 +143,12 @@ test("a hostile token is text in the SVG, never markup", () => {
 test("the same strokes in the dark differ in colour alone", () => {
   const scene = sceneOf(graphOf({ T: 5, layers: 2, block: "sequential" }));
   const shape = (svg: string) => svg.replace(/#[0-9a-f]{6}/g, "");
-  expect(shape(svgOf({ ...scene, palette: DARK }))).toBe(shape(svgOf(scene)));
+  expect(shape(svgText({ ...scene, palette: DARK }))).toBe(shape(svgText(scene)));
 });
 
 test("all edges zero and a single token still make a picture", () => {
-  expect(svgOf(sceneOf(graphOf({ T: 6, layers: 2, block: "sequential", zero: true })))).toContain("<polygon");
-  expect(svgOf(sceneOf(graphOf({ T: 1, layers: 2, block: "sequential" })))).not.toContain("NaN");
+  expect(svgText(sceneOf(graphOf({ T: 6, layers: 2, block: "sequential", zero: true })))).toContain("<polygon");
+  expect(svgText(sceneOf(graphOf({ T: 1, layers: 2, block: "sequential" })))).not.toContain("NaN");
 });
 
 test("long labels are cut to the room below and beside", () => {

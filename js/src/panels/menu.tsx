@@ -1,8 +1,7 @@
 // The menu "⋯": files, the Python of this view, theme, panel, full screen.
 import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store, View } from "../model.js";
-import { svgPen } from "../paint/pen.js";
-import { drawFigure, figureTitle, type Scene } from "../views/flow/draw.js";
+import { type Scene, svgText } from "../views/flow/draw.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
 import { python } from "./python.js";
@@ -127,13 +126,6 @@ export function fullscreen(inside: HTMLElement | null): void {
   const host = (inside?.getRootNode() as ShadowRoot | undefined)?.host;
   if (document.fullscreenElement) document.exitFullscreen();
   else host?.requestFullscreen?.().catch(() => {});
-}
-
-/** The picture as an SVG file's text. */
-export function svgText(scene: Scene): string {
-  const pen = svgPen(scene.layout.width, scene.layout.height, scene.palette.background, figureTitle(scene));
-  drawFigure(pen, scene);
-  return pen.toString();
 }
 
 function save(kind: "svg" | "png", scene: Scene | null): void {

@@ -3,7 +3,7 @@ import { EdgeKind, type Graph, goesOn, placeOf } from "../../core/graph.js";
 import { roundPercent, stateName, tokenText, visible } from "../../core/names.js";
 import type { Routes } from "../../core/routes.js";
 import { mix, type Palette } from "../../paint/colour.js";
-import { MONO_EM, type Pen } from "../../paint/pen.js";
+import { MONO_EM, type Pen, svgPen } from "../../paint/pen.js";
 import * as words from "../../words.js";
 import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, type Layout, labels, layerBands, layerTicks, slotX } from "./layout.js";
 
@@ -311,4 +311,11 @@ export function drawFigure(pen: Pen, scene: Scene): void {
 /** One sentence for the file's title. */
 export function figureTitle({ g, routes, layout: _ }: Scene): string {
   return `Information flow routes to ${tokenText(g, routes.target)} (${stateName(g, g.S - 1)}), ${g.meta.model.line}`;
+}
+
+/** The picture as an SVG file's text. */
+export function svgText(scene: Scene): string {
+  const pen = svgPen(scene.layout.width, scene.layout.height, scene.palette.background, figureTitle(scene));
+  drawFigure(pen, scene);
+  return pen.toString();
 }

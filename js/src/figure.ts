@@ -1,0 +1,56 @@
+// The picture for Python, in an engine without a DOM: the layout, strokes and SVG pen of the screen.
+
+import { buildGraph, type GraphMeta } from "./core/graph.js";
+import { columns } from "./core/order.js";
+import { busyColumns, drawnCount, type Encoding, type Reading, trace, weights } from "./core/routes.js";
+import { DARK, LIGHT } from "./paint/colour.js";
+import { svgText } from "./views/flow/draw.js";
+import { HOME, layoutGraph } from "./views/flow/layout.js";
+import { unpack } from "./wire.js";
+
+interface Options {
+  target: number; // a position
+  threshold: number | null; // null is automatic
+  encoding: Encoding;
+  reading: Reading;
+  renormalise: boolean;
+  fold: boolean;
+  dark: boolean;
+  width: number; // px
+  height: number;
+}
+
+/** A packed graph (base64) as an SVG file's text; `options` is JSON. */
+export function figure(graph: string, options: string): string {
+  const o: Options = JSON.parse(options);
+  const container = unpack<GraphMeta>(bytesOf(graph), "graph");
+  if (!container) throw new Error("there is no graph to draw");
+  const g = buildGraph(container);
+  const routes = trace(g, o.target, o.encoding, o.reading);
+  const threshold = o.threshold ?? routes.automatic;
+  const cols = columns(busyColumns(g, routes, threshold), o.fold);
+  const svg = svgText({
+    g,
+    routes,
+    layout: layoutGraph(g, cols, o.width, o.height, HOME, o.target),
+    palette: o.dark ? DARK : LIGHT,
+    threshold,
+    n_drawn: drawnCount(routes, threshold),
+    weight: weights(g, routes, threshold, o.renormalise),
+  });
+  return [svg, ""].join(""); // one flat string: the engine cannot hand over one that it keeps in pieces
+}
+
+function bytesOf(base64: string): Uint8Array {
+  const text = atob(base64);
+  return Uint8Array.from(text, (c) => c.charCodeAt(0));
+}
+
+// The engine has no TextDecoder; headers from Python are ASCII.
+globalThis.TextDecoder ??= class {
+  decode(bytes: Uint8Array): string {
+    let text = "";
+    for (const byte of bytes) text += String.fromCharCode(byte);
+    return text;
+  }
+} as unknown as typeof TextDecoder;
