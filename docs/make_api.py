@@ -8,13 +8,14 @@ from pathlib import Path
 import lmtt_widget
 
 GROUPS = {
-    "Models and runs": ("load_model", "bundled_model", "record", "Model", "Run", "State", "Part", "Fidelity", "Token"),
+    "Models and runs": ("load_model", "bundled_model", "record", "Model", "Run", "State", "Part", "Fidelity", "Check",
+                        "Token"),
     "Shares and routes": ("proximity", "attribute", "head_shares", "neuron_shares", "renormalize", "trace", "Flow",
                           "Routes"),
     "Reading vectors as tokens": ("top_tokens", "promoted", "logit_lens", "lens_logits", "head_output",
                                   "direct_logit_attribution"),
     "The widget": ("explore", "FlowWidget"),
-    "Errors": ("UndecomposableError",),
+    "Errors": ("UndecomposableError", "ForwardError"),
 }  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .contributions import Flow, attribute, head_shares, neuron_shares, proximity, renormalize
-    from .decomposition.layers import UndecomposableError
+    from .decomposition.layers import ForwardError, UndecomposableError
+    from .fidelity import Check, Fidelity
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
     from .routes import Routes, trace
-    from .run import Fidelity, Part, Run, State, record
+    from .run import Part, Run, State, record
     from .tokens import Token
     from .widget import FlowWidget, explore
 
@@ -27,21 +28,22 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "contributions": ("Flow", "attribute", "head_shares", "neuron_shares", "proximity", "renormalize"),
-    "decomposition.layers": ("UndecomposableError",),
+    "decomposition.layers": ("ForwardError", "UndecomposableError"),
+    "fidelity": ("Check", "Fidelity"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
     "routes": ("Routes", "trace"),
-    "run": ("Fidelity", "Part", "Run", "State", "record"),
+    "run": ("Part", "Run", "State", "record"),
     "tokens": ("Token",),
     "widget": ("FlowWidget", "explore"),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Fidelity", "Flow", "FlowWidget", "Model", "Part", "Routes", "Run", "State", "Token", "UndecomposableError",
-    "attribute", "bundled_model", "direct_logit_attribution", "explore", "head_output", "head_shares", "lens_logits",
-    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalize", "top_tokens",
-    "trace",
+    "Check", "Fidelity", "Flow", "FlowWidget", "ForwardError", "Model", "Part", "Routes", "Run", "State", "Token",
+    "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution", "explore", "head_output",
+    "head_shares", "lens_logits", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record",
+    "renormalize", "top_tokens", "trace",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,11 +17,15 @@ from .decomposition.layers import (
     UndecomposableError,
     Write,
     find_layers,
+    forward_logits,
     readable,
     run_recorded,
+    turn,
 )
 from .decomposition.readout import Readout
 from .decomposition.residual import Path
+from .decomposition.vectors import constant_vectors, head_vectors
+from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -81,28 +85,6 @@ class State:
     def __repr__(self) -> str:
         layer = "" if self.layer is None else f"layer {self.layer} "
         return f"State({self.index}, {layer}{self.name})"
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """How exactly the parts add up to what the model computed."""
-
-    identities: dict[str, float]  # identity -> largest relative error; see METHODS
-    dtype: str
-    tolerance: float
-    problems: tuple[str, ...] = ()  # what is missing or inexact, in words
-    notes: tuple[str, ...] = ()  # what was switched for the recording, in words
-
-    @property
-    def worst(self) -> float:
-        return max(self.identities.values(), default=0.0)
-
-    @property
-    def exact(self) -> bool:
-        return not self.problems and self.worst <= self.tolerance
-
-    def __str__(self) -> str:
-        return f"exact to {self.worst:.0e}" if self.exact else f"approximate: off by up to {self.worst:.0e}"
 
 
 @dataclass
@@ -175,9 +157,12 @@ def record(
     strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
 
-    Neither the result of the pass nor anything in the model is changed. Raises ValueError for a prompt the model cannot
-    take, a model in training mode, or logits that are not finite; UndecomposableError (layer, module, reason) when
-    parts do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
+    A projection that rounds its own inputs (quantised activations) is not refused: what its heads miss is a "rounding"
+    part, and the fidelity says so. Neither the result of the pass nor anything in the model is changed.
+
+    Raises ValueError for a prompt the model cannot take, a model in training mode, or logits that are not finite;
+    ForwardError (with the module) when the model itself fails; UndecomposableError (layer, module, reason) when parts
+    do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
     """
     if interventions:
         raise NotImplementedError("record does not apply interventions yet")
@@ -187,24 +172,42 @@ def record(
             "the model is in training mode, where dropout makes every pass different; call model.eval() first"
         )
     encoded = model.encode(prompt)
-    layers = model.layers if model.layers is not None else find_layers(module)
-    with readable(module) as notes:
-        recording = run_recorded(module, layers, len(encoded.ids), model.inputs(encoded.ids), check_all=check == "all")
+    n_tokens = len(encoded.ids)
+    layers = list(model.layers if model.layers is not None else find_layers(module))
+    with turn(layers):  # one recording of a model at a time: the switches are the model's, not the thread's
+        with readable(module) as switched:
+            recording = run_recorded(module, layers, n_tokens, model.inputs(encoded.ids), check_all=check == "all")
+        own = _own_logits(module, model.inputs(encoded.ids)) if switched else None
     logits = recording.logits
     if logits is None or logits.ndim != 3:
-        raise ValueError(f"expected logits [1, {len(encoded.ids)}, d_vocab] from the model, got something else")
+        raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, got something else")
     logits = logits[0]
+    states = _assemble(recording)
     if not bool(logits.sum(dtype=torch.float32).isfinite()) and not bool(logits.isfinite().all()):  # the sum is quick
         raise ValueError(
-            "the model's logits are not finite (NaN or infinite), so nothing can be explained; "
-            "try float32 or bfloat16 instead of float16"
+            f"the model's logits are not finite (NaN or infinite), {_first_not_finite(states)}, so nothing can be "
+            "explained; try float32 or bfloat16 instead of float16"
         )
-    states = _assemble(recording)
-    fidelity = _fidelity(module, recording, _all_parts(states), notes)
+    checks, missing = checks_of(recording), list(recording.problems)
+    notes = list(switched)
+    if isinstance(own, str):
+        notes.append(own)
+    elif own is not None:
+        checks.append(own_check(logits, own, switched, len(layers)))
+        off = checks[-1].error
+        same = f"differ by {off:.0e} from the model's own" if off else "are the model's own to the bit"
+        notes = [f"{' and '.join(switched)}; the logits {same}"]
+    heads = [p.heads for s in states for p in s.parts if p.heads is not None]
+    if _largest([h.future for h in heads]) > 0:
+        missing.append("attention looks at later tokens, so this is not a causal language model")
+    if recording.readout is None:
+        notes.append("the logits are not a linear read-out of the last state, so vectors cannot be read as tokens")
+    fidelity = Fidelity(tuple(checks), dtype_of(module), tuple(missing), tuple(notes))
+    if strict and (missing or any(not c.is_rounding for c in fidelity.approximate)):
+        raise UndecomposableError("; ".join(fidelity.problems))
     if not fidelity.exact:
-        if strict:
-            raise UndecomposableError("; ".join(fidelity.problems))
-        _add_rounding(states, len(encoded.ids))
+        left = _add_rounding(states, n_tokens, everywhere=not strict)
+        fidelity = replace(fidelity, checks=(*checks, *left))
     ids = torch.tensor(encoded.ids)
     tokens = model.readable_tokens(encoded.ids)
     parts = _all_parts(states)
@@ -260,54 +263,61 @@ def _state_name(parts: list[Part]) -> str:
     return "after " + " and ".join(kinds) if kinds else "in between"
 
 
-def _tolerance(module: torch.nn.Module) -> tuple[str, float]:
-    """A few rounding steps of the coarsest dtype that takes part; norms run in float32 even in a float64 model."""
-    dtypes = {p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype.itemsize >= 2}
-    coarsest = max(dtypes | {torch.float32}, key=lambda d: torch.finfo(d).eps)
-    dtype = max(dtypes or {torch.float32}, key=lambda d: torch.finfo(d).eps)
-    return str(dtype).removeprefix("torch."), 16 * torch.finfo(coarsest).eps
+def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:
+    """The logits [pos, d_vocab] of the model as the user has it, to compare with; or why there are none."""
+    try:
+        with torch.no_grad():
+            logits = forward_logits(module, inputs)
+    except Exception as e:  # noqa: BLE001  a kernel that cannot run here says so in any way
+        return f"the model's own forward pass cannot be run here to compare ({type(e).__name__}: {e})"
+    return logits[0] if isinstance(logits, Tensor) else None
 
 
-def _fidelity(module: torch.nn.Module, recording: Recording, parts: list[Part], notes: list[str]) -> Fidelity:
-    writes = [w for p in parts for w in p.linear]
-    heads = [w.heads for w in writes if w.heads is not None]
-    measured = {
-        "states": [s.error for layer in recording.layers for s in layer.states[1:]],
-        "heads": [h.error for h in heads],
-        "linear maps": [w.error for w in writes if w.error is not None],
-        "embedding": [recording.embedding.error] if recording.embedding else [],
-        "logits": [recording.readout.error] if recording.readout else [],
-    }
-    identities = {name: _largest(errors) for name, errors in measured.items() if errors}
-    dtype, tolerance = _tolerance(module)
-    problems = list(recording.problems)
-    problems += [
-        f"{name}: parts miss the whole by {e:.1e} (allowed {tolerance:.1e})"
-        for name, e in identities.items()
-        if not e <= tolerance
-    ]
-    if _largest([h.future for h in heads]) > 0:
-        problems.append("attention looks at later tokens, so this is not a causal language model")
-    if recording.readout is None:
-        notes = [*notes, "the logits are not a linear read-out of the last state, so vectors cannot be read as tokens"]
-    return Fidelity(identities, dtype, tolerance, tuple(problems), tuple(notes))
+def _first_not_finite(states: list[State]) -> str:
+    first = next((s for s in states if not bool(s.value.isfinite().all())), None)
+    if first is None:
+        return "though every state is"
+    return f"and so is state {first.index}" + ("" if first.layer is None else f" in layer {first.layer}")
 
 
 def _largest(errors: list[Tensor]) -> float:
     """One transfer for all of them; NaN stays NaN."""
-    return (
-        float(torch.stack([e.float().cpu() if e.device.type != "cpu" else e.float() for e in errors]).max())
-        if errors
-        else 0.0
-    )
+    return float(torch.stack([e.detach().float().cpu() for e in errors]).max()) if errors else 0.0
 
 
-def _add_rounding(states: list[State], n_tokens: int) -> None:
-    """What the parts of a state do not account for, as a part of its own."""
+def _add_rounding(states: list[State], n_tokens: int, *, everywhere: bool) -> list[Check]:
+    """What the parts of a state do not account for, as a part of its own; the sizes, where it is more than rounding.
+
+    The heads of a map that rounds its inputs miss what it wrote, so there the attention part becomes what they sum to.
+    """
+    left = []
     for s in states[1:]:
+        rounded = False
+        for p in s.parts:
+            if p.heads is not None and any(_rounds(w) for w in p.linear):
+                p._output = _sum_of_heads(p, n_tokens)
+                rounded = True
+        if not rounded and not everywhere:
+            continue
+        opaque = any(p.kind == "rounding" for p in s.parts)
         s.parts = [p for p in s.parts if p.kind != "rounding"]
         rest = _wide(s.value) - s.path.apply(_wide(states[s.carried or 0].value))
         for p in s.parts:
             rest = rest - p.output(n_tokens).to(rest.device)
         if float(rest.norm() / _wide(s.value).norm().clamp_min(1e-30)) > 1e-6:
             s.parts.append(Part("rounding", s.layer, s.index, -1, "remainder", [], rest))
+            if opaque:
+                error = float((rest.norm(dim=-1) / _wide(s.value).norm(dim=-1).clamp_min(1e-30)).max())
+                left.append(checked("states", s.layer, "", error, s.value))
+    return left
+
+
+def _rounds(w: LinearWrite) -> bool:
+    return w.error is not None and w.map.weight() is None and float(w.error) > tolerance(coarsest(w.input, w.output))
+
+
+def _sum_of_heads(p: Part, n_tokens: int) -> Tensor:
+    total = constant_vectors(p.linear[0], n_tokens)
+    for h in range(p.n_heads):
+        total = total + head_vectors(p.linear[0], h).output().to(total.device)
+    return total

@@ -18,7 +18,7 @@ import anywidget
 import traitlets as t
 
 from .contributions import Flow, attribute
-from .decomposition.layers import UndecomposableError
+from .decomposition.layers import ForwardError, UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
 from .model import NO_PROMPT, Model, Prompt
 from .routes import Routes, trace
@@ -190,7 +190,7 @@ class FlowWidget(anywidget.AnyWidget):
         try:
             prompt = _as_json(proposal["value"])
             self._recorded(prompt)
-        except (ValueError, UndecomposableError) as e:
+        except (ValueError, ForwardError, UndecomposableError) as e:
             raise t.TraitError(str(e)) from e
         return prompt
 
@@ -319,7 +319,7 @@ class FlowWidget(anywidget.AnyWidget):
                 if name == "prompt":
                     self._record_for_the_browser(value)
                 super().set_state({name: value})
-            except (t.TraitError, ValueError, UndecomposableError) as e:
+            except (t.TraitError, ValueError, ForwardError, UndecomposableError) as e:
                 said = str(e)
                 self.send_state(name)
             except Exception as e:  # noqa: BLE001

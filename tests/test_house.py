@@ -23,6 +23,7 @@ ROOMS = [
     "bundled",
     "model",
     "interventions",
+    "fidelity",
     "run",
     "contributions",
     "routes",

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 from torch.overrides import _get_current_function_mode_stack
-from transformers import AttentionInterface
+from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
-from lmtt_widget import UndecomposableError, load_model, record
-from lmtt_widget.run import Fidelity
+from lmtt_widget import Check, Fidelity, ForwardError, UndecomposableError, head_output, load_model, record
+from lmtt_widget.decomposition.vectors import constant_vectors
 
 from . import text, zoo
 
@@ -73,6 +74,16 @@ def test_recording_leaves_the_model_untouched(case: zoo.Case) -> None:
     handle.remove()
 
 
+def plain_logits(model: nn.Module, ids: Any = IDS) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([list(ids)])).logits[0]
+
+
+def _off(got: torch.Tensor, truth: torch.Tensor) -> float:
+    """The largest relative distance of a row."""
+    return float(((got - truth).norm(dim=-1) / truth.norm(dim=-1)).max())
+
+
 class Stop(RuntimeError):
     pass
 
@@ -87,8 +98,9 @@ def test_an_exception_in_the_middle_leaves_the_model_untouched(case: zoo.Case) -
     inside = [m for m in model.modules() if not any(m.children())]
     handle = inside[len(inside) // 2].register_forward_pre_hook(stop, with_kwargs=True)
     before = everything(model)
-    with pytest.raises(Stop, match="in the middle"):
+    with pytest.raises(ForwardError, match=r"the model's forward pass failed in .*: Stop: in the middle") as caught:
         record(load_model(model), IDS)
+    assert isinstance(caught.value.__cause__, Stop)
     assert_unchanged(model, before)
     handle.remove()
     assert record(load_model(model), IDS).fidelity.exact
@@ -129,8 +141,10 @@ def opaque_attention() -> Any:
         return Kernel.apply(out), weights
 
     AttentionInterface.register("opaque_kernel", attend)
+    AttentionMaskInterface.register("opaque_kernel", sdpa_mask)
     yield "opaque_kernel"
     AttentionInterface._global_mapping.pop("opaque_kernel")
+    AttentionMaskInterface._global_mapping.pop("opaque_kernel")
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -142,13 +156,30 @@ def test_an_attention_kernel_is_switched_to_eager_and_back(opaque_attention: str
     before = everything(model)
     assert before["attention"] == opaque_attention
     if fails:
-        with pytest.raises(Stop):
+        with pytest.raises(ForwardError, match=r"failed in model\.layers\.2 \(LlamaDecoderLayer\): Stop"):
             record(load_model(model), IDS)
     else:
         run = record(load_model(model), IDS, check="all")
-        assert run.fidelity.notes == (f"attention ran as eager instead of {opaque_attention}",)
+        (note,) = run.fidelity.notes
+        assert note.startswith(f"attention ran as eager instead of {opaque_attention}; the logits differ by ")
         assert run.fidelity.exact
+        own = plain_logits(model)
+        assert run.fidelity.identities["own forward"] == pytest.approx(_off(run.logits, own))
     assert_unchanged(model, before)
+
+
+def test_an_attention_kernel_that_says_something_else_than_eager_is_refused(opaque_attention: str) -> None:
+    """The recording would explain another model than the user's."""
+    halved = AttentionInterface._global_mapping[opaque_attention]
+    AttentionInterface.register(opaque_attention, lambda *args, **kwargs: (halved(*args, **kwargs)[0] / 2, None))
+    model = zoo.make("llama")
+    model.set_attn_implementation(opaque_attention)
+    with pytest.raises(
+        UndecomposableError, match=r"eager instead of opaque_kernel, and its logits are off by .* from the"
+    ):
+        record(load_model(model), IDS)
+    run = record(load_model(model), IDS, strict=False)
+    assert [c.identity for c in run.fidelity.approximate] == ["own forward"]
 
 
 def test_grouped_experts_are_switched_to_eager_and_back() -> None:
@@ -156,7 +187,10 @@ def test_grouped_experts_are_switched_to_eager_and_back() -> None:
     model.set_experts_implementation("grouped_mm")
     before = everything(model)
     run = record(load_model(model), IDS, check="all")
-    assert run.fidelity.notes == ("experts ran as eager instead of grouped_mm",)
+    (note,) = run.fidelity.notes
+    assert note.startswith("experts ran as eager instead of grouped_mm; the logits ")
+    assert run.fidelity.identities["own forward"] == pytest.approx(_off(run.logits, plain_logits(model)))
+    assert run.fidelity.exact
     assert_unchanged(model, before)
 
 
@@ -179,6 +213,89 @@ def test_a_pass_in_another_thread_is_not_recorded() -> None:
     assert torch.equal(run.logits, plain.logits)
     assert len(run.states) == len(plain.states)
     assert len(other) == 1
+
+
+def in_threads(*calls: Callable[[], Any]) -> list[Any]:
+    """The results of calls that begin together."""
+    begin = threading.Barrier(len(calls))
+    results: dict[int, Any] = {}
+
+    def run(k: int) -> None:
+        begin.wait()
+        try:
+            results[k] = calls[k]()
+        except BaseException as e:  # noqa: BLE001  the test is to see it
+            results[k] = e
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(len(calls))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return [results[k] for k in range(len(calls))]
+
+
+def assert_same_bits(run: Any, other: Any) -> None:
+    assert torch.equal(run.logits, other.logits)
+    assert len(run.parts) == len(other.parts)
+    for s, t in zip(run.states, other.states, strict=True):
+        assert torch.equal(s.value, t.value)
+    for p, q in zip(run.parts, other.parts, strict=True):
+        assert torch.equal(p.output(run.n_tokens), q.output(run.n_tokens))
+        if p.heads is not None:
+            assert torch.equal(p.heads.pattern(), q.heads.pattern())
+    assert run.fidelity == other.fidelity
+
+
+@pytest.mark.parametrize("kind", ["sdpa", "opaque_kernel"])
+@pytest.mark.parametrize("case", ["llama", "mixtral"])
+def test_three_threads_at_once_get_the_bits_of_three_single_runs(case: str, kind: str, opaque_attention: str) -> None:
+    module = zoo.make(case, dtype=torch.float32)
+    module.set_attn_implementation(kind)
+    if case == "mixtral":
+        module.set_experts_implementation("grouped_mm")
+    model = load_model(module)
+    prompts = [IDS, IDS[::-1], [5, *IDS, 7, 9]]
+    single = [record(model, ids) for ids in prompts]
+    before = everything(module)
+    for _ in range(5):
+        together = in_threads(*(lambda ids=ids: record(model, ids) for ids in prompts))
+        for one, other in zip(single, together, strict=True):
+            assert_same_bits(one, other)
+    assert_unchanged(module, before)
+
+
+def test_a_model_that_another_thread_uses_answers_both_as_alone() -> None:
+    module = zoo.make("llama")
+    model, other_ids = load_model(module), [*IDS[::-1], 5]
+    alone, plain = record(model, IDS), plain_logits(module, other_ids)
+    for _ in range(5):
+        run, *others = in_threads(lambda: record(model, IDS), *[lambda: plain_logits(module, other_ids)] * 2)
+        assert_same_bits(run, alone)
+        for logits in others:
+            assert torch.equal(logits, plain)
+
+
+def test_recordings_of_different_models_at_once_leave_compiling_as_it_was() -> None:
+    """The stance of torch.compile belongs to the process: whoever ends last has to put it back."""
+    models = [load_model(zoo.make("llama")), load_model(zoo.make("gpt2"))]
+    waiting = threading.Barrier(2)
+
+    def meet(*_: Any) -> None:
+        waiting.wait(30)
+
+    first, second = (m.module.get_input_embeddings().register_forward_pre_hook(meet) for m in models)
+    results = in_threads(*(lambda m=m: record(m, IDS).fidelity.exact for m in models))
+    first.remove()
+    second.remove()
+    assert results == [True, True]
+    assert _dynamo_stance() == "default"
+
+
+def _dynamo_stance() -> str:
+    from torch._dynamo import eval_frame
+
+    return eval_frame._stance.stance
 
 
 def test_a_second_recording_is_the_first_again() -> None:
@@ -231,27 +348,73 @@ def test_interventions_are_refused_until_they_exist() -> None:
 
 
 def test_parts_that_do_not_add_up_are_refused_with_the_numbers() -> None:
-    fidelity = Fidelity({"states": 1e-3}, "float32", 2e-6, ("states: parts miss the whole by 1.0e-03",))
+    off, near = (Check("states", 3, "h.3", error, 2e-6, "float32") for error in (1e-3, 2e-7))
+    fidelity = Fidelity((near, off), "float32")
     assert not fidelity.exact
+    assert (fidelity.worst, fidelity.where) == (1e-3, "layer 3, h.3")
+    assert fidelity.approximate == (off,)
+    assert fidelity.problems == ("states: parts miss the whole by 1.0e-03 in layer 3, h.3 (allowed 2.0e-06)",)
     assert str(fidelity) == "approximate: off by up to 1e-03"
-    assert str(Fidelity({"states": 2e-7}, "float32", 2e-6)) == "exact to 2e-07"
+    assert str(Fidelity((near,), "float32")) == "exact to 2e-07"
+    assert not Fidelity((near,), "float32", missing=("layer 2: something",)).exact
 
 
-class Lying(nn.Linear):
-    """A projection whose weight is not what it does."""
+class Rounding(nn.Linear):
+    """A projection that rounds its inputs, as quantised activations do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x).round(decimals=1)
+        return super().forward(x.round(decimals=2))
 
 
-def test_a_projection_that_is_not_linear_is_refused() -> None:
+class Bending(nn.Linear):
+    """A projection that is none."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(3 * super().forward(x))
+
+
+def with_projection(kind: type[nn.Linear], path: str) -> Any:
     model = zoo.make("llama")
-    down = model.model.layers[1].mlp.down_proj
-    lying = Lying(down.in_features, down.out_features).double()
-    lying.load_state_dict(down.state_dict(), strict=False)
-    model.model.layers[1].mlp.down_proj = lying
-    with pytest.raises(UndecomposableError, match="linear maps: parts miss the whole by"):
-        record(load_model(model), IDS, check="all")
+    old = model.get_submodule(path)
+    new = kind(old.in_features, old.out_features).double()
+    new.load_state_dict(old.state_dict())
+    model.set_submodule(path, new)
+    return model
+
+
+@pytest.mark.parametrize("path", ["model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj"])
+def test_a_projection_that_is_not_linear_is_refused(path: str) -> None:
+    with pytest.raises(UndecomposableError, match=f"linear maps: parts miss the whole by .* in layer 1, {path}"):
+        record(load_model(with_projection(Bending, path)), IDS, check="all")
+
+
+def test_what_a_projection_rounds_away_is_a_part_of_its_own() -> None:
+    path = "model.layers.1.self_attn.o_proj"
+    run = record(load_model(with_projection(Rounding, path)), IDS, check="all")
+    assert not run.fidelity.exact
+    (check,) = run.fidelity.approximate
+    assert (check.identity, check.layer, check.module, check.called) == ("linear maps", 1, path, True)
+    assert 1e-4 < check.error < 0.1
+    (problem,) = run.fidelity.problems
+    assert problem.startswith(f"layer 1, {path} is linear only up to ")
+    assert str(run.fidelity) == f"approximate: off by up to {check.error:.0e}"
+
+    (rounding,) = [p for p in run.parts if p.kind == "rounding"]
+    state = run.states[rounding.state]
+    (attention,) = [p for p in state.parts if p.kind == "attention"]
+    heads = sum(head_output(attention, h) for h in range(attention.n_heads))
+    constant = constant_vectors(attention.linear[0], run.n_tokens)
+    torch.testing.assert_close(attention.output(run.n_tokens), heads + constant)
+    parts = sum(p.output(run.n_tokens) for p in state.parts)
+    torch.testing.assert_close(run.carried(state.index) + parts, run.value(state.index))
+    missed = rounding.output(run.n_tokens).norm() / attention.linear[0].output.norm()
+    assert 1e-5 < missed < 0.1
+
+
+def test_a_rounding_projection_of_an_mlp_leaves_its_part_whole() -> None:
+    run = record(load_model(with_projection(Rounding, "model.layers.1.mlp.down_proj")), IDS, check="all")
+    assert [c.identity for c in run.fidelity.approximate] == ["linear maps"]
+    assert not any(p.kind == "rounding" for p in run.parts)
 
 
 # ---- what a run says ----

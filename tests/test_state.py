@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmtt_widget import Flow, Model, Run, attribute, lens_logits, load_model, record
+from lmtt_widget import Check, Fidelity, Flow, Model, Run, attribute, lens_logits, load_model, record
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.lens import TokenList
 from lmtt_widget.state import detail_state, graph_state, model_facts, peek_state
@@ -197,13 +197,15 @@ def test_cut_edges_are_reported_and_nothing_is_renormalised(case: zoo.Case, max_
 
 def test_rounding_remainders_and_infinite_errors_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     run = zoo.recorded(CASES[0])
-    broken = type(run.fidelity)({"states": float("nan")}, "float64", 1e-6, ("layer 1 (X): something",), ("a note",))
+    check = Check("states", 1, "h.1", float("nan"), 2e-6, "float32")
+    broken = Fidelity((check,), "float64", ("layer 1 (X): something",), ("a note",))
     monkeypatch.setattr(run, "fidelity", broken)
     meta, _ = unpacked(run, attribute(run))
     assert meta["fidelity"]["worst"] is None
     assert meta["fidelity"]["exact"] is False
     assert meta["fidelity"]["identities"] == {"states": None}
-    assert meta["fidelity"]["problems"] == ["layer 1 (X): something", "a note"]
+    inexact = "states: parts miss the whole by nan in layer 1, h.1 (allowed 2.0e-06)"
+    assert meta["fidelity"]["problems"] == ["layer 1 (X): something", inexact, "a note"]
 
 
 def test_a_long_prompt_of_many_edges_is_cut_at_the_limit() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import TracebackType
 from typing import Any, Literal
 
 import torch
@@ -36,6 +38,10 @@ WriteKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "opaqu
 
 class UndecomposableError(RuntimeError):
     """The model cannot be written exactly as a residual stream plus parts; the message says where and why."""
+
+
+class ForwardError(RuntimeError):
+    """The model's own forward pass failed; the message says in which module, the cause is the model's exception."""
 
 
 @dataclass
@@ -120,31 +126,78 @@ def run_recorded(
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
 
     The hooks are gone afterwards, also after an exception. Raises UndecomposableError where a layer's output is not
-    its input plus something.
+    its input plus something, ForwardError where the model itself fails.
     """
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
-    positional = inputs.pop("", None)
     with recorder.hooks(), torch.no_grad(), recorder.tape:
-        output = model(positional, **inputs) if positional is not None else model(**inputs)
-    logits = getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+        try:
+            logits = forward_logits(model, inputs)
+        except UndecomposableError:
+            raise
+        except Exception as e:
+            where = recorder.module_that_failed(e.__traceback__)
+            if where is None:
+                raise
+            raise ForwardError(f"the model's forward pass failed in {where}: {type(e).__name__}: {e}") from e
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
-        with torch.no_grad():
+        with torch.no_grad(), plain_precision(logits):
             recorder.result.readout = recorder.readout(logits)
     return recorder.result
+
+
+def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:
+    """What `model(**inputs)` gives as logits; the argument named "" goes by position."""
+    named = {k: v for k, v in inputs.items() if k}
+    output = model(inputs[""], **named) if "" in inputs else model(**named)
+    return getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
+
+
+def plain_precision(like: Tensor) -> Any:
+    """Sums and products of what was recorded run in the dtype of their operands, also inside a user's autocast."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+_turns: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
+_counting = threading.Lock()
+_n_recordings = 0
+_stance = contextlib.ExitStack()
+
+
+def turn(layers: Sequence[nn.Module]) -> Any:
+    """A lock per model, known by its layers: they are the same whatever wraps them (PEFT, a user's module)."""
+    with _counting:
+        return _turns.setdefault(layers[0], threading.RLock())
+
+
+@contextlib.contextmanager
+def _no_compiled_graphs() -> Iterator[None]:
+    # The stance belongs to the process, not to the thread: the first recording sets it, the last one puts it back.
+    global _n_recordings
+    with _counting:
+        if _n_recordings == 0 and hasattr(torch.compiler, "set_stance"):
+            _stance.enter_context(torch.compiler.set_stance("force_eager"))
+        _n_recordings += 1
+    try:
+        yield
+    finally:
+        with _counting:
+            _n_recordings -= 1
+            if _n_recordings == 0:
+                _stance.close()
 
 
 @contextlib.contextmanager
 def readable(model: Any) -> Iterator[list[str]]:
     """Makes the forward pass visible to torch functions: no compiled graphs, flash or flex kernels, grouped experts.
 
-    Yields what was switched, in words. Everything is restored on exit; sdpa and eager stay as they are.
+    Yields what was switched, in words. Everything is restored on exit; sdpa and eager stay as they are. The switches
+    belong to the model, so recordings of one model take turns (`turn`).
     """
     config = getattr(model, "config", None)
     switched: list[str] = []
     with contextlib.ExitStack() as restore:
-        if hasattr(torch.compiler, "set_stance"):
-            restore.enter_context(torch.compiler.set_stance("force_eager"))
+        restore.enter_context(_no_compiled_graphs())
         attention = getattr(config, "_attn_implementation", None)
         if attention not in (None, "eager", "sdpa") and hasattr(model, "set_attn_implementation"):
             model.set_attn_implementation("eager")
@@ -227,7 +280,7 @@ class _Recorder:
             self.width = h.shape[-1]
             nodes = self.tape.nodes.values()
             self.taped_before = [n.value for n in nodes if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
-            with torch.no_grad(), self.tape.paused():
+            with torch.no_grad(), plain_precision(h), self.tape.paused():
                 self.result.embedding = self._embedding(h, made)
         elif made is not self.stream:
             before = self.stream.value
@@ -238,6 +291,18 @@ class _Recorder:
         self.tape.clear()
         self.layer_input = self.tape.add(h, "state")
 
+    def module_that_failed(self, traceback: TracebackType | None) -> str | None:
+        """The innermost module of the model among the frames; None if this package failed while it read the tape."""
+        where = type(self.model).__name__
+        while traceback is not None:
+            frame, traceback = traceback.tb_frame, traceback.tb_next
+            owner = frame.f_locals.get("self")
+            if owner is self:
+                return None
+            if isinstance(owner, nn.Module) and self.modules.get(id(owner)):
+                where = f"{self.modules[id(owner)]} ({type(owner).__name__})"
+        return where
+
     def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
         where = f"layer {len(self.result.layers)} ({type(m).__name__})"
         h = out
@@ -247,7 +312,7 @@ class _Recorder:
         node = self.tape.nodes.get(id(h))
         if node is None or h is None:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
-        with torch.no_grad(), self.tape.paused():
+        with torch.no_grad(), plain_precision(h), self.tape.paused():
             self.result.layers.append(self._layer(m, node, where))
         self.tape.clear()
         self.stream = self.tape.add(h, "state")
@@ -376,9 +441,9 @@ class _Recorder:
             some = slice(None) if self.check_rows is None else slice(0, 64)
             y = w.map(x, outputs=some)
             truth, bias = truth[:, some], None if bias is None else bias[some]
-        else:  # one row does not show activation quantisation; two halves of it do
-            half = (torch.arange(x.shape[-1], device=x.device) * 2654435761 >> 7) % 2 == 0
-            y = w.map(x * half) + w.map(x * ~half)
+        else:  # a row by itself does not show that its inputs are rounded; two parts of it do (0, 1/2 or 1 of each)
+            share = ((torch.arange(x.shape[-1], device=x.device) * 2654435761 >> 7) % 3).to(x.dtype) / 2
+            y = w.map(x * share) + w.map(x * (1 - share))
         return _error(y if bias is None else y + bias, truth)
 
     def readout(self, logits: Tensor) -> Readout | None:
