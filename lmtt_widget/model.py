@@ -170,11 +170,14 @@ def load_model(
 ) -> Model:
     """A causal language model with its tokenizer, from the hub, from a local folder, or already loaded.
 
-    name_or_model: a hub name, a folder, or a module (a PreTrainedModel, a PEFT model, or any torch module with the
-    usual list of layers); a loaded module is used as it is. layers: the decoder layers, where they cannot be found.
-    Remaining arguments go to `from_pretrained`; trust_remote_code stays False unless given.
+    name_or_model: a hub name, a folder (of a model or of a PEFT adapter), or a module (a PreTrainedModel, a PEFT model,
+    or any torch module with the usual list of layers); a loaded module is used as it is. layers: the decoder layers,
+    where they cannot be found. Remaining arguments go to `from_pretrained`. Unless given, trust_remote_code is False
+    (a model's own Python code does not run) and use_safetensors True (weights kept as a pickle, which may run any code
+    when it is read, are refused).
 
-    Raises ValueError for an encoder or encoder-decoder, OSError (with what to do offline) when nothing can be loaded.
+    Raises ValueError for an encoder or encoder-decoder, for a model without weights or with some of them missing, and
+    for what may run code; OSError (with what to do offline) when nothing can be loaded.
     """
     found = None if layers is None else list(layers)
     if isinstance(name_or_model, nn.Module):
@@ -191,7 +194,9 @@ def load_model(
     if isinstance(tokenizer, (str, os.PathLike)):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer, trust_remote_code=from_pretrained.get("trust_remote_code", False)
+        )
     _refuse_other_models(module)
     return Model(module, tokenizer, name, found)
 
@@ -214,28 +219,86 @@ def bundled_model() -> Model:
 def _from_pretrained(name: str, tokenizer: Any, dtype: Any, options: dict[str, Any]) -> tuple[nn.Module, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        raise OSError(f"the folder has no config.json, so it holds no model: {name}")
+    options = {"trust_remote_code": False, "use_safetensors": True, **options}  # without the first one it would ask
+    if Path(name).is_dir():
+        _refuse_folder(name, Path(name) / options.get("subfolder", ""), options)
+    if dtype is not None:
+        options[_dtype_keyword()] = dtype
     shared = {
         k: v
         for k, v in options.items()
-        if k in ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder")
+        if k in ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder", "gguf_file")
     }
     try:
-        config = AutoConfig.from_pretrained(name, **shared)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ValueError(
-                f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder-decoder"
-            )
-        module = AutoModelForCausalLM.from_pretrained(name, **({} if dtype is None else {"dtype": dtype}), **options)
-        return module, AutoTokenizer.from_pretrained(name, **shared) if tokenizer is None else tokenizer
+        if "gguf_file" not in options and not _is_adapter(name):
+            _refuse_config(name, AutoConfig.from_pretrained(name, **shared))
+        module, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
+        if tokenizer is None:
+            tokenizer = AutoTokenizer.from_pretrained(name, **shared)
     except OSError as e:
         if Path(name).exists():
             raise
         raise OSError(
             f"{name!r} is neither a folder here nor a model that could be fetched; offline, pass the path of a "
-            f"downloaded model. ({e})"
+            "downloaded model (on a machine with network: huggingface_hub.snapshot_download). If its weights are kept "
+            f"as a pickle only, and you trust them, pass use_safetensors=False. ({e})"
         ) from e
+    except ValueError as e:
+        if "trust_remote_code" in str(e):
+            raise ValueError(
+                f"{name} brings Python code of its own, which runs when it is loaded; read it, and if you trust it, "
+                "pass trust_remote_code=True"
+            ) from e
+        if "Unrecognized configuration class" in str(e):
+            raise ValueError(f"lmtt_widget reads causal (decoder-only) language models, and {name} is none") from e
+        raise
+    missing = sorted(info["missing_keys"])
+    if missing:
+        some = ", ".join(missing[:3] + ["..."] * (len(missing) > 3))
+        raise ValueError(
+            f"{name} lacks {len(missing)} of the model's weights ({some}), "
+            "which would be random; if that is meant, load the model with transformers and pass it"
+        )
+    return module, tokenizer
+
+
+def _dtype_keyword() -> str:
+    import transformers
+
+    major, minor = (int(n) for n in transformers.__version__.split(".")[:2])
+    return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
+
+
+def _is_adapter(name: str) -> bool:
+    return (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file()
+
+
+def _refuse_folder(name: str, folder: Path, options: dict[str, Any]) -> None:
+    """A folder without a model, without weights, or with weights that may run code."""
+    if "gguf_file" in options:
+        return
+    if not (folder / "config.json").is_file() and not _is_adapter(name):
+        raise OSError(f"the folder has no config.json, so it holds no model: {name}")
+    if any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(p.name for kind in ("bin", "pt", "pth", "ckpt") for p in folder.glob(f"*.{kind}"))
+    if not pickles:
+        raise OSError(f"the folder has no weights (model.safetensors), so there is no model to load: {name}")
+    if options["use_safetensors"]:
+        raise ValueError(
+            f"the weights are kept as a pickle ({pickles[0]}), which may run any code when it is read; if you trust "
+            f"where they come from, pass use_safetensors=False: {name}"
+        )
+
+
+def _refuse_config(name: str, config: Any) -> None:
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder-decoder")
+    for architecture in getattr(config, "architectures", None) or ():
+        if architecture.endswith("ForMaskedLM"):
+            raise ValueError(
+                f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder ({architecture})"
+            )
 
 
 def _refuse_other_models(module: nn.Module) -> None:
@@ -248,6 +311,13 @@ def _refuse_other_models(module: nn.Module) -> None:
     if callable(can_generate) and not can_generate():
         raise ValueError(
             f"{type(module).__name__} has no causal language-model head; load it with AutoModelForCausalLM"
+        )
+    offloaded = any(hasattr(m, "_hf_hook") for m in module.modules())  # accelerate brings the weights when they run
+    without = [n for n, p in module.named_parameters() if p.device.type == "meta"]
+    if without and not offloaded:
+        raise ValueError(
+            f"the model is on the meta device: it has shapes but no weights ({without[0]}); "
+            "load it with from_pretrained"
         )
 
 
@@ -264,6 +334,6 @@ def _tokenizer_beside(module: nn.Module) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError):
         return None

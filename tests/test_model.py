@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from transformers import (
     BertForMaskedLM,
     BertLMHeadModel,
     BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    LlamaForCausalLM,
     LlamaModel,
     T5Config,
     T5ForConditionalGeneration,
@@ -156,16 +160,109 @@ def test_a_folder_is_loaded_with_the_tokenizer_beside_it(tmp_path: Path) -> None
     assert beside.encode("the dog").ids == text.model().encode("the dog").ids
 
 
+def saved(folder: Path, module: Any = None, **options: Any) -> Path:
+    (module or text.causal_model()).save_pretrained(folder, **options)
+    text.byte_level().save_pretrained(folder)
+    return folder
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"the folder has no config\.json, so it holds no model"):
         load_model(tmp_path)
 
 
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    (saved(tmp_path) / "model.safetensors").unlink()
+    with pytest.raises(
+        OSError, match=r"the folder has no weights \(model\.safetensors\), so there is no model to load"
+    ):
+        load_model(tmp_path)
+
+
+def test_a_folder_that_lacks_some_weights_is_refused(tmp_path: Path) -> None:
+    """transformers would make them up."""
+    with pytest.raises(ValueError, match=r"lacks 1 of the model's weights \(lm_head\.weight\), which would be random"):
+        load_model(saved(tmp_path, text.causal_model().model))
+
+
+class Payload:
+    """A pickle that would write a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_refused_unless_the_user_insists(tmp_path: Path) -> None:
+    folder, harm = saved(tmp_path / "model"), tmp_path / "harm"
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Payload(harm)}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"kept as a pickle \(pytorch_model\.bin\).* pass use_safetensors=False"):
+        load_model(folder)
+    assert not harm.exists()
+    torch.save(text.causal_model().state_dict(), folder / "pytorch_model.bin")
+    insisted = load_model(folder, use_safetensors=False)
+    assert torch.equal(record(insisted, [5, 6]).logits, record(text.model(), [5, 6]).logits)
+
+
+def test_code_of_a_model_does_not_run_unless_the_user_says_so(tmp_path: Path) -> None:
+    folder, ran = saved(tmp_path / "model"), tmp_path / "ran"
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own_llama", "auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text(
+        f"open({str(ran)!r}, 'w').close()\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class Config(LlamaConfig):\n    model_type = 'own_llama'\n"
+        "class Model(LlamaForCausalLM):\n    config_class = Config\n"
+    )
+    with pytest.raises(ValueError, match=r"brings Python code of its own, .* pass trust_remote_code=True"):
+        load_model(folder)
+    assert not ran.exists()
+    trusted = load_model(folder, trust_remote_code=True)
+    assert ran.exists()
+    assert torch.equal(record(trusted, [5, 6]).logits, record(text.model(), [5, 6]).logits)
+
+
 def test_offline_a_name_says_what_to_do() -> None:
     with pytest.raises(
-        OSError, match="'nobody/nothing' is neither a folder here nor a model that could be fetched; off"
+        OSError,
+        match=r"'nobody/nothing' is neither a folder here .* offline, pass the path of a downloaded model \(on",
     ):
         load_model("nobody/nothing")
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # PEFT asks for it
+def test_a_folder_of_an_adapter_is_loaded_with_its_model(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    base = load_model(saved(tmp_path / "base"))
+    lora = peft.get_peft_model(base.module, peft.LoraConfig(target_modules=["o_proj"], init_lora_weights=False)).eval()
+    lora.save_pretrained(tmp_path / "adapter")
+    text.byte_level().save_pretrained(tmp_path / "adapter")
+    loaded = record(load_model(tmp_path / "adapter"), "the dog")
+    assert torch.equal(loaded.logits, record(load_model(lora, text.byte_level()), "the dog").logits)
+    assert not torch.equal(loaded.logits, record(text.model(), "the dog").logits)
+
+
+def test_a_model_on_the_meta_device_is_refused() -> None:
+    config = text.causal_model().config
+    with torch.device("meta"):
+        module = LlamaForCausalLM(config).eval()
+    with pytest.raises(ValueError, match=r"on the meta device: it has shapes but no weights \(model\.embed_tokens"):
+        load_model(module)
+
+
+def test_an_encoder_in_a_folder_is_refused(tmp_path: Path) -> None:
+    encoder(BertForMaskedLM).save_pretrained(tmp_path / "masked")
+    with pytest.raises(ValueError, match=r"is an encoder \(BertForMaskedLM\)"):
+        load_model(tmp_path / "masked")
+    DistilBertModel(DistilBertConfig(dim=24, n_layers=1, n_heads=2, hidden_dim=8, vocab_size=9)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(ValueError, match=r"reads causal .* language models, and .* is none"):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("cls", [BertModel, BertForMaskedLM])
