@@ -293,7 +293,7 @@ def _near(part: Tensor, whole: Tensor) -> Tensor:
 def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:
     """The parts of a state that get shares, with their vectors [pos, d_model] (attention: its constant is not used)."""
     for p in run.states[state].parts:
-        if p.kind in ("mlp", "mixer") or (bias_part and p.kind != "attention"):
+        if p.kind in ("mlp", "mixer", "skip") or (bias_part and p.kind != "attention"):
             yield p, p.output(run.n_tokens)
         elif p.kind == "attention":
             yield p, torch.empty(0)

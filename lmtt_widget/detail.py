@@ -63,7 +63,8 @@ def check_selection(run: Run, selection: Any) -> Selection:
 def find_part(run: Run, selection: Selection) -> Part:
     """The part a selection is about: by its number in run.parts, or the first of its kind that enters the state."""
     kind, state = _PART_KIND[selection["kind"]], selection["state"]
-    here = [p for p in run.states[state].parts if p.kind == kind]
+    kinds = ("mixer", "skip") if kind == "mixer" else (kind,)
+    here = [p for p in run.states[state].parts if p.kind in kinds]
     number = selection.get("part")
     if number is not None:
         here = [p for p in here if p is run.parts[number]]
@@ -422,9 +423,17 @@ def _mixer(q: _About) -> dict[str, Any]:
         "share": q.part_share(number),
         "effect": q.effect(output),
         "update": q.update(output),
-        "why": "A mixer (state space, linear attention) passes a running state along instead of looking at tokens one "
-        "by one, so there is no pattern over keys: what reaches it cannot be followed to a token and ends here.",
+        "why": _WHY_NO_KEYS.get(part.kind, "This vector was computed from no state, so what reaches it ends here."),
     }
+
+
+_WHY_NO_KEYS = {
+    "mixer": "A mixer (state space, linear attention) passes a running state along instead of looking at tokens one "
+    "by one, or mixes tokens in a way that is not a sum over keys. So there is no pattern over keys, and what reaches "
+    "it cannot be followed to a token: it ends here.",
+    "skip": "A skip connection adds an earlier state again, multiplied by factors that are frozen here. It has no keys "
+    "and no neurons: what reaches it goes on to that state at the same token.",
+}
 
 
 # ---- tokens ----

@@ -160,9 +160,11 @@ def checks_of(recording: Recording) -> list[Check]:
     if recording.embedding:
         e = recording.embedding
         add("embedding", None, "", e.error, e.value, *(w.output for w in e.writes))
+    before = recording.embedding.value if recording.embedding else None
     for layer in recording.layers:
-        for s in layer.states[1:]:
-            add("states", layer, layer.module, s.error, s.value, layer.states[0].value, *(w.output for w in s.writes))
+        for s in layer.states:
+            add("states", layer, layer.module, s.error, s.value, before, *(w.output for w in s.writes))
+            before = s.value
             for w in s.writes:
                 if isinstance(w, LinearWrite) and w.heads is not None:
                     values = [t for p in w.heads.products for t in (p.value, p.made)]
@@ -171,7 +173,7 @@ def checks_of(recording: Recording) -> list[Check]:
                     weight = w.map.weight()
                     add("linear maps", layer, w.module, w.error, w.input, w.output, weight, called=weight is None)
     if recording.readout and recording.logits is not None:
-        inputs = [stage.like for stage in recording.readout.stages]
+        inputs = [stage.like for stage in recording.readout.top.stages()]
         add("logits", None, "", recording.readout.error, recording.logits, *inputs)
 
     errors = torch.stack([e.detach().float().cpu() for _, e in found]).tolist() if found else []

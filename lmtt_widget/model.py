@@ -48,7 +48,7 @@ class Model:
             (
                 n
                 for k in ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "block_size")
-                if isinstance(n := getattr(self.config, k, None), int)
+                if isinstance(n := getattr(self.config, k, None), int) and n > 0
             ),
             None,
         )

@@ -179,4 +179,4 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
 
 def _goes_on(part: Part) -> bool:
     """Whether what reaches the part reaches a state below; a mixer has no key axis to say where."""
-    return part.kind in ("attention", "mlp") and part.reads >= 0
+    return part.kind != "mixer" and part.reads >= 0

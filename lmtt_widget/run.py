@@ -23,7 +23,7 @@ from .decomposition.layers import (
     turn,
 )
 from .decomposition.readout import Readout
-from .decomposition.residual import Path
+from .decomposition.residual import Path, Spread
 from .decomposition.vectors import constant_vectors, head_vectors
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
 from .tokens import Token
@@ -31,7 +31,7 @@ from .tokens import Token
 if TYPE_CHECKING:
     from .model import Model, Prompt
 
-PartKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "rounding"]
+PartKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "rounding"]
 
 
 @dataclass
@@ -79,7 +79,7 @@ class State:
     name: str
     value: Tensor  # [pos, d_model], in the model's dtype
     carried: int | None  # the one earlier state it continues; None for the embedding
-    path: Path  # the frozen steps the carried state goes through (none in most models)
+    path: Path | Spread  # the frozen steps the carried state goes through (none in most models)
     parts: list[Part] = field(default_factory=list)
 
     def __repr__(self) -> str:
@@ -189,14 +189,14 @@ def record(
             "explained; try float32 or bfloat16 instead of float16"
         )
     checks, missing = checks_of(recording), list(recording.problems)
-    notes = list(switched)
+    notes = [*switched, *recording.notes]
     if isinstance(own, str):
         notes.append(own)
     elif own is not None:
         checks.append(own_check(logits, own, switched, len(layers)))
         off = checks[-1].error
         same = f"differ by {off:.0e} from the model's own" if off else "are the model's own to the bit"
-        notes = [f"{' and '.join(switched)}; the logits {same}"]
+        notes = [f"{' and '.join(switched)}; the logits {same}", *recording.notes]
     heads = [p.heads for s in states for p in s.parts if p.heads is not None]
     if _largest([h.future for h in heads]) > 0:
         missing.append("attention looks at later tokens, so this is not a causal language model")
@@ -219,19 +219,17 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _assemble(recording: Recording) -> list[State]:
-    first = recording.embedding or recording.layers[0].states[0]
+    assert recording.embedding is not None
+    first = recording.embedding
     states = [State(0, None, "embedding", first.value, None, Path())]
     if first.writes:
         states[0].parts.append(Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes))
     for layer in recording.layers:
-        numbers = [len(states) - 1]  # local number of a state -> its index in the run
-        for s in layer.states[1:]:
+        for s in layer.states:
             assert s.carried is not None
-            carried, path = s.carried
-            index = len(states)
-            numbers.append(index)
-            entering = _group(s, layer.index, index, numbers)
-            states.append(State(index, layer.index, _state_name(entering), s.value, numbers[carried], path, entering))
+            entering = _group(s, layer.index, len(states))
+            name = _state_name(entering)
+            states.append(State(len(states), layer.index, name, s.value, *s.carried, entering))
     return states
 
 
@@ -241,24 +239,28 @@ def _all_parts(states: list[State]) -> list[Part]:
     return sorted((p for s in states for p in s.parts), key=lambda p: rank.get(p.kind, 0))
 
 
-def _group(s: LayerState, layer: int, index: int, numbers: list[int]) -> list[Part]:
+def _group(s: LayerState, layer: int, index: int) -> list[Part]:
     """The writes of a state as parts: the experts of a mixture are one part, and so are the constants."""
     parts: dict[Any, Part] = {}
+    experts_read = {w.reads for w in s.writes if w.kind == "mlp"}
     for w in s.writes:
         kind: PartKind = "rounding" if w.kind == "opaque" else w.kind
-        key = (kind, w.reads) if kind in ("mlp", "constant", "rounding") else id(w)
+        if kind == "skip" and w.reads in experts_read:
+            kind = "mlp"  # an expert that hands on what it was given
+        whole = kind in ("mlp", "constant", "rounding") or (kind == "mixer" and w.path.rows is not None)
+        key = (kind, w.reads) if whole else id(w)
         if key in parts:
             parts[key].writes.append(w)
         else:
-            parts[key] = Part(kind, layer, index, -1 if w.reads < 0 else numbers[w.reads], w.module, [w])
+            parts[key] = Part(kind, layer, index, w.reads, w.module, [w])
     return sorted(parts.values(), key=lambda p: _ORDER.index(p.kind))
 
 
-_ORDER = ("attention", "mixer", "mlp", "embedding", "constant", "rounding")
+_ORDER = ("attention", "mixer", "mlp", "skip", "embedding", "constant", "rounding")
 
 
 def _state_name(parts: list[Part]) -> str:
-    names = {"attention": "attention", "mixer": "mixer", "mlp": "MLP"}
+    names = {"attention": "attention", "mixer": "mixer", "mlp": "MLP", "skip": "skip connection"}
     kinds = dict.fromkeys(names[p.kind] for p in parts if p.kind in names)
     return "after " + " and ".join(kinds) if kinds else "in between"
 

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lmtt_widget import Run, UndecomposableError, load_model, record
+from lmtt_widget import Run, UndecomposableError, attribute, load_model, record
+from lmtt_widget.contributions import PartShare
 from lmtt_widget.decomposition.layers import find_layers
 from lmtt_widget.decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
 
 from . import zoo
 from .oracle import watch
 
-CASES = zoo.exact_cases()
+CASES = zoo.cases()
 IDS = zoo.prompt()
 # Types that return their attention weights under eager attention.
 SAID_BY_THE_MODEL = {
@@ -26,22 +27,10 @@ SAID_BY_THE_MODEL = {
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
-def test_64_of_67_models_are_exact_and_the_rest_say_why() -> None:
-    exact, refused = [], {}
-    for case in zoo.cases():
-        try:
-            assert zoo.recorded(case).fidelity.worst < 1e-6, case
-            exact.append(case)
-        except UndecomposableError as e:
-            refused[case.type] = str(e)
-    assert len(exact) >= 64
-    assert len(zoo.cases()) == 67
-    for model_type, sentence in refused.items():
-        model = zoo.shared(next(c for c in zoo.cases() if c.type == model_type))
-        module = {type(m).__name__ for m in find_layers(model)}
-        assert any(f"layer {i} ({name}): " in sentence for i in range(4) for name in module), sentence
-    assert "several parallel streams are not one sum" in refused["gemma3n_text"]
-    assert "softmax attention does not reach the stream through one linear output projection" in refused["zamba2"]
+def test_every_model_of_the_zoo_is_exact() -> None:
+    assert len(CASES) == 71
+    for case in CASES:
+        assert zoo.recorded(case).fidelity.worst < 1e-6, case
 
 
 @each_case
@@ -66,17 +55,23 @@ def test_parts_add_up_to_the_next_state(case: zoo.Case) -> None:
 def test_states_are_what_the_layers_returned(case: zoo.Case) -> None:
     run, model = zoo.recorded(case), zoo.shared(case)
     layers = find_layers(model)
+    n_run = len({s.layer for s in run.states if s.layer is not None})
+    if n_run > len(layers):  # layers that run again and again: only their last runs are seen
+        assert case.type == "hrm_text"
+        layers = layers[:0]
     _, seen = watch(model, IDS, *layers)
     for index, (_, out) in enumerate(seen):
         out = out[0] if isinstance(out, tuple) else out
+        out = out.movedim(0, 2) if out.ndim == 4 else out  # [stream, 1, pos, d_model]
         assert torch.equal(run.view("resid_post", index).value, out.reshape(run.n_tokens, -1))
 
 
 @each_case
 def test_parts_come_by_the_state_they_enter_and_constants_last(case: zoo.Case) -> None:
     parts = zoo.recorded(case).parts
-    n = sum(p.kind in ("attention", "mlp", "mixer") for p in parts)
-    assert all(p.kind in ("attention", "mlp", "mixer") for p in parts[:n])
+    with_shares = {"attention", "mlp", "mixer", "skip"}
+    n = sum(p.kind in with_shares for p in parts)
+    assert all(p.kind in with_shares for p in parts[:n])
     assert [p.state for p in parts[:n]] == sorted(p.state for p in parts[:n])
     assert all(p.reads < p.state for p in parts)
 
@@ -105,6 +100,7 @@ def test_single_vectors_add_up_to_their_part(case: zoo.Case) -> None:
             assert _off(sums + constant, p.output(n)) < 1e-6
         elif p.kind == "mlp":
             total = sum(_neurons(w, run.n_tokens) + constant_vectors(w, run.n_tokens) for w in p.linear)
+            total = total + sum(w.total(run.n_tokens) for w in p.writes if w.kind == "skip")
             assert _off(total, p.output(run.n_tokens)) < 1e-6
 
 
@@ -342,7 +338,7 @@ def test_attention_to_later_tokens_is_refused() -> None:
 
 def test_something_between_the_layers_is_named() -> None:
     model = plain_model()
-    model.h[1].register_forward_pre_hook(lambda m, args: (args[0] * 1.5,))
+    model.h[1].register_forward_pre_hook(lambda m, args: (args[0].tanh(),))
     with pytest.raises(UndecomposableError, match=r"layer 1 \(PlainBlock\): its input is not the previous layer's out"):
         record(load_model(model), IDS)
 
@@ -373,7 +369,7 @@ def test_wrapped_projections_are_read_by_calling_them() -> None:
 
 def _neurons(write: Any, n_tokens: int) -> Tensor:
     index = torch.arange(write.input.shape[1])
-    nothing = torch.zeros(write.output.shape[1], dtype=write.output.dtype)
+    nothing = torch.zeros_like(write.total(n_tokens)[0])
     return torch.stack(
         [
             sum((neuron_vectors(write, row, index).sum(0) for row in write.path.leaf_rows(pos)), nothing)
@@ -392,3 +388,69 @@ def test_runs_of_different_prompts_share_nothing() -> None:
     before = [s.value.clone() for s in first.states]
     record(model, IDS[::-1])
     assert all(torch.equal(a, s.value) for a, s in zip(before, first.states, strict=True))
+
+
+def test_parallel_streams_are_one_state_per_token() -> None:
+    run = zoo.recorded(zoo.Case("hy_v4"))
+    assert {s.value.shape[1] for s in run.states} == {4 * 48}
+    embedding = run.value(0).reshape(7, 4, 48)
+    assert torch.equal(embedding, embedding[:, :1].expand(7, 4, 48))  # before the first layer all streams are alike
+    assert all(p.output(7).shape == (7, 4 * 48) for p in run.parts)
+
+
+def test_an_earlier_state_added_again_is_a_part_that_reads_it() -> None:
+    run = zoo.recorded(zoo.Case("hrm_text"))
+    skips = [p for p in run.parts if p.kind == "skip"]
+    assert skips
+    assert all(0 <= p.reads < (run.states[p.state].carried or 0) for p in skips)
+    flow = attribute(run)
+    shares = [flow.parts[run.parts.index(p)] for p in skips]
+    assert all(isinstance(s, PartShare) and float(s.share.min()) > 0 for s in shares)
+
+
+def test_an_expert_that_hands_on_its_input_belongs_to_the_mixture() -> None:
+    run = zoo.recorded(zoo.Case("longcat_flash"))
+    mixtures = [p for p in run.parts if p.kind == "mlp" and len(p.writes) > 1]
+    assert {w.kind for p in mixtures for w in p.writes} == {"mlp", "skip"}
+    assert all(w.reads == p.reads for p in mixtures for w in p.writes)
+
+
+def test_attention_over_the_keys_of_an_earlier_layer_reads_that_layers_state() -> None:
+    own, shared = (zoo.recorded(zoo.Case("gemma3n_text", v)) for v in ("", "shared keys"))
+    reads = [[p.reads for p in run.parts if p.kind == "attention"] for run in (own, shared)]
+    assert reads[0][:2] == reads[1][:2]
+    assert reads[1][3] == reads[1][1] < reads[0][3]
+
+
+def test_a_state_written_through_a_view_keeps_its_old_value() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x + self.up(x)
+            y = x.clone()
+            y[:, :2] += self.up(x)[:, :2]
+            return y
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.h = nn.Embedding(11, 8), nn.ModuleList(Half() for _ in range(3))
+            self.head = nn.Linear(8, 11)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embed(ids)
+            for layer in self.h:
+                x = layer(x)
+            return self.head(x)
+
+    torch.manual_seed(0)
+    run = record(load_model(Model().eval()), [1, 2, 3, 4], check="all")
+    assert run.fidelity.exact
+
+
+def test_a_second_stream_is_refused() -> None:
+    with pytest.raises(UndecomposableError, match=r"layer 1 \(ReformerLayer\): .* also reads a second stream"):
+        record(load_model(zoo.make("reformer")), IDS)

@@ -16,7 +16,7 @@ from lmtt_widget.lens import direct_effects, lens_of_position
 from . import golden, zoo
 from .test_decomposition import plain_model
 
-each_case = pytest.mark.parametrize("case", zoo.exact_cases(), ids=str)
+each_case = pytest.mark.parametrize("case", zoo.cases(), ids=str)
 
 
 def lens_logits(*args: Any, **options: Any) -> Tensor:

@@ -128,7 +128,7 @@ def half(got: torch.Tensor, exact: torch.Tensor) -> None:
 
 def test_parts_have_the_same_number_on_the_wire_as_in_the_run() -> None:
     """A selection names a part by its number."""
-    for case in zoo.exact_cases():
+    for case in zoo.cases():
         run = zoo.recorded(case)
         flow = attribute(run)
         assert [k for k, p in enumerate(flow.parts) if p is not None] == list(

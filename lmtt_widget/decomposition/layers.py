@@ -24,16 +24,18 @@ from .residual import (
     VIEW,
     LinearMap,
     Path,
-    Term,
+    Spread,
+    Streams,
     Walk,
     is_constant,
     is_linear,
     linear_leaf,
+    together,
     weight_label,
 )
 from .tape import Node, Tape, is_linear_module
 
-WriteKind = Literal["attention", "mlp", "mixer", "embedding", "constant", "opaque"]
+WriteKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "opaque"]
 
 
 class UndecomposableError(RuntimeError):
@@ -50,9 +52,9 @@ class Write:
 
     kind: WriteKind
     module: str  # path of the module or parameter; a label only
-    path: Path
+    path: Path | Spread
     output: Tensor  # [leaf row, d_model], before the path
-    reads: int = -1  # index (in the layer) of the state it was computed from; -1: none
+    reads: int = -1  # index of the state it was computed from; -1: none
 
     def total(self, n_rows: int) -> Tensor:
         return self.path.total(self.output, n_rows)
@@ -80,7 +82,7 @@ class LinearWrite(Write):
 @dataclass
 class LayerState:
     value: Tensor  # [pos, d_model]
-    carried: tuple[int, Path] | None  # index (in the layer) of the state it continues, with its frozen steps
+    carried: tuple[int, Path | Spread] | None  # index of the state it continues, with its frozen steps
     writes: list[Write]
     error: Tensor  # [], largest relative error of the sum
 
@@ -89,7 +91,7 @@ class LayerState:
 class Layer:
     index: int
     module: str
-    states: list[LayerState]  # the first is the state the layer was given
+    states: list[LayerState]  # those made in it
 
 
 @dataclass
@@ -99,10 +101,13 @@ class Recording:
     readout: Readout | None = None
     logits: Tensor | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
 
 
-def find_layers(model: nn.Module) -> nn.ModuleList:
-    """The list of decoder layers: not inside another list, as long as the config says, where most parameters are.
+def find_layers(model: nn.Module) -> list[nn.Module]:
+    """The decoder layers: of a list not inside another, as long as the config says, where most parameters are.
+
+    Lists of the same kinds of layers belong to it (a model of several stacks).
 
     Raises UndecomposableError if there is none.
     """
@@ -117,7 +122,9 @@ def find_layers(model: nn.Module) -> nn.ModuleList:
     lists = (_outer_lists(decoder) if isinstance(decoder, nn.Module) else []) or _outer_lists(model)
     if not lists:
         raise UndecomposableError(f"{type(model).__name__}: no list of decoder layers found; pass layers=...")
-    return max(lists, key=lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters())))
+    best = max(lists, key=lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters())))
+    kinds = {type(m) for m in best}
+    return [m for c in lists if {type(m) for m in c} == kinds for m in c]
 
 
 def run_recorded(
@@ -220,8 +227,10 @@ class _Recorder:
         self.buffers = {id(b) for b in model.buffers()}
         self.taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
         self.width = 0
-        self.stream: Node | None = None  # the latest state
-        self.layer_input: Node
+        self.states: list[Node] = []
+        self.between: list[Node] = []  # values like the stream that were made outside of layers, in case one is reused
+        self.number = 0  # of the layer that runs
+        self.values: dict[int, int] = {}  # where the values of attention lie in memory -> the state they were made from
 
     @cached_property
     def parameters(self) -> dict[int, str]:
@@ -266,30 +275,31 @@ class _Recorder:
     # ---- between layers ----
 
     def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
-        where = f"layer {len(self.result.layers)} ({type(m).__name__})"
+        where = f"layer {self.number} ({type(m).__name__})"
         h = _hidden(args, kwargs)
         if h is None:
             raise UndecomposableError(f"{where}: no hidden state among its inputs")
-        if h.ndim != 3 or h.shape[:2] != (1, self.n_tokens):
-            why = (
-                "several parallel streams are not one sum" if h.ndim > 3 else f"expected [1, {self.n_tokens}, d_model]"
+        if Streams.of(tuple(h.shape), self.n_tokens) is None:
+            raise UndecomposableError(
+                f"{where}: the residual stream has shape {list(h.shape)}; "
+                f"expected [1, {self.n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
-            raise UndecomposableError(f"{where}: the residual stream has shape {list(h.shape)}; {why}")
         made = self.tape.nodes.get(id(h))
-        if self.stream is None:
-            self.width = h.shape[-1]
-            nodes = self.tape.nodes.values()
-            self.taped_before = [n.value for n in nodes if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
-            with torch.no_grad(), plain_precision(h), self.tape.paused():
+        with torch.no_grad(), plain_precision(h), self.tape.paused():
+            if not self.states:
+                self.width = h.shape[-1]
+                nodes = self.tape.nodes.values()
+                self.taped_before = [n.value for n in nodes if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
                 self.result.embedding = self._embedding(h, made)
-        elif made is not self.stream:
-            before = self.stream.value
-            if h.shape != before.shape or not torch.equal(h.to(before.device), before):
-                self.result.problems.append(
-                    f"{where}: its input is not the previous layer's output (something acts between the layers)"
-                )
-        self.tape.clear()
-        self.layer_input = self.tape.add(h, "state")
+            elif made is not self.states[-1]:
+                self._between(h, made, where)
+        self.between += [
+            n
+            for n in self.tape.nodes.values()
+            if n.time >= 0 and n.value is not h and n.op != "state" and n.shape == h.shape and n not in self.between
+        ]
+        self.states[-1:] = [self.tape.add(h, "state")]
+        self._forget()
 
     def module_that_failed(self, traceback: TracebackType | None) -> str | None:
         """The innermost module of the model among the frames; None if this package failed while it read the tape."""
@@ -304,7 +314,7 @@ class _Recorder:
         return where
 
     def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
-        where = f"layer {len(self.result.layers)} ({type(m).__name__})"
+        where = f"layer {self.number} ({type(m).__name__})"
         h = out
         while isinstance(h, (tuple, list)):
             h = h[0]
@@ -314,57 +324,88 @@ class _Recorder:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
         with torch.no_grad(), plain_precision(h), self.tape.paused():
             self.result.layers.append(self._layer(m, node, where))
-        self.tape.clear()
-        self.stream = self.tape.add(h, "state")
+        self.states[-1:] = [self.tape.add(h, "state")]
+        self._forget()
+        self.number += 1
 
-    def _embedding(self, h: Tensor, node: Node | None) -> LayerState | None:
-        if node is None or node.op == "const":
-            return None
+    def _forget(self) -> None:
+        """Empties the tape, but for what a later layer may read again."""
+        self.tape.clear()
+        self.tape.nodes.update((id(n.value), n) for n in (*self.between, *self.states))
+
+    def _embedding(self, h: Tensor, node: Node | None) -> LayerState:
+        value = _stream_rows(h, self.n_tokens)
         writes = []
-        for t in Walk(self.width).terms(node):
-            kind: WriteKind = "constant" if is_constant(t.leaf) else "opaque"
-            if t.leaf.op == "embedding" or is_linear(t.leaf):
-                kind = "embedding"
-            label = self.modules.get(id(t.leaf.module)) or self.parameters.get(id(t.leaf.value), t.leaf.op)
-            writes.append(Write(kind, label, t.path, t.rows()))
-        value = _rows(h)
-        return LayerState(value, None, writes, _error(sum(w.total(self.n_tokens) for w in writes), value))
+        if node is not None and node.op != "const":
+            terms = Walk(self.width).terms(node)
+            for leaf, path, rows in together(terms, self.n_tokens, tuple(h.shape)):
+                kind: WriteKind = "constant" if is_constant(leaf) else "opaque"
+                if leaf.op == "embedding" or is_linear(leaf):
+                    kind = "embedding"
+                label = self.modules.get(id(leaf.module)) or self.parameters.get(id(leaf.value), leaf.op)
+                writes.append(Write(kind, label, path, rows))
+        self.states.append(self.tape.node(h))
+        error = _error(sum(w.total(self.n_tokens) for w in writes), value) if writes else torch.zeros(())
+        return LayerState(value, None, writes, error)
+
+    def _between(self, h: Tensor, made: Node | None, where: str) -> None:
+        """A layer's input that is not the output of the layer before: the same values, or a state of its own."""
+        before = self.states[-1].value
+        if h.shape == before.shape and torch.equal(h.to(before.device), before):
+            return
+        n_problems = len(self.result.problems)
+        try:
+            states = [] if made is None else self._states_up_to(made, where)
+        except UndecomposableError:
+            states = []
+        if not states or len(self.result.problems) > n_problems:
+            self.result.problems.append(
+                f"{where}: its input is not the previous layer's output (something acts between the layers)"
+            )
+        self.result.layers.append(Layer(self.number, "", states))
 
     # ---- one layer ----
 
     def _layer(self, m: nn.Module, out: Node, where: str) -> Layer:
-        start = self.layer_input
-        nodes = self._state_nodes(start, out, where)
-        states = [LayerState(_rows(start.value), None, [], torch.zeros(()))]
-        order = [start]
-        for n in nodes:
-            terms = Walk(self.width, order).terms(n)
-            index = {id(o): k for k, o in enumerate(order)}
-            carried = [(index[id(t.leaf)], t.path) for t in terms if id(t.leaf) in index]
-            rest = [t for t in terms if id(t.leaf) not in index]
-            if n is not out and len(carried) == 1 and not carried[0][1].steps and not rest:
-                continue  # a cast or copy of an earlier state
-            if len(carried) != 1:
-                raise UndecomposableError(f"{where}: a state continues {len(carried)} earlier states instead of one")
-            writes = [self._write(t, order, where) for t in rest]
-            value = _rows(n.value)
-            k, path = carried[0]
-            total = path.total(states[k].value, self.n_tokens)
-            for w in writes:
-                total = total + w.total(self.n_tokens).to(total.device)
-            states.append(LayerState(value, (k, path), writes, _error(total, value)))
-            order.append(n)
-        layer = Layer(len(self.result.layers), self.modules.get(id(m), ""), states)
+        states = self._states_up_to(out, where)
         kinds = {w.kind for s in states for w in s.writes}
         if "attention" not in kinds and any(is_attention_product(n) for n in self.tape.nodes.values()):
-            self.result.problems.append(
-                f"{where}: softmax attention does not reach the stream through one linear output projection"
+            self.result.notes.append(
+                f"{where}: attention does not reach the stream through one linear output projection, so it is shown as "
+                "a mixer, without keys"
             )
-        return layer
+        return Layer(self.number, self.modules.get(id(m), ""), states)
+
+    def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
+        """The states from the latest one to `out`, oldest first."""
+        states = []
+        for n in self._state_nodes(self.states[-1], out, where):
+            state = self._state(n, where)
+            if n is out or not _is_copy(state):
+                states.append(state)
+                self.states.append(n)
+        return states
+
+    def _state(self, n: Node, where: str) -> LayerState:
+        """A value of the stream as the latest state that it continues, and what was added."""
+        index = {id(state): k for k, state in enumerate(self.states)}
+        terms = together(Walk(self.width, self.states).terms(n), self.n_tokens, n.shape)
+        from_states = [(index[id(leaf)], path, rows) for leaf, path, rows in terms if id(leaf) in index]
+        carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
+        writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if id(leaf) not in index]
+        for found in from_states:
+            if found is not carried:
+                k, path, rows = found
+                writes.append(Write("skip", f"skip from state {k}", path, rows, k))
+        value = _stream_rows(n.value, self.n_tokens)
+        total = carried[1].total(carried[2], self.n_tokens)
+        for w in writes:
+            total = total + w.total(self.n_tokens).to(total.device)
+        return LayerState(value, carried[:2], writes, _error(total, value))
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
         """The nodes on the residual path that some branch reads, and the output, oldest first."""
-        walk = Walk(self.width, [start])
+        walk = Walk(self.width, self.states)
         terms = walk.terms(out)
         if out.shape != start.shape or not any(t.leaf is start for t in terms):
             ends = ", ".join(sorted({t.leaf.op for t in terms}))
@@ -380,51 +421,74 @@ class _Recorder:
                     stack.extend(n.parents())
         states = {id(out): out}
         for t in terms:
-            if t.leaf is not start and not is_constant(t.leaf):
+            if all(t.leaf is not s for s in self.states) and not is_constant(t.leaf):
                 states.update((id(n), n) for n in _first_met(t.leaf, on_path))
         states.pop(id(start), None)
         return sorted(states.values(), key=lambda n: n.time)
 
-    def _write(self, t: Term, order: list[Node], where: str) -> Write:
-        linear = linear_leaf(t.leaf)
+    def _write(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
+        if leaf.op == "embedding":
+            return Write("skip", "embedding again", path, rows, 0)
+        linear = linear_leaf(leaf)
         if linear is None:
-            return self._unmapped(t, where)
+            return self._unmapped(leaf, path, rows, where)
         mapping, x = linear
-        label = (
-            self.modules.get(id(t.leaf.module), "?")
-            if t.leaf.module is not None
-            else weight_label(t.leaf, self.parameters)
-        )
-        stops = {id(n): k for k, n in enumerate(order)}
-        reads = max((stops[id(n)] for n in _first_met(t.leaf, {id(n): n for n in order})), default=-1)
-        write = LinearWrite("mlp", label, t.path, t.rows(), reads, map=mapping, input=_rows(x.value))
-        if t.leaf.value.numel() == self.n_tokens * self.width and t.path.rows is None:
+        label = self.modules.get(id(leaf.module), "?") if leaf.module else weight_label(leaf, self.parameters)
+        stops = {id(n): k for k, n in enumerate(self.states)}
+        reads = max((stops[id(n)] for n in _first_met(leaf, {id(n): n for n in self.states})), default=-1)
+        write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=_rows(x.value))
+        if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
             try:
                 write.heads = find_heads(x, self.n_tokens, self.check_rows)
             except ValueError as e:
                 self.result.problems.append(f"{where}: {label}: {e}")
         if write.heads is not None:
             write.kind = "attention"
+            for product in write.heads.products:  # keys and values may be those of an earlier layer
+                write.reads = self.values.setdefault(product.value.data_ptr(), reads)
         elif _mixes_tokens(x, stops):
             write.kind = "mixer"
         else:
             write.gate, write.up = _gate_and_up(x)
         write.error = self._map_error(write)
+        if self._reads_another_stream(leaf, stops):
+            self.result.problems.append(
+                f"{where}: {label} also reads a second stream, which no state here is a value of"
+            )
         return write
 
-    def _unmapped(self, t: Term, where: str) -> Write:
-        source = t.leaf
+    def _reads_another_stream(self, leaf: Node, stops: dict[int, int]) -> bool:
+        """Does something as large as the stream enter, that is neither a state of this layer nor made before them?"""
+        seen, stack = set(stops), list(leaf.parents())
+        while stack:
+            n = stack.pop()
+            if id(n) in seen:
+                continue
+            seen.add(id(n))
+            stack.extend(n.parents())
+            if n.op == "const" and n.shape[-1:] == (self.width,) and self._is_unknown(n.value):
+                return True
+        return False
+
+    def _is_unknown(self, x: Tensor) -> bool:
+        """As large as the stream, and neither a buffer nor made before the first layer."""
+        return (
+            x.is_floating_point()
+            and x.numel() >= self.n_tokens * self.width
+            and id(x) not in self.buffers
+            and all(x.untyped_storage().data_ptr() != v.untyped_storage().data_ptr() for v in self.taped_before)
+        )
+
+    def _unmapped(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
+        source = leaf
         while source.op not in ("param", "const") and source.args and isinstance(source.args[0], Node):
             source = source.args[0]
-        known = id(source.value) in self.buffers or any(
-            source.value.untyped_storage().data_ptr() == v.untyped_storage().data_ptr() for v in self.taped_before
-        )
-        foreign = source.op == "const" and not known and source.value.numel() >= self.n_tokens * self.width
-        if is_constant(t.leaf) and not foreign:
-            return Write("constant", self.parameters.get(id(t.leaf.value), t.leaf.op), t.path, t.rows())
-        made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{t.leaf.op}`"
+        foreign = source.op == "const" and self._is_unknown(source.value)
+        if is_constant(leaf) and not foreign:
+            return Write("constant", self.parameters.get(id(leaf.value), leaf.op), path, rows)
+        made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{leaf.op}`"
         self.result.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
-        return Write("opaque", t.leaf.op, t.path, t.rows())
+        return Write("opaque", leaf.op, path, rows)
 
     def _map_error(self, w: LinearWrite) -> Tensor | None:
         """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?
@@ -448,7 +512,9 @@ class _Recorder:
 
     def readout(self, logits: Tensor) -> Readout | None:
         node = self.tape.nodes.get(id(logits))
-        return None if node is None or self.stream is None else read_out(node, self.stream, self.check_rows)
+        if any(is_attention_product(n) for n in self.tape.nodes.values()):
+            self.result.problems.append("attention runs after the last layer that was found; pass layers=...")
+        return read_out(node, self.states[-1], self.n_tokens, self.check_rows) if node and self.states else None
 
 
 def _outer_lists(root: nn.Module) -> list[nn.ModuleList]:
@@ -475,6 +541,17 @@ def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
 
 def _rows(x: Tensor) -> Tensor:
     return x.detach().reshape(-1, x.shape[-1])
+
+
+def _stream_rows(x: Tensor, n_tokens: int) -> Tensor:
+    """A value of the stream as one row per token."""
+    streams = Streams.of(tuple(x.shape), n_tokens)
+    return _rows(x) if streams is None else streams.rows(x)
+
+
+def _is_copy(state: LayerState) -> bool:
+    """A cast or copy of an earlier state."""
+    return state.carried is not None and not state.carried[1].steps and not state.writes
 
 
 def _error(got: Any, truth: Tensor) -> Tensor:

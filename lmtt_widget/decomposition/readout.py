@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .residual import DIV, IDENTITY, MUL, VIEW, LinearMap, Path, Term, Walk, is_constant, linear_leaf
+from .residual import (
+    DIV,
+    IDENTITY,
+    MUL,
+    VIEW,
+    LinearMap,
+    Path,
+    Spread,
+    Streams,
+    Walk,
+    is_constant,
+    linear_leaf,
+    together,
+)
 from .tape import Node, replay
 
 
 @dataclass
 class Stage:
-    """Frozen steps, then a linear map; most models have one stage (final norm, unembedding)."""
+    """A linear map, and how its input is made of the last state or of the outputs of earlier stages, steps frozen."""
 
-    path: Path
-    constants: list[tuple[Path, Tensor]]  # added beside the signal: [row, n] each, the final norm's bias
+    ways: list[tuple[Path | Spread, Stage | None]]  # None: from the last state itself; most models have one stage
+    constants: list[tuple[Path | Spread, Tensor]]  # added beside them: [row, n] each, the final norm's bias
     map: LinearMap
     like: Tensor  # an input of the map, for its width, dtype and device
+
+    def stages(self) -> Iterator[Stage]:
+        """This one and all behind it."""
+        yield self
+        for _, stage in self.ways:
+            if stage is not None:
+                yield from stage.stages()
+
+    def direct(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
+        """What vectors x [n, d_model] in the last state add to the output: [n, out]."""
+        made = [path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways]
+        return self.map(sum(made[1:], made[0]), outputs=outputs)
+
+    def constant(self, row: int, outputs: Tensor | slice = slice(None)) -> Tensor | None:
+        """What in the output comes from no vector of the last state: [1, out]."""
+        made = [path.apply(value[row if value.shape[0] > 1 else 0][None], row) for path, value in self.constants]
+        earlier = [(path, stage.constant(row)) for path, stage in self.ways if stage is not None]
+        made += [path.apply(c, row) for path, c in earlier if c is not None]
+        total = self.map(sum(made[1:], made[0]), outputs=outputs) if made else None
+        bias = self.map.bias(self.like)
+        if bias is None:
+            return total
+        return bias[outputs][None] if total is None else total + bias[outputs]
 
 
 @dataclass
 class Readout:
-    stages: list[Stage]
+    top: Stage  # the unembedding
     scale: float  # a factor on the logits after the unembedding
     cap: float | None  # logits = cap * tanh(x / cap) afterwards
     last: Node  # the last state, and the input of the unembedding that was made from it
     unembedded: Node
+    streams: Streams  # how the last state is laid out
     error: Tensor  # [], relative error of the logits rebuilt from the last state
 
     def logits(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool = True) -> Tensor:
         """What the model would say if these were its last states [pos, d_model]: logits [row, token] of some rows.
 
-        The final norm is applied to the states themselves, by repeating the model's own calls; or left out.
+        The final norm is applied to the states themselves, by repeating the model's own calls; or left out (then
+        parallel streams are read as their mean).
         """
         return self._unembed(self._final(states, rows, normalize))
 
@@ -45,48 +83,37 @@ class Readout:
     def _final(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool) -> Tensor:
         recorded = self.last.value
         if normalize:
-            given = states.to(recorded.device, recorded.dtype).reshape(recorded.shape)
+            given = self.streams.shaped(states.to(recorded.device, recorded.dtype))
             with torch.no_grad():
                 x = replay(self.unembedded, {self.last: given})
             return x.reshape(-1, x.shape[-1])[rows]
-        x = states[rows]
-        for stage in self.stages[:-1]:
+        x = states[rows].unflatten(-1, (-1, self.streams.shape[-1])).mean(-2)
+        before: list[Stage] = []
+        stage = self.top
+        while stage.ways[0][1] is not None:
+            stage = stage.ways[0][1]
+            before.insert(0, stage)
+        for stage in before:
             x = _affine(stage.map, x, stage.like)
         return x
 
     def _unembed(self, x: Tensor) -> Tensor:
-        last = self.stages[-1]
-        return self.capped(_affine(last.map, x, last.like) * self.scale)
+        return self.capped(_affine(self.top.map, x, self.top.like) * self.scale)
 
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
-        for stage in self.stages:
-            x = stage.map(
-                stage.path.apply(x, row), outputs=_columns(tokens) if stage is self.stages[-1] else slice(None)
-            )
-        return x * self.scale
+        return self.top.direct(x, row, _columns(tokens)) * self.scale
 
     def constant(self, row: int, tokens: Tensor | None = None) -> Tensor | None:
         """What in the logits no vector of the stream accounts for (norm bias, unembedding bias): [token]."""
-        total: Tensor | None = None
-        for stage in self.stages:
-            last = tokens if stage is self.stages[-1] else None
-            x = None if total is None else stage.path.apply(total, row)
-            for path, value in stage.constants:
-                c = path.apply(value[row if value.shape[0] > 1 else 0][None], row)
-                x = c if x is None else x + c
-            total = None if x is None else stage.map(x, outputs=_columns(last))
-            bias = stage.map.bias(stage.like)
-            if bias is not None:
-                bias = (bias if last is None else bias[last])[None]
-                total = bias if total is None else total + bias
+        total = self.top.constant(row, _columns(tokens))
         return None if total is None else total[0] * self.scale
 
     def capped(self, logits: Tensor) -> Tensor:
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
 
-def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Readout | None:
+def read_out(logits: Node, last: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Readout | None:
     """The readout behind these logits, checked on some rows; None if they are no linear maps of the last state."""
     n, scale, cap = logits, 1.0, None
     after: list[float | None] = []  # factors from the unembedding upward, None for a tanh
@@ -113,31 +140,39 @@ def read_out(logits: Node, last: Node, check_rows: Sequence[int] | None) -> Read
             cap *= factor
     if cap is not None:  # scale * x, tanh, times cap: the logits before the cap are in units of the cap
         scale *= cap
-    stages: list[Stage] = []
     unembedded = linear_leaf(n)[1]  # type: ignore[index]
-    while n is not last:
-        found = linear_leaf(n)
-        if found is None:
-            return None
-        mapping, z = found
-        terms = Walk(z.shape[-1], [last]).terms(z)
-        signal = [t for t in terms if t.leaf is last or linear_leaf(t.leaf) is not None]
-        rest = [t for t in terms if t not in signal]
-        if len(signal) != 1 or not all(is_constant(t.leaf) for t in rest):
-            return None
-        stages.insert(
-            0,
-            Stage(
-                signal[0].path,
-                [(t.path, _constant_rows(t)) for t in rest],
-                mapping,
-                z.value.detach().reshape(-1, z.shape[-1]),
-            ),
-        )
-        n = signal[0].leaf
-    readout = Readout(stages, scale, cap, last, unembedded, torch.zeros(()))
-    readout.error = _error(readout, logits.value, last.value, check_rows)
+    top = _stage(n, last, n_tokens)
+    if top is None:
+        return None
+    streams = Streams.of(last.shape, n_tokens)
+    if streams is None:
+        return None
+    readout = Readout(top, scale, cap, last, unembedded, streams, torch.zeros(()))
+    readout.error = _error(readout, logits.value, streams.rows(last.value), check_rows)
     return readout
+
+
+def _stage(n: Node, last: Node, n_tokens: int) -> Stage | None:
+    """The linear map that made `n`, with everything behind it down to the last state; None if not all is linear."""
+    found = linear_leaf(n)
+    if found is None:
+        return None
+    mapping, z = found
+    ways: list[tuple[Path | Spread, Stage | None]] = []
+    constants = []
+    for leaf, path, rows in together(Walk(z.shape[-1], [last]).terms(z), n_tokens, z.shape):
+        if leaf is last:
+            ways.append((path, None))
+        elif linear_leaf(leaf) is not None:
+            stage = _stage(leaf, last, n_tokens)
+            if stage is None:
+                return None
+            ways.append((path, stage))
+        elif is_constant(leaf):
+            constants.append((path, _constant_rows(leaf, rows)))
+        else:
+            return None
+    return Stage(ways, constants, mapping, z.value.detach().reshape(-1, z.shape[-1])) if ways else None
 
 
 def _affine(mapping: LinearMap, x: Tensor, like: Tensor) -> Tensor:
@@ -149,14 +184,15 @@ def _columns(tokens: Tensor | None) -> Tensor | slice:
     return slice(None) if tokens is None else tokens
 
 
-def _constant_rows(t: Term) -> Tensor:
-    value = t.leaf.value.detach()
-    return value.reshape(-1, t.shape[-1]) if value.shape[-1] == t.shape[-1] else t.rows()
+def _constant_rows(leaf: Node, rows: Tensor) -> Tensor:
+    """The rows of a constant; one where it is the same for all tokens."""
+    value = leaf.value.detach()
+    return value.reshape(-1, rows.shape[-1]) if value.shape[-1:] == rows.shape[-1:] else rows
 
 
 def _error(readout: Readout, logits: Tensor, last: Tensor, check_rows: Sequence[int] | None) -> Tensor:
     """Compared on some rows and, unless all rows are checked, on about a hundred tokens spread over the vocabulary."""
-    last, logits = last.detach().reshape(-1, last.shape[-1]), logits.detach().reshape(-1, logits.shape[-1])
+    logits = logits.detach().reshape(-1, logits.shape[-1])
     n_vocab = logits.shape[-1]
     tokens = None if check_rows is None else torch.linspace(0, n_vocab - 1, min(n_vocab, 97)).long().to(logits.device)
     worst = torch.zeros((), device=logits.device)

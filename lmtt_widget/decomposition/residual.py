@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -153,6 +154,137 @@ class Path:
 
 
 @dataclass(frozen=True)
+class Streams:
+    """How the rows of a value of the residual stream are laid out: one per token and parallel stream."""
+
+    n: int = 1
+    shape: tuple[int, ...] = ()  # of the value: [1, pos, stream, d_model] or [stream, 1, pos, d_model]
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], n_tokens: int) -> Streams | None:
+        """The layout of a value of this shape, or None if it is none of `n_tokens` tokens."""
+        if len(shape) == 3 and shape[:2] == (1, n_tokens):
+            return cls(1, shape)
+        if len(shape) == 4 and shape[:2] == (1, n_tokens):
+            return cls(shape[2], shape)
+        if len(shape) == 4 and shape[1:3] == (1, n_tokens):
+            return cls(shape[0], shape)
+        return None
+
+    @property
+    def n_tokens(self) -> int:
+        return self.shape[1] if self._token_first else self.shape[2]
+
+    @property
+    def _token_first(self) -> bool:
+        return self.shape[0] == 1
+
+    def rows(self, value: Tensor) -> Tensor:
+        """One vector per token, its streams one after the other: [pos, stream * d_model]."""
+        value = value.detach()
+        if self.n > 1 and not self._token_first:
+            value = value.permute(1, 2, 0, 3)
+        return value.reshape(-1, self.n * self.shape[-1])
+
+    def shaped(self, rows: Tensor) -> Tensor:
+        """The inverse of `rows`; a value of one stream only is put into all of them."""
+        if rows.shape[-1] != self.n * self.shape[-1]:
+            rows = rows.repeat(1, self.n)
+        if self.n == 1 or self._token_first:
+            return rows.reshape(self.shape)
+        return rows.reshape(self.n_tokens, self.n, -1).transpose(0, 1).reshape(self.shape)
+
+    def token(self, row: Tensor) -> Tensor:
+        """The token that each row belongs to."""
+        return row // self.n if self._token_first else row % self.n_tokens
+
+    def stream(self, row: Tensor) -> Tensor:
+        """The stream that each row belongs to."""
+        return row % self.n if self._token_first else row // self.n_tokens
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The paths of one leaf from or into several parallel streams, taken together: what `Path` is for one stream."""
+
+    paths: tuple[Path, ...]
+    leaf: Streams | None  # the leaf's layout; None: its rows are no tokens (one expert's)
+    state: Streams
+
+    @property
+    def steps(self) -> tuple[Spread]:
+        return (self,)
+
+    @cached_property
+    def rows(self) -> Tensor | None:
+        """[leaf row] -> token; None: the same."""
+        if self.leaf is not None:
+            return None
+        into = torch.stack([self._into(p) for p in self.paths]).amax(0)
+        tokens = torch.where(into >= 0, self.state.token(into), -1)
+        same = len(tokens) == self.state.n_tokens and bool((tokens == torch.arange(len(tokens)).to(tokens)).all())
+        return None if same else tokens
+
+    def apply(self, x: Tensor, row: int | None = None) -> Tensor:
+        """x [leaf row, stream * d_model], or vectors [..., stream * d_model] of one leaf row, as they enter."""
+        n_in = self.leaf.n if self.leaf else 1
+        width = x.shape[-1] // n_in
+        x = x.reshape(*x.shape[:-1], n_in, width)
+        out = x.new_zeros(*x.shape[:-2], self.state.n, width)
+        for path in self.paths:
+            into = self._into(path).to(x.device)
+            stream = torch.where(into >= 0, self.state.stream(into), -1)
+            for s in range(n_in):
+                leaf_rows = self._leaf_rows(s, len(into), x.device)
+                if row is not None:
+                    r = int(leaf_rows[row])
+                    if stream[r] >= 0:
+                        out[..., stream[r], :] += path.apply(x[..., s, :], r)
+                    continue
+                y = replace(path, steps=tuple(_of_rows(step, leaf_rows) for step in path.steps)).apply(x[:, s])
+                to = stream[leaf_rows]
+                keep = to >= 0
+                out.index_put_((keep.nonzero()[:, 0], to[keep]), y[keep], accumulate=True)
+        return out.flatten(-2)
+
+    def total(self, x: Tensor, n_rows: int) -> Tensor:
+        """What a leaf of values x adds to each of the state's tokens: [pos, stream * d_model]."""
+        return Path(rows=self.rows).total(self.apply(x), n_rows)
+
+    def leaf_rows(self, row: int) -> list[int]:
+        return Path(rows=self.rows).leaf_rows(row)
+
+    def factor(self, _row: int) -> None:
+        return None
+
+    def described(self, _row: int) -> list[str]:
+        return [f"from {self.leaf.n if self.leaf else 1} into {self.state.n} parallel streams, by frozen weights"]
+
+    def per_query(self) -> None:
+        return None
+
+    def _into(self, path: Path) -> Tensor:
+        if path.rows is not None:
+            return path.rows
+        assert self.leaf is not None
+        return torch.arange(self.leaf.n * self.leaf.n_tokens)
+
+    def _leaf_rows(self, stream: int, n_rows: int, device: torch.device) -> Tensor:
+        every = torch.arange(n_rows, device=device)
+        if self.leaf is None or self.leaf.n == 1:
+            return every
+        mine = every[self.leaf.stream(every) == stream]
+        return mine[self.leaf.token(mine).argsort()]
+
+
+def _of_rows(step: Scale | Center, rows: Tensor) -> Scale | Center:
+    """The step as it is for some of the leaf's rows."""
+    if isinstance(step, Center) or step.factor.ndim == 0 or step.factor.shape[0] == 1:
+        return step
+    return Scale(step.factor[rows.to(step.factor.device)])
+
+
+@dataclass(frozen=True)
 class Term:
     leaf: Node
     path: Path = field(default_factory=Path)
@@ -165,6 +297,23 @@ class Term:
         """The leaf's values as [leaf row, d_model]."""
         value = self.leaf.value.detach()
         return (value if tuple(value.shape) == self.shape else value.expand(self.shape)).reshape(-1, self.shape[-1])
+
+
+def together(terms: list[Term], n_tokens: int, state: tuple[int, ...]) -> list[tuple[Node, Path | Spread, Tensor]]:
+    """Each leaf with its way into a value of shape `state` and its rows; of parallel streams all ways as one."""
+    into = Streams.of(state, n_tokens)
+    if into is None or not (into.n > 1 or any(len(t.shape) == 4 for t in terms)):
+        return [(t.leaf, t.path, t.rows()) for t in terms]
+    by_leaf: dict[int, list[Term]] = {}
+    for t in terms:
+        by_leaf.setdefault(id(t.leaf), []).append(t)
+    found: list[tuple[Node, Path | Spread, Tensor]] = []
+    for ts in by_leaf.values():
+        laid_out, paths = Streams.of(ts[0].shape, n_tokens), tuple(t.path for t in ts)
+        rows = laid_out.rows(ts[0].leaf.value.expand(ts[0].shape)) if laid_out else ts[0].rows()
+        unchanged = laid_out == into and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
+        found.append((ts[0].leaf, Path() if unchanged else Spread(paths, laid_out, into), rows))
+    return found
 
 
 # ---- linear maps ----
@@ -374,7 +523,7 @@ class Walk:
             return terms
         if not self.carries(terms):
             return [Term(n, shape=shape)]
-        return terms if n.value.numel() == _numel(shape) else None
+        return terms if n.value.numel() == _numel(shape) else _copied(terms, n.shape, shape)
 
     def _behind(self, node: Node) -> list[Node]:
         seen: dict[int, Node] = {}
@@ -433,10 +582,9 @@ def _product(walk: Walk, n: Node) -> list[Term] | None:
     pairs = [(x, y), (y, x)] if n.op in MUL else [(x, y)]
     found = []
     for u, factor in pairs:
-        if isinstance(u, Node) and (u.shape == n.shape or u.value.numel() == n.value.numel()):
-            terms = walk.signal(u)
-            if terms is not None:
-                found.append((terms, factor))
+        terms = walk.signal(u)
+        if terms is not None:
+            found.append((terms if u.value.numel() == n.value.numel() else _copied(terms, u.shape, n.shape), factor))
     if len(found) == 2:  # both factors come from the stream: the gate is the one that is a number per token
         found = [(ts, f) for ts, f in found if isinstance(f, Node) and f.shape and f.shape[-1] == 1]
     if len(found) != 1:
@@ -514,17 +662,64 @@ def _reduced(walk: Walk, n: Node) -> list[Term] | None:
     return [t.with_path(p) for t, p in zip(terms, paths, strict=True)]
 
 
-@_rule("transpose", "permute", "swapaxes", "__getitem__", "index_select", "narrow")
+@_rule("matmul", "__matmul__", "bmm")
+def _mixed(walk: Walk, n: Node) -> list[Term] | None:
+    """Parallel streams mixed by frozen weights: [.., out stream, in stream] @ [.., in stream, d_model]."""
+    if len(n.args) != 2 or not all(isinstance(x, Node) and len(x.shape) > 2 for x in n.args):
+        return None
+    weights, x = n.args
+    terms = walk.signal(x)
+    if terms is None or walk.signal(weights) is not None or weights.shape[:-2] != x.shape[:-2]:
+        return None
+    factor = weights.value.detach()
+    numbers = torch.arange(_numel(n.shape[:-1]), device=factor.device).reshape(n.shape[:-1])
+    out = []
+    for k in range(n.shape[-2]):
+        to = numbers[..., k : k + 1].expand(x.shape[:-1]).reshape(-1)
+        out += [t.with_path(t.path.scaled(factor[..., k, :, None], x.shape).moved(to)) for t in terms]
+    return out
+
+
+@_rule("expand", "expand_as", "repeat", "repeat_interleave")
+def _repeated(walk: Walk, n: Node) -> list[Term] | None:
+    """One stream copied into several."""
+    x = _first(n)
+    terms = walk.signal(x)
+    if x is None or terms is None:
+        return None
+    try:
+        got = getattr(_row_numbers(x), n.op)(*[plain(a) for a in n.args[1:]], **plain(n.kwargs))
+    except (RuntimeError, IndexError, TypeError):
+        return None
+    if tuple(got.shape) != n.shape or not bool((got == got[..., :1]).all()):
+        return None
+    return _moved_to(terms, got[..., 0].reshape(-1), _numel(x.shape[:-1]))
+
+
+@_rule("stack")
+def _stacked(walk: Walk, n: Node) -> list[Term] | None:
+    pieces, dim = n.args[0], n.argument(1, "dim", 0) % len(n.shape)
+    if dim == len(n.shape) - 1:
+        return None
+    numbers = torch.arange(_numel(n.shape[:-1]), device=n.value.device).reshape(n.shape[:-1])
+    rows = [numbers.select(dim, k).reshape(-1) for k in range(len(pieces))]
+    return [t.with_path(t.path.moved(to)) for piece, to in zip(pieces, rows, strict=True) for t in walk.terms(piece)]
+
+
+@_rule(
+    "transpose", "permute", "swapaxes", "__getitem__", "select", "index_select", "narrow", "unbind", "chunk", "split"
+)
 def _selected(walk: Walk, n: Node) -> list[Term] | None:
     """Rows taken or moved: replayed on row numbers, which must come out once each and whole."""
     x = _first(n)
     terms = walk.signal(x)
     if x is None or terms is None:
-        return None
+        return None if x is None or n.op != "permute" else _mixed_beside(walk, n, x)
     numbers = _row_numbers(x)
     try:
         rest = [plain(a) for a in n.args[1:]]
         got = getattr(numbers, n.op)(*rest, **{k: plain(v) for k, v in n.kwargs.items() if k != "input"})
+        got = got if n.item is None else got[n.item]
     except (RuntimeError, IndexError, TypeError):
         return None
     source = _whole_rows(got, n.shape)
@@ -536,6 +731,37 @@ def _selected(walk: Walk, n: Node) -> list[Term] | None:
     if source.numel() == total and bool((to == torch.arange(total, device=to.device)).all()):
         return terms
     return [t.with_path(t.path.moved(to)) for t in terms]
+
+
+def _mixed_beside(walk: Walk, n: Node, product: Node) -> list[Term] | None:
+    """Streams mixed along the last axis, beside d_model: permute([.., d_model, in] @ weights [.., in, out])."""
+    if product.op not in MATMUL or not all(isinstance(a, Node) for a in product.args):
+        return None
+    left, weights = product.args
+    x = _first(left) if left.op == "permute" else None
+    terms = walk.signal(x)
+    if x is None or terms is None or walk.signal(weights) is not None:
+        return None
+    axes, back = _axes(left), _axes(n)
+    if axes[-2] != len(x.shape) - 1 or back[-1] != len(n.shape) - 2 or left.shape[:-2] != weights.shape[:-2]:
+        return None
+    source = _row_numbers(x).permute(axes)[..., 0, :]  # [.., in]
+    target = _row_numbers(n).permute(torch.tensor(back).argsort().tolist())[..., 0, :]  # [.., out]
+    factor = weights.value.detach()
+    out = []
+    for k in range(target.shape[-1]):
+        to = torch.empty(source.numel(), dtype=torch.long, device=source.device)
+        by = factor.new_empty(source.numel())
+        to[source.reshape(-1)] = target[..., k : k + 1].expand(source.shape).reshape(-1)
+        by[source.reshape(-1)] = factor[..., k].expand(source.shape).reshape(-1)
+        out += [t.with_path(t.path.scaled(by.reshape(*x.shape[:-1], 1), x.shape).moved(to)) for t in terms]
+    return out
+
+
+def _axes(n: Node) -> list[int]:
+    """The axes of a permute call."""
+    axes = n.args[1] if len(n.args) == 2 and isinstance(n.args[1], (tuple, list)) else n.args[1:]
+    return [a % len(n.shape) for a in axes]
 
 
 @_rule("__setitem__")
@@ -603,6 +829,25 @@ def _whole_rows(numbers: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         return None
     rows = numbers[..., 0].reshape(-1)
     return rows if rows.numel() == rows.unique().numel() else None
+
+
+def _copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
+    """The terms of a value of this shape when it is broadcast."""
+    numbers = torch.arange(_numel(shape[:-1])).reshape(shape[:-1]).broadcast_to(to[:-1]).reshape(-1)
+    return _moved_to(terms, numbers, _numel(shape[:-1]))
+
+
+def _moved_to(terms: list[Term], source: Tensor, n_rows: int) -> list[Term]:
+    """The terms when each new row is a copy of row `source` [new row]: as many of each as there are copies."""
+    order = source.argsort(stable=True)
+    first = torch.searchsorted(source[order], source[order])  # where the copies of the same row begin
+    copy = torch.arange(len(source), device=source.device) - first
+    out = []
+    for k in range(int(copy.max()) + 1 if len(copy) else 0):
+        to = torch.full((n_rows,), -1, dtype=torch.long, device=source.device)
+        to[source[order[copy == k]]] = order[copy == k]
+        out += [t.with_path(t.path.moved(to)) for t in terms]
+    return out
 
 
 def _over_last_axis(n: Node) -> bool:

@@ -205,8 +205,9 @@ class Tape(TorchFunctionMode):
     def _overwrite(self, func: Any, args: Any, kwargs: Any, target: Tensor, operands: Any) -> Any:
         old, operands = self.node(target), self._lift(tuple(operands))
         named = self._lift({k: v for k, v in kwargs.items() if k != "out"})
-        if old.op not in _NO_OLD_VALUE and target.is_floating_point():
-            old.value = target.clone()  # it is about to be overwritten
+        for node, held in ((old, target), (self.nodes.get(id(target._base)), target._base)):  # a view changes its base
+            if node is not None and node.value is held and node.op not in _NO_OLD_VALUE and target.is_floating_point():
+                node.value = held.clone()  # it is about to be overwritten
         out = func(*args, **kwargs)
         made = self.add(target, getattr(func, "__name__", "?"), fn=func, args=(old, *operands), kwargs=named)
         if isinstance(out, Tensor) and out is not target:

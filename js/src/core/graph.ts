@@ -194,7 +194,7 @@ export function buildGraph({ meta, sections, shapes }: Container<GraphMeta>): Gr
 
 /** Whether what reaches this part's square goes on to the state it read; a mixer has no key axis, so there it ends. */
 export function goesOn(part: Part): boolean {
-  return part.kind === "mlp" && part.reads >= 0;
+  return part.kind !== "mixer" && part.reads >= 0;
 }
 
 export interface Place {
