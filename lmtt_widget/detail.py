@@ -15,7 +15,7 @@ from torch import Tensor
 from .contributions import AttentionShare, Flow, PartShare, expert_shares, head_map, head_shares, neuron_shares
 from .decomposition.layers import LinearWrite
 from .decomposition.vectors import head_vectors, neuron_vectors
-from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens
+from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens, update_logits
 from .run import Part, Run
 
 Selection = dict[str, Any]
@@ -45,14 +45,16 @@ def check_selection(run: Run, selection: Any) -> Selection:
         raise ValueError(f"key must be in 0..{selection['query']}, got None")
     if selection.get("part") is not None:
         _check_number(selection, "part", len(run.parts))
-    if "top" in selection:
-        _check_number(selection, "top", 1 << 20)
+    if selection.get("top", 1) == 0:
+        raise ValueError("top is how many neurons are listed, 1 or more, got 0")
+    _check_number(selection, "top", 1 << 20)
     if kind in _PART_KIND:
         part = find_part(run, selection)
         if kind == "head":
             _check_number(selection, "head", part.n_heads)
         if kind == "neuron":
             _check_number(selection, "neuron", max(w.input.shape[1] for w in part.linear))
+            _neuron_write(part, selection["pos"], selection.get("expert"))
     if kind == "carried" and selection["state"] == 0:
         raise ValueError("the embedding continues no earlier state")
     if selection.get("key", 0) is not None and selection.get("key", 0) > selection.get("query", n):
@@ -81,14 +83,18 @@ def inspect(
     target: int = -1,
     foil: int | None = None,
     normalise: bool = True,
+    beside: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Everything the panel shows of a selection. Token lists are `TokenList`, maps are tensors.
 
     target: the position whose predicted token signed direct effects are on; foil: a token id to contrast it with;
-    normalise: the final norm is applied before a state is unembedded. Raises ValueError for an unknown selection.
+    normalise: the final norm is applied before a state is unembedded; beside: another answer to compare with, then
+    every list has under "also" the rows that only the other one lists. Raises ValueError for an unknown selection.
     """
     check_selection(run, selection)
     about = _About(run, flow, selection, int(run.logits[target].argmax()), foil, normalise)
+    if beside is not None and beside["kind"] == selection["kind"]:
+        about.beside = beside
     answer = _ANSWERS[selection["kind"]](about)
     effect_on: dict[str, Any] | None = None
     if run.readout is not None:
@@ -142,6 +148,7 @@ class _About:
         self.token, self.foil, self.normalise = token, foil, normalise
         self.state = int(selection.get("state", 0))
         self.pos = int(selection["pos"] if "pos" in selection else selection["query"])
+        self.beside: dict[str, Any] = {}
 
     def effects(self, vectors: Tensor) -> Tensor | None:
         """Signed direct effects of vectors [n, d_model] that entered the state here: [n]; None without a read-out."""
@@ -158,15 +165,31 @@ class _About:
         if self.run.readout is None:
             return None
         p = promoted(self.run, vector, self.pos, state=self.state, k=_UPDATE_ROWS)
-        return {"promoted": p.promoted, "suppressed": p.suppressed}
+        lists = {"promoted": p.promoted, "suppressed": p.suppressed}
+        if self.beside:
+            others = [self.beside, *(self.beside.get(name) or {} for name in ("update", "all", "this_key"))]
+            theirs = {t.id for other in others for side in lists if side in other for t in other[side].tokens}
+            ids = sorted(theirs - {t.id for side in lists.values() for t in side.tokens})
+            scores = update_logits(self.run, vector, self.pos, state=self.state)[ids].cpu()
+            lists["also"] = TokenList(self.run.model.vocabulary(ids), scores)
+        return lists
 
     def part(self) -> tuple[Part, int]:
         part = find_part(self.run, self.selection)
         return part, next(k for k, p in enumerate(self.run.parts) if p is part)
 
-    def part_share(self, number: int) -> float:
-        share = self.flow.parts[number]
-        return float(share.share[self.pos]) if isinstance(share, PartShare) else 0.0
+    def written(self) -> dict[str, Any]:
+        """What there is to say of any part without a key axis: its place, share, effect and tokens."""
+        part, number = self.part()
+        output, share = part.output(self.run.n_tokens)[self.pos], self.flow.parts[number]
+        return {
+            "state": self.state,
+            "pos": self.pos,
+            "part": number,
+            "share": float(share.share[self.pos]) if isinstance(share, PartShare) else 0.0,
+            "effect": self.effect(output),
+            "update": self.update(output),
+        }
 
 
 # ---- states ----
@@ -197,13 +220,13 @@ def _lens(q: _About) -> dict[str, Any]:
     answer = int(final.argmax())
     agree = int((tops == answer).flip(0).cumprod(0).sum())
     mine = log_p[q.state]
+    lens = {**_columns(run, ids, scores), "p": mine[ids].exp(), "rank": rank, "change": change}
+    if q.beside:
+        theirs = torch.as_tensor(q.beside["lens"]["id"])
+        theirs = theirs[~torch.isin(theirs, ids.cpu())]
+        lens["also"] = {**_columns(run, theirs, logits[q.state][theirs]), "p": mine[theirs].exp()}
     return {
-        "lens": {
-            **_columns(run, ids, scores),
-            "p": mine[ids].exp(),
-            "rank": rank,
-            "change": change,
-        },
+        "lens": lens,
         "summary": {
             "entropy": float(-(mine.exp() * mine).sum()),
             "kl": float((final.exp() * (final - mine)).sum()),
@@ -229,7 +252,11 @@ def _ranked_parts(q: _About) -> dict[str, Any]:
         else:
             found.append((part.kind, k, None, float(share.share[q.pos]), part.module))
     found.sort(key=lambda row: -row[3])
-    return {"parts": _rows(found[:_PART_ROWS]), "rest": sum(row[3] for row in found[_PART_ROWS:])}
+    parts, weaker = _rows(found[:_PART_ROWS]), found[_PART_ROWS:]
+    if q.beside:
+        theirs = {*zip(q.beside["parts"]["kind"], q.beside["parts"]["key"], strict=True)}
+        parts["also"] = _rows([row for row in weaker if (row[0], row[2]) in theirs])
+    return {"parts": parts, "rest": sum(row[3] for row in weaker)}
 
 
 _Row = tuple[str, int | None, int | None, float, str]  # kind, part, key, share, label
@@ -325,38 +352,40 @@ def _head(q: _About) -> dict[str, Any]:
 
 
 def _mlp(q: _About) -> dict[str, Any]:
-    part, number = q.part()
+    part, _ = q.part()
     shares = neuron_shares(q.run, part, q.pos)
-    rows = min(int(q.selection.get("top", _NEURON_ROWS)), len(shares.share))
-    best = shares.share.topk(rows).indices
-    picked = [(part.linear[int(shares.write[i])], int(shares.row[i]), int(shares.neuron[i])) for i in best]
-    effects: Any = [None] * rows
-    if picked and q.run.readout is not None:
-        vectors = torch.cat([neuron_vectors(w, row, torch.tensor([n])) for w, row, n in picked])
-        effects = q.effects(vectors)
-    output = part.output(q.run.n_tokens)[q.pos]
-    return {
-        "state": q.state,
-        "pos": q.pos,
-        "part": number,
-        "share": q.part_share(number),
-        "effect": q.effect(output),
-        "n_neurons": len(shares.share),
-        "neurons": {
-            "neuron": shares.neuron[best],
+
+    def rows(indices: Tensor) -> dict[str, Any]:
+        picked = [(part.linear[int(shares.write[i])], int(shares.row[i]), int(shares.neuron[i])) for i in indices]
+        effects: Any = [None] * len(picked)
+        if picked and q.run.readout is not None:
+            effects = q.effects(torch.cat([neuron_vectors(w, row, torch.tensor([n])) for w, row, n in picked]))
+        return {
+            "neuron": shares.neuron[indices],
             "expert": [_expert(part, w, row) for w, row, _ in picked],
-            "share": shares.share[best],
-            "value": shares.value[best],
+            "share": shares.share[indices],
+            "value": shares.value[indices],
             "effect": effects,
-        },
-        "experts": _experts(q, part),
-        "update": q.update(output),
-    }
+        }
+
+    best = shares.share.topk(min(int(q.selection.get("top", _NEURON_ROWS)), len(shares.share))).indices
+    neurons = rows(best)
+    if q.beside:
+        other, listed = q.beside["neurons"], set(best.tolist())
+        theirs = {*zip(other["neuron"].tolist(), other["expert"], strict=True)}
+        known = torch.isin(shares.neuron, other["neuron"]).nonzero().reshape(-1).tolist()
+        names = {
+            i: (int(shares.neuron[i]), _expert(part, part.linear[int(shares.write[i])], int(shares.row[i])))
+            for i in known
+        }
+        also = [i for i in known if i not in listed and names[i] in theirs]
+        neurons["also"] = rows(torch.tensor(also, dtype=torch.int64))
+    return {**q.written(), "n_neurons": len(shares.share), "neurons": neurons, "experts": _experts(q, part)}
 
 
 def _experts(q: _About, part: Part) -> dict[str, Any] | None:
     found = expert_shares(q.run, part, q.pos)
-    if len(part.linear) < 2 and not any(w.map.group for w in part.linear):
+    if not _has_experts(part):
         return None
     found.sort(key=lambda row: -row[2])
     return {
@@ -370,7 +399,7 @@ def _experts(q: _About, part: Part) -> dict[str, Any] | None:
 def _neuron(q: _About) -> dict[str, Any]:
     part, number = q.part()
     neuron, expert = q.selection["neuron"], q.selection.get("expert")
-    write, row = _neuron_write(q, part, expert)
+    write, row = _neuron_write(part, q.pos, expert)
     index = torch.tensor([neuron])
     vector = neuron_vectors(write, row, index)[0]
     shares = neuron_shares(q.run, part, q.pos)
@@ -403,27 +432,28 @@ def _expert(part: Part, write: LinearWrite, row: int) -> int | str | None:
     return "shared" if number is None and len(part.linear) > 1 else number
 
 
-def _neuron_write(q: _About, part: Part, expert: int | str | None) -> tuple[LinearWrite, int]:
-    """The write and leaf row that hold the neuron for this token."""
-    here = [(w, row) for w in part.linear for row in w.path.leaf_rows(q.pos)]
+def _neuron_write(part: Part, pos: int, expert: int | str | None) -> tuple[LinearWrite, int]:
+    """The write and leaf row that hold the neurons of a token, of one expert where there are several."""
+    here = [(w, row) for w in part.linear for row in w.path.leaf_rows(pos)]
     chosen = [(w, row) for w, row in here if expert is None or _expert(part, w, row) == expert]
     if not chosen:
-        seen = ", ".join(str(_expert(part, w, row)) for w, row in here)
-        raise ValueError(f"expert {expert} did not see token {q.pos}; it went to the experts {seen}")
+        seen = [str(_expert(part, w, row)) for w, row in here]
+        if not _has_experts(part):
+            raise ValueError(f"this MLP has no experts: leave expert out of the selection, got expert {expert!r}")
+        raise ValueError(f"expert {expert!r} did not see token {pos}; it went to the experts {', '.join(seen)}")
     return chosen[0]
 
 
+def _has_experts(part: Part) -> bool:
+    return len(part.linear) > 1 or any(w.map.group for w in part.linear)
+
+
 def _mixer(q: _About) -> dict[str, Any]:
-    part, number = q.part()
-    output = part.output(q.run.n_tokens)[q.pos]
     return {
-        "state": q.state,
-        "pos": q.pos,
-        "part": number,
-        "share": q.part_share(number),
-        "effect": q.effect(output),
-        "update": q.update(output),
-        "why": _WHY_NO_KEYS.get(part.kind, "This vector was computed from no state, so what reaches it ends here."),
+        **q.written(),
+        "why": _WHY_NO_KEYS.get(
+            q.part()[0].kind, "This vector was computed from no state, so what reaches it ends here."
+        ),
     }
 
 
@@ -446,6 +476,13 @@ def _token(q: _About) -> dict[str, Any]:
     if pos > 0:
         before = run.logits[pos - 1].to(torch.promote_types(run.logits.dtype, torch.float32))
         said, rank = float(before.softmax(-1)[t.id]), int((before > before[t.id]).sum())
+    following: dict[str, Any] = {"next": top_tokens(run, pos)}
+    if q.beside:
+        listed = {t.id for t in following["next"].tokens}
+        theirs = [t.id for t in q.beside["next"].tokens if t.id not in listed]
+        logits = run.logits[pos].to(torch.promote_types(run.logits.dtype, torch.float32))
+        tokens = run.model.vocabulary(theirs)
+        following["also"] = TokenList(tokens, logits[theirs].cpu(), logits.softmax(-1)[theirs].cpu())
     return {
         "pos": pos,
         "id": t.id,
@@ -456,7 +493,7 @@ def _token(q: _About) -> dict[str, Any]:
         "role": run.roles[pos],
         "p": said,
         "rank": rank,
-        "next": top_tokens(run, pos),
+        **following,
     }
 
 

@@ -166,6 +166,15 @@ def logit_lens(run: Run, *, k: int = 1, normalize: bool = True) -> LensGrid:
     )
 
 
+def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -> Tensor:
+    """What an update [d_model] that entered `state` adds directly to the logit of every token: [d_vocab].
+
+    Read with the final norm frozen at its value there. Raises ValueError where the model's logits are no linear
+    read-out of its last state.
+    """
+    return _readout(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
+
+
 def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int = 15) -> Promoted:
     """The tokens whose logits an update raises and lowers most.
 
@@ -173,7 +182,7 @@ def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int
     the final norm frozen at its value there; scores are in logits and add up over parts. A neuron's sign is that of its
     activation, since the update is n_u w_u and not w_u. (Geva et al. 2022, arXiv:2204.12130)
     """
-    logits = _readout(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
+    logits = update_logits(run, vector, pos, state=state)
     k = min(k, logits.shape[-1])
     best, worst = logits.topk(k), (-logits).topk(k)
     return Promoted(

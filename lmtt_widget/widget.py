@@ -127,6 +127,9 @@ class FlowWidget(anywidget.AnyWidget):
         for slot, index, question in asked:
             try:
                 answer = self._answer(question)
+                other = self._beside(question)
+                if other is not None:
+                    answer = self._answer(question, other)
             except ValueError as e:
                 answer = {"error": str(e)}
             answers.append({"slot": slot, "index": index, "question": question, **answer})
@@ -134,15 +137,28 @@ class FlowWidget(anywidget.AnyWidget):
         if self.selection is not None:
             self._when_idle(lambda: self._prepare(self.selection))
 
-    def _answer(self, question: Selection) -> dict[str, Any]:
+    def _beside(self, question: Selection) -> Selection | None:
+        """What a question is compared with: the first pin with the selection, and the other way round."""
+        if self.selection is None or not self.pins or self.pins[0] == self.selection:
+            return None
+        other = self.pins[0] if question == self.selection else self.selection if question == self.pins[0] else None
+        return other if other is not None and other["kind"] == question["kind"] else None
+
+    def _answer(self, question: Selection, beside: Selection | None = None) -> dict[str, Any]:
         """An answer of detail.py, kept for the next time it is asked."""
         run, flow = self._recorded(self.prompt)
-        key = json.dumps([_run_id(run), question, self.target, self.foil, self.normalise])
+        key = json.dumps([_run_id(run), question, beside, self.target, self.foil, self.normalise])
         with self._lock:
             if key not in self._answers:
-                foil = self._token_id(self.foil)
+                other = None if beside is None else self._answer(beside)
                 self._answers[key] = inspect(
-                    run, flow, question, target=self.target, foil=foil, normalise=self.normalise
+                    run,
+                    flow,
+                    question,
+                    target=self.target,
+                    foil=self._token_id(self.foil),
+                    normalise=self.normalise,
+                    beside=other,
                 )
                 while len(self._answers) > _KEPT_ANSWERS:
                     self._answers.popitem(last=False)

@@ -196,12 +196,88 @@ def test_a_mixer_says_why_it_has_no_map():
         ({"kind": "neuron", "state": 2, "pos": 3, "neuron": 80}, r"neuron must be in 0\.\.79, got 80"),
         ({"kind": "edge", "state": 2, "query": 3, "key": 1}, "no attention part enters state 2"),
         ({"kind": "edge", "state": 1, "query": 3, "key": 5}, r"keys up to itself, 0\.\.3, got key 5"),
+        ({"kind": "mlp", "state": 2, "pos": 3, "top": 0}, "top is how many neurons are listed, 1 or more, got 0"),
+        ({"kind": "mlp", "state": 2, "pos": 3, "top": "all"}, "top must be in"),
+        (
+            {"kind": "neuron", "state": 2, "pos": 3, "neuron": 1, "expert": 2},
+            "this MLP has no experts: leave expert out",
+        ),
         ({"kind": "carried", "state": 0, "pos": 1}, "the embedding continues no earlier state"),
     ],
 )
 def test_a_selection_that_names_nothing_is_refused_in_words(seen, selection, sentence):
     with pytest.raises(ValueError, match=sentence):
         check_selection(seen[0], selection)
+
+
+def test_an_expert_that_did_not_see_the_token_is_refused_and_those_that_did_are_named(mixture):
+    run, _ = mixture
+    state = mlp_state(run)
+    with pytest.raises(ValueError, match=r"expert 99 did not see token 5; it went to the experts .*\d"):
+        check_selection(run, {"kind": "neuron", "state": state, "pos": QUERY, "neuron": 0, "expert": 99})
+
+
+COMPARED = [
+    ({"kind": "state", "state": 4, "pos": QUERY}, {"state": 2, "pos": KEY}),
+    ({"kind": "mlp", "state": 4, "pos": QUERY, "top": 3}, {"pos": KEY}),
+    ({"kind": "neuron", "state": 4, "pos": QUERY, "neuron": 3}, {"neuron": 5}),
+    ({"kind": "head", "state": 3, "head": 1, "query": QUERY, "key": KEY}, {"head": 2}),
+    ({"kind": "token", "pos": QUERY}, {"pos": KEY}),
+]
+
+
+@pytest.mark.parametrize(("one", "change"), COMPARED, ids=lambda x: x.get("kind", ""))
+def test_beside_another_answer_each_also_tells_what_only_the_other_lists(seen, one, change):
+    run, flow = seen
+    a, b = inspect(run, flow, one), inspect(run, flow, one | change)
+    beside = inspect(run, flow, one, beside=b)
+    extra = 0
+    for name, ids, both in _lists(a, b, beside):
+        mine, theirs, also = ids
+        assert mine.isdisjoint(also), name
+        assert theirs <= mine | also, name
+        assert also <= theirs, name
+        assert both, name
+        extra += len(also)
+    assert extra > 0
+    assert {k: v for k, v in a.items() if isinstance(v, float)} == {
+        k: v for k, v in beside.items() if isinstance(v, float)
+    }
+
+
+def _lists(a, b, beside):
+    """Of every list: its name, what one side, the other and "also" hold, and whether the added figures are right."""
+
+    def tokens(x):
+        return {t.id for side in ("promoted", "suppressed") for t in x[side].tokens}
+
+    for name in ("update", "all", "this_key"):
+        if a.get(name):
+            also = beside[name]["also"]
+            scores = {t.id: float(s) for t, s in zip(also.tokens, also.scores, strict=True)}
+            theirs = set().union(*(tokens(b[n]) for n in ("update", "all", "this_key") if b.get(n)))
+            yield name, (tokens(a[name]), theirs, set(scores)), _between(a[name], scores)
+    if "promoted" in a:
+        scores = {t.id: float(s) for t, s in zip(beside["also"].tokens, beside["also"].scores, strict=True)}
+        yield "update", (tokens(a), tokens(b), set(scores)), _between(a, scores)
+    if "lens" in a:
+        also = beside["lens"]["also"]
+        ids = [set(x["id"].tolist()) for x in (a["lens"], b["lens"], also)]
+        yield "lens", ids, len(also["id"]) == 0 or float(also["p"].max()) <= float(a["lens"]["p"].min())
+    if "next" in a:
+        ids = [{t.id for t in x.tokens} for x in (a["next"], b["next"], beside["also"])]
+        yield "next", ids, float(beside["also"].probabilities.max()) <= float(a["next"].probabilities.min())
+    if "neurons" in a:
+        lists = (a["neurons"], b["neurons"], beside["neurons"]["also"])
+        ids = [set(x["neuron"].tolist()) for x in lists]
+        weaker = float(lists[2]["share"].max()) <= float(a["neurons"]["share"].min())
+        yield "neurons", ids, weaker and len(lists[2]["effect"]) == len(ids[2])
+
+
+def _between(lists, scores):
+    """Tokens that are listed on neither side lie between the weakest promoted and the weakest suppressed."""
+    high, low = float(lists["promoted"].scores[-1]), float(lists["suppressed"].scores[-1])
+    return all(low <= s <= high for s in scores.values())
 
 
 def test_what_follows_a_selection_exists(seen):
