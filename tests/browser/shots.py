@@ -1,27 +1,264 @@
-"""Pictures of the widget in a real JupyterLab, light and dark, to look at: python -m tests.browser.shots [folder]
+"""Pictures of the widget to look at, light and dark: python -m tests.browser.shots [name ...]
 
-They go to shots/ (git-ignored). Nothing is compared: the pictures are for eyes.
+Every kind of panel at two widths, and ("notebook") whole widgets in a real JupyterLab. They go to shots/ (git-ignored).
+Nothing is compared: the pictures are for eyes.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+import comm
+from playwright.sync_api import Browser, Page, sync_playwright
+
+import lmtt_widget as lmtt
 
 from .conftest import FLAGS, NO_CHROMIUM, chromium
+from .host import Host, QueueComm
 from .jupyter import ROOT, JupyterServer, run_all
+from .models import PROMPT as WORDS
+from .models import model_of_type
+from .picture import Picture
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 N_LONG = 100
+WIDTHS = (1000, 700)
 
 SHORT = f"import lmtt_widget as lmtt\nlmtt.explore(lmtt.bundled_model(), {PROMPT!r})"
 LONG = f"""import lmtt_widget as lmtt
 model = lmtt.bundled_model()
 ids = model.tokenizer({PROMPT + ". "!r} * {N_LONG})["input_ids"]
 lmtt.explore(model, ids[:{N_LONG}])"""
+
+Widget = lmtt.FlowWidget
+
+
+def names_to_names() -> Widget:
+    return lmtt.explore(lmtt.bundled_model(), [PROMPT, PROMPT.replace("store", "park")])
+
+
+def repeated_block() -> Widget:
+    model = lmtt.bundled_model()
+    ids = [t.id for t in lmtt.record(model, PROMPT).tokens]
+    return lmtt.explore(model, ids + ids)
+
+
+def experts() -> Widget:
+    return lmtt.explore(model_of_type("qwen2_moe"), WORDS)
+
+
+def mixers() -> Widget:
+    return lmtt.explore(model_of_type("qwen3_next"), WORDS)
+
+
+def strongest_line(widget: Widget) -> lmtt.Edge:
+    """Of the attention lines into the target's column from another token."""
+    routes = widget.routes
+    return next(
+        e
+        for e in routes.edges(routes.automatic_threshold())
+        if e.kind == "attention" and e.query == routes.target and e.key != e.query
+    )
+
+
+def line(host: Host) -> None:
+    edge = strongest_line(host.widget)
+    host.widget.selection = {"kind": "edge", "state": edge.state, "query": edge.query, "key": edge.key}
+
+
+def top_head(host: Host) -> None:
+    line(host)
+    head = int(host.widget.selected["heads"]["head"][0])
+    host.widget.selection = {**host.widget.selection, "kind": "head", "head": head}
+
+
+def stripe(host: Host) -> None:
+    """The head that looks most at the token after the one that was there before."""
+    widget = host.widget
+    n = widget.run.n_tokens // 2
+    found = []
+    for part in widget.run.parts:
+        if part.heads is not None:
+            seen = part.heads.pattern().diagonal(1 - n, 1, 2)  # [head, key]
+            mean, head = seen.mean(-1).max(0)
+            key = int(seen[head].argmax())
+            at = {"state": part.state, "head": int(head), "query": key + n - 1, "key": key}
+            found.append((float(mean), {"kind": "head", **at}))
+    widget.selection = max(found, key=lambda pair: pair[0])[1]
+
+
+def state(host: Host, back: int = 2) -> None:
+    run = host.widget.run
+    host.widget.selection = {"kind": "state", "state": len(run.states) - back, "pos": run.n_tokens - 1}
+
+
+def part(kind: str) -> Callable[[Host], None]:
+    def select(host: Host) -> None:
+        run = host.widget.run
+        last = [p for p in run.parts if p.kind == kind][-1]
+        host.widget.selection = {"kind": kind, "state": last.state, "pos": run.n_tokens - 1}
+
+    return select
+
+
+def neuron(host: Host) -> None:
+    part("mlp")(host)
+    best = host.widget.selected["neurons"]
+    wanted = {**host.widget.selection, "kind": "neuron", "neuron": int(best["neuron"][0])}
+    host.widget.selection = wanted if best["expert"][0] is None else {**wanted, "expert": best["expert"][0]}
+
+
+def token(host: Host) -> None:
+    host.widget.selection = {"kind": "token", "pos": host.widget.run.n_tokens - 2}
+
+
+def carried(host: Host) -> None:
+    state(host)
+    host.widget.selection = {**host.widget.selection, "kind": "carried"}
+
+
+def compared(one: Callable[[Host], None], other: Callable[[Host], None]) -> Callable[[Host], None]:
+    def select(host: Host) -> None:
+        one(host)
+        host.widget.pins = [host.widget.selection]
+        other(host)
+
+    return select
+
+
+def other_state(host: Host) -> None:
+    state(host, 3)
+
+
+def next_head(host: Host) -> None:
+    top_head(host)
+    n_heads = len(host.widget.selected["pattern"])
+    host.widget.selection = {**host.widget.selection, "head": (host.widget.selection["head"] + 1) % min(n_heads, 4)}
+
+
+def foil(host: Host) -> None:
+    line(host)
+    host.widget.foil = " John"
+
+
+def explained(select: Callable[[Host], None]) -> Callable[[Host], None]:
+    def act(host: Host) -> None:
+        select(host)
+        host.sync()
+        host.page.get_by_role("button", name="How is this computed?").click()
+
+    return act
+
+
+def lower_down(select: Callable[[Host], None]) -> Callable[[Host], None]:
+    def act(host: Host) -> None:
+        select(host)
+        host.sync()
+        host.page.wait_for_timeout(300)
+        host.page.locator(".panel-body").evaluate("el => { el.scrollTop = el.clientHeight - 40 }")
+
+    return act
+
+
+def crumbs(host: Host) -> None:
+    for step in (other_state, line, top_head, state, neuron):
+        step(host)
+        host.sync()
+
+
+def by_share(host: Host) -> None:
+    host.widget.encoding = "share"
+    host.widget.renormalise = True
+
+
+def pointed(host: Host) -> None:
+    edge = strongest_line(host.widget)
+    Picture(host.page.locator(".view")).hover(f"attention · {edge.key} .* → {edge.query} ")
+
+
+def click(name: str) -> Callable[[Host], None]:
+    return lambda host: host.page.get_by_role("button", name=name, exact=True).click()
+
+
+def searched(text: str) -> Callable[[Host], None]:
+    def act(host: Host) -> None:
+        host.page.locator(".flow").press("/")
+        host.page.keyboard.type(text)
+        host.page.keyboard.press("ArrowDown")
+
+    return act
+
+
+def keys(host: Host) -> None:
+    host.page.locator(".flow").press("?")
+
+
+def refused(host: Host) -> None:
+    host.set(prompt="a " * 5000)
+
+
+def nothing(host: Host) -> None:
+    pass
+
+
+SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
+    "overview": (names_to_names, nothing),
+    "overview-lower": (names_to_names, lower_down(nothing)),
+    "pointed": (names_to_names, pointed),
+    "by-share": (names_to_names, by_share),
+    "state": (names_to_names, state),
+    "state-lower": (names_to_names, lower_down(state)),
+    "edge": (names_to_names, line),
+    "foil": (names_to_names, foil),
+    "head": (names_to_names, top_head),
+    "head-lower": (names_to_names, lower_down(top_head)),
+    "stripe": (repeated_block, stripe),
+    "mlp": (names_to_names, part("mlp")),
+    "neuron": (names_to_names, neuron),
+    "token": (names_to_names, token),
+    "carried": (names_to_names, carried),
+    "experts": (experts, part("mlp")),
+    "expert-neuron": (experts, neuron),
+    "mixer": (mixers, part("mixer")),
+    "mixer-overview": (mixers, nothing),
+    "compare": (names_to_names, compared(other_state, state)),
+    "compare-lower": (names_to_names, lower_down(compared(other_state, state))),
+    "compare-heads": (names_to_names, compared(top_head, next_head)),
+    "explained": (names_to_names, explained(top_head)),
+    "crumbs": (names_to_names, crumbs),
+    "model": (names_to_names, lambda host: host.page.locator(".model-line").click()),
+    "menu": (names_to_names, click("More")),
+    "search": (names_to_names, searched("l2")),
+    "search-nothing": (names_to_names, searched("zebra")),
+    "keys": (names_to_names, keys),
+    "refused": (names_to_names, refused),
+}
+
+
+def shoot_panels(browser: Browser, folder: Path, wanted: list[str]) -> None:
+    """Every kind of panel, light and dark, wide and narrow, without a notebook around it."""
+    comm.create_comm = QueueComm
+    problems: list[str] = []
+    for name in wanted or SCENES:
+        make, act = SCENES[name]
+        for theme in ("light", "dark"):
+            for width in WIDTHS:
+                page = browser.new_page(viewport={"width": width + 40, "height": 1300})
+                widget = make()
+                host = Host(page, widget, problems, theme=theme)
+                view = host.show(width)
+                act(host)
+                host.sync()
+                page.wait_for_timeout(600)  # late answers, progressive drawing
+                view.screenshot(path=folder / f"{name}-{theme}-{width}.png")
+                page.close()
+                widget.close()
+        print(name, flush=True)
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 def shoot(page: Page, server: JupyterServer, name: str, cell: str, folder: Path) -> Path:
@@ -36,13 +273,8 @@ def shoot(page: Page, server: JupyterServer, name: str, cell: str, folder: Path)
     return picture
 
 
-def main(folder: Path) -> None:
-    path = chromium()
-    if path is None:
-        sys.exit(NO_CHROMIUM)
-    folder.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as temporary:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+def shoot_notebooks(browser: Browser, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
         for theme in ("light", "dark"):
             server = JupyterServer(Path(temporary) / theme, theme=theme)
             try:
@@ -53,8 +285,26 @@ def main(folder: Path) -> None:
                     page.close()
             finally:
                 server.stop()
+
+
+def main(arguments: list[str]) -> None:
+    path = chromium()
+    if path is None:
+        sys.exit(NO_CHROMIUM)
+    folder = ROOT / "shots"
+    folder.mkdir(parents=True, exist_ok=True)
+    unknown = [name for name in arguments if name not in {*SCENES, "notebook"}]
+    if unknown:
+        sys.exit(f"there is no picture {unknown[0]!r}; there are notebook, {', '.join(SCENES)}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        panels = [name for name in arguments if name != "notebook"]
+        if panels or not arguments:
+            shoot_panels(browser, folder, panels)
+        if "notebook" in arguments or not arguments:
+            shoot_notebooks(browser, folder)
         browser.close()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "shots")
+    main(sys.argv[1:])
