@@ -12,10 +12,11 @@ const out = path("lmtt_widget/static");
 
 // Properties of our own objects only, shortened in the bundle. What a host, Python, a file or the DOM names keeps its name.
 const INTERNAL = [
-  ...["store", "traits", "current", "entered", "strength", "hover", "palette", "camera", "colour", "props", "columns"],
+  ...["store", "traits", "current", "entered", "strength", "hover", "palette", "camera", "colour", "props", "source"],
   ...["share_sum", "share_max", "input_share", "node_x", "node_y", "node_flow", "n_nodes", "n_edges", "n_drawn", "n_slots"],
   ...["n_next", "column_gap", "row_gap", "max_radius", "half_square", "top_weight", "edge_kind", "squareOf", "folded"],
   ...["setSelection", "setView", "setTarget", "togglePin", "has_sign", "quiet", "beside", "caption", "halo", "faint", "sliding"],
+  ...["layout", "lowest", "finding", "n_lines", "setEncoding", "squares", "next_token"],
 ];
 
 const options = {
@@ -65,21 +66,25 @@ function minifiedCss() {
   };
 }
 
-/** Refuses to shorten a name that Python's messages or the sources also write as a string: the two would no longer meet. */
+/** Refuses to shorten a name that is also a string, here or in Python's messages, or an export: the two would no longer meet. */
 async function checkInternal() {
   const texts = async (folder, ending, deep) =>
     (await readdir(path(folder), { recursive: deep }))
       .filter((file) => ending.test(file))
       .map((file) => readFile(path(`${folder}/${file}`), "utf8"));
   const all = await Promise.all([...(await texts("lmtt_widget", /\.py$/, false)), ...(await texts("js/src", /\.tsx?$/, true))]);
-  const written = new Set(all.flatMap((text) => [...text.matchAll(/["'`](\w+)["'`]/g)].map((match) => match[1])));
+  const elsewhere = /["'`](\w+)["'`]|export (?:const|function) (\w+)/g;
+  const written = new Set(all.flatMap((text) => [...text.matchAll(elsewhere)].map(([, quoted, name]) => quoted ?? name)));
   const clashes = INTERNAL.filter((name) => written.has(name));
-  if (clashes.length) throw new Error(`INTERNAL in js/build.mjs names what is also a string: ${clashes.join(", ")}`);
+  if (clashes.length) throw new Error(`INTERNAL in js/build.mjs names what is also a string or an export: ${clashes.join(", ")}`);
 }
 
-/** A second pass over the minified code; reading a signal's value is no idle property access, so getters count as calls. */
+/**
+ * A second pass over the minified code. Reading a signal's value is no idle property access, so getters count as calls;
+ * "unsafe" is only where somebody replaced String, Array or the like.
+ */
 async function minified(code, module) {
-  const compress = { passes: 4, pure_getters: false, keep_fargs: false, unsafe_arrows: true, unsafe_methods: true };
+  const compress = { passes: 4, pure_getters: false, keep_fargs: false, unsafe_arrows: true, unsafe: true, unsafe_methods: true };
   return (await minify(code, { module, ecma: 2022, compress, format: { comments: false } })).code;
 }
 

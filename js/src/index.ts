@@ -98,6 +98,17 @@ function start(
   const unmount = mount(element(App, { store, ready, failed }), root, failed);
   if (abort.aborted) unmount(); // drawing failed
   abort.addEventListener("abort", unmount);
+  // From wherever in the widget, except where a slash is a letter of something typed.
+  host.addEventListener(
+    "keydown",
+    (event) => {
+      const typing = (event.composedPath()[0] as Element).matches("input[type=text], textarea, select");
+      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || !store.graph.peek()) return;
+      event.preventDefault();
+      store.finding.value = true;
+    },
+    { signal: abort },
+  );
   liveRegion(root.parentNode as ShadowRoot, store.said, abort);
 }
 

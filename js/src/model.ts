@@ -123,6 +123,7 @@ export interface Store {
   narrow: Signal<boolean>;
   said: Signal<string>; // what the live region speaks
   about: Signal<boolean>; // the panel tells of the model
+  finding: Signal<boolean>; // the search is open
 }
 
 const CRUMBS = 5;
@@ -332,6 +333,7 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
     narrow: signal(false),
     said: signal(""),
     about: signal(false),
+    finding: signal(false),
   };
   return store;
 }

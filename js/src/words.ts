@@ -71,7 +71,14 @@ export const nextTitle = (token: string) => `The model's next token after ${toke
 export const wordsTitle = "Where the target's state comes from";
 export const routesTitle = "Strongest lines";
 export const edge = "line";
-export const find = "Find: john l2 h3";
+export const filter = "Filter: john l2 h3";
+export const find = "Find";
+export const findTitle = "Find a token or a head (/)";
+export const findHint = "John, 3, l2 h6";
+export const found = (n: number, first: string) => `${n} found: ${first}`;
+export const foundNothing = (n_layers: number, n_heads: number) =>
+  `Nothing found. Tokens by text or number${n_heads ? `, heads as l0 h0 to l${n_layers - 1} h${n_heads - 1}` : ""}.`;
+export const linesOf = (n: number) => (n === 0 ? "no line drawn" : n === 1 ? "1 line" : `${n} lines`);
 export const endedTitle = "ended on the way";
 export const endedBy = {
   mixer: "at mixers",
@@ -145,6 +152,7 @@ export const keys = [
   ["Enter", "select, look inside"],
   ["t", "make this token the target"],
   ["p", "pin the selection"],
+  ["/", "find a token or a head"],
   ["Esc", "back"],
   ["+ − 0", "zoom in, out, fit"],
   ["Ctrl wheel", "zoom; drag to move"],
@@ -196,6 +204,8 @@ export const updateTitle = (what: string) => `What ${what} added`;
 export const theBlock = "the block before";
 export const theHead = "this head";
 export const theNeuron = "this neuron";
+export const thePart = (kind: string) => `this ${kind}`;
+export const mixerPart = "mixer";
 export const partsTitle = "Made from";
 export const part = "part";
 export const shareOf = "share";
@@ -283,6 +293,7 @@ export const kindOf: Record<string, string> = {
 };
 export const differenceCaption = {
   figures: "Figures",
+  effect: "Direct effect",
   lens: "Lens: probability of each token",
   update: "Added to each token's logit",
   parts: "Shares of its parts",

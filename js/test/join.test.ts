@@ -26,6 +26,32 @@ test("tokens of the same text and another id are not joined", () => {
   expect(join([{ key: "5", label: "a", value: 1 }], [{ key: "6", label: "a", value: 1 }])).toHaveLength(2);
 });
 
+test("rows that only the other answer lists join those that this one lists itself", () => {
+  const tokens = (id: number[], p: number[]) => ({ id, text: id.map(String), score: p, p });
+  const state = {
+    kind: "state",
+    summary: null,
+    lens: { ...tokens([1, 2], [0.6, 0.3]), also: tokens([5], [0.01]) },
+    parts: { kind: ["carried", "attention"], part: [null, 0], key: [null, 3], share: [0.7, 0.2], label: ["", ""] },
+    update: { promoted: tokens([1], [2]), suppressed: tokens([2], [-2]), also: tokens([9], [0.5]) },
+  };
+  const parts = { ...state.parts, also: { kind: ["attention"], part: [0], key: [4], share: [0.001], label: [""] } };
+  const tables = comparables({ ...state, parts } as unknown as Answer, {});
+  const keys = Object.fromEntries(tables.map((t) => [t.title, t.figures.map((f) => [f.key, f.value])]));
+  expect(keys.lens.at(-1)).toEqual(["5", 0.01]);
+  expect(keys.parts.at(-1)).toEqual(["attention 4", 0.001]);
+  expect(keys.update.at(-1)).toEqual(["9", 0.5]);
+});
+
+test("an MLP's own effect is not a row among those of its neurons", () => {
+  const neurons = { neuron: [7], expert: [null], share: [0.2], value: [1], effect: [0.3] };
+  const tables = comparables({ kind: "mlp", share: 0.5, effect: 1.5, neurons, update: null } as unknown as Answer, {});
+  expect(tables.filter((t) => t.unit === "signed").map((t) => [t.title, t.figures.map((f) => f.value)])).toEqual([
+    ["effect", [1.5]],
+    ["effects", [0.3]],
+  ]);
+});
+
 test("the neurons of two MLPs are joined by expert and number", () => {
   const mlp = (share: number[], expert: (number | null)[]) =>
     ({

@@ -186,11 +186,3 @@ test("slider steps and thresholds go back and forth", () => {
     expect(Math.abs(stepAt(scale, thresholdAt(scale, step)) - step)).toBeLessThanOrEqual(1);
   expect(thresholdAt(scale, STEPS)).toBeCloseTo(scale.high, 2);
 });
-
-test("300k edges are traced and sorted within a frame or two", () => {
-  const g = graphOf({ T: 600, layers: 12, block: "sequential", keys: 30 });
-  trace(g, 599);
-  const start = performance.now();
-  trace(g, 598);
-  expect(performance.now() - start).toBeLessThan(400);
-});

@@ -15,8 +15,11 @@ import pytest
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+import lmtt_widget as lmtt
+
 from .host import Host, QueueComm
 from .jupyter import JupyterServer
+from .models import PROMPT, random_model
 
 FLAGS = [
     "--no-sandbox",
@@ -109,6 +112,17 @@ def open_widget(page: Page, problems: list[str]) -> Iterator[Callable[..., Host]
     yield open_widget
     for widget in opened:
         widget.close()
+
+
+@pytest.fixture
+def widget() -> lmtt.FlowWidget:
+    """Of the small random model, not yet on a page."""
+    return lmtt.explore(random_model(), PROMPT)
+
+
+@pytest.fixture
+def host(open_widget: Callable[..., Host], widget: lmtt.FlowWidget) -> Host:
+    return open_widget(widget)
 
 
 @pytest.fixture(scope="session")

@@ -21,16 +21,6 @@ OpenWidget = Callable[..., Host]
 
 
 @pytest.fixture
-def widget() -> lmtt.FlowWidget:
-    return lmtt.explore(random_model(), PROMPT)
-
-
-@pytest.fixture
-def host(open_widget: OpenWidget, widget: lmtt.FlowWidget) -> Host:
-    return open_widget(widget)
-
-
-@pytest.fixture
 def view(host: Host) -> Locator:
     return host.page.locator(".view")
 
@@ -305,6 +295,94 @@ def test_keys_pressed_in_the_widget_do_not_reach_the_notebook(host: Host, pictur
     host.page.keyboard.press("x")
     host.page.keyboard.press("d")
     assert host.page.evaluate("() => heard") == ""
+
+
+@pytest.mark.parametrize(("width", "encoding", "n_lines"), [(1000, "share", 1), (700, "flow", 1), (500, "share", 2)])
+def test_the_toolbar_breaks_only_before_how_it_is_drawn(
+    open_widget: OpenWidget, widget: lmtt.FlowWidget, width: int, encoding: str, n_lines: int
+) -> None:
+    widget.encoding = encoding
+    toolbar = open_widget(widget, width=width).page.locator(".toolbar")
+    tops = toolbar.evaluate("el => [...el.children, ...el.lastChild.children].map((c) => c.getBoundingClientRect().y)")
+    middles = {round(top / 20) for top in tops}
+    assert len(middles) == n_lines
+    assert toolbar.evaluate("el => el.scrollWidth <= el.clientWidth")
+
+
+# ---- search ----
+
+
+@pytest.mark.parametrize("text", ["l2 h3", "L2.H3", "2.3"])
+def test_a_head_is_found_by_name_and_opened_at_the_target(
+    host: Host, widget: lmtt.FlowWidget, picture: Picture, view: Locator, text: str
+) -> None:
+    widget.threshold = 0.9  # no line of it is drawn
+    host.sync()
+    picture.flow.focus()
+    host.page.keyboard.press("/")
+    field = view.get_by_role("combobox", name="Find a token or a head")
+    expect(field).to_be_focused()
+    field.fill(text)
+    expect(view.get_by_role("listbox").get_by_role("option")).to_have_text(["L2 H3no line drawn"])
+    field.press("Enter")
+    host.until(lambda: bool(widget.selection), "a selection")
+    assert widget.selection == {"kind": "head", "state": 5, "head": 3, "query": 9, "key": None}
+    expect(view.get_by_role("heading", name="What head 3 of L2 moved to dog")).to_be_visible()
+    expect(field).to_have_count(0)
+    expect(picture.flow).to_be_focused()
+
+
+def test_a_token_found_is_marked_on_the_way_and_selected_even_from_a_fold(
+    host: Host, widget: lmtt.FlowWidget, picture: Picture, view: Locator
+) -> None:
+    widget.target = 4
+    host.sync()
+    view.get_by_role("button", name="Find", exact=True).click()
+    field = view.get_by_role("combobox", name="Find a token or a head")
+    field.fill("a")  # cat, sat, mat, and, saw, a
+    expect(view.get_by_role("listbox").get_by_role("option")).to_have_count(6)
+    field.press("ArrowDown")
+    expect(picture.tip).to_contain_text("2 sat")
+    field.press("ArrowUp")
+    field.press("ArrowUp")
+    expect(view.get_by_role("listbox").get_by_role("option", selected=True)).to_contain_text("8 a")
+    field.press("Enter")
+    host.until(lambda: widget.selection == {"kind": "token", "pos": 8}, "the token")
+    host.until(lambda: widget.view["fold"] is False, "unfolded: the token was in a fold")
+    picture.place("^8 a$")
+
+
+def test_a_search_for_what_is_not_there_says_what_there_is_and_escape_ends_it(
+    host: Host, widget: lmtt.FlowWidget, view: Locator
+) -> None:
+    view.get_by_role("button", name="Find", exact=True).click()
+    field = view.get_by_role("combobox", name="Find a token or a head")
+    field.fill("l7 h9")
+    expect(view.get_by_role("dialog")).to_contain_text("heads as l0 h0 to l2 h3")
+    field.press("Enter")
+    field.press("Escape")
+    expect(field).to_have_count(0)
+    expect(view.get_by_role("button", name="Find", exact=True)).to_be_focused()
+    assert widget.selection is None
+
+
+def test_a_menu_closed_by_escape_gives_the_focus_back(host: Host, view: Locator) -> None:
+    more = view.get_by_role("button", name="More", exact=True)
+    more.focus()
+    more.press("Enter")
+    expect(view.get_by_role("menuitem").first).to_be_focused()
+    host.page.keyboard.press("ArrowDown")
+    host.page.keyboard.press("Escape")
+    expect(view.get_by_role("menu")).to_have_count(0)
+    expect(more).to_be_focused()
+
+
+def test_a_slash_in_a_field_is_a_slash(host: Host, view: Locator) -> None:
+    prompt = view.get_by_role("textbox", name="Prompt")
+    prompt.press("End")
+    prompt.press("/")
+    expect(prompt).to_have_value(PROMPT + "/")
+    expect(view.get_by_role("combobox", name="Find a token or a head")).to_have_count(0)
 
 
 # ---- prompts ----

@@ -29,16 +29,6 @@ FOCUSED = """() => {
 
 
 @pytest.fixture
-def widget() -> lmtt.FlowWidget:
-    return lmtt.explore(random_model(), PROMPT)
-
-
-@pytest.fixture
-def host(open_widget: OpenWidget, widget: lmtt.FlowWidget) -> Host:
-    return open_widget(widget)
-
-
-@pytest.fixture
 def panel(host: Host) -> Locator:
     return host.page.locator(".view .panel")
 
@@ -275,6 +265,29 @@ def test_a_foil_makes_effects_differences_and_one_that_is_no_token_is_refused(
     field.press("Enter")
     expect(host.page.get_by_role("alert")).to_contain_text("a foil must be one token; 'cat sat' is cat + sat")
     assert widget.foil == "cat"
+
+
+def test_what_only_one_side_of_a_comparison_lists_is_known_of_the_other_too(
+    host: Host, widget: lmtt.FlowWidget, panel: Locator
+) -> None:
+    widget.pins = [{"kind": "mlp", "state": 4, "pos": 5}]
+    widget.selection = {"kind": "mlp", "state": 4, "pos": 9}
+    host.sync()
+    mine, theirs = (neuron_shares(widget.run, find_part(widget.run, widget.selection), pos) for pos in (9, 5))
+    listed = {
+        *mine.neuron[mine.share.topk(20).indices].tolist(),
+        *theirs.neuron[theirs.share.topk(20).indices].tolist(),
+    }
+    for name in ("Shares of the neurons", "Activations of the neurons", "Direct effects"):
+        table = panel.get_by_role("table", name=name)
+        table.locator("xpath=..").get_by_role("button", name="more").click()
+        rows = table.locator("tbody tr")
+        expect(rows).to_have_count(len(listed))
+        assert not any("–" in row for row in rows.all_inner_texts())
+    row = panel.get_by_role("table", name="Shares of the neurons").locator("tbody tr").first.locator("td")
+    neuron, before, now, _ = (text.strip() for text in row.all_inner_texts())
+    shares = [float(s.share[s.neuron == int(neuron)].sum()) for s in (theirs, mine)]
+    assert [before, now] == [percent(share) for share in shares]
 
 
 def test_more_neurons_are_asked_for_twenty_by_twenty(host: Host, widget: lmtt.FlowWidget, panel: Locator) -> None:

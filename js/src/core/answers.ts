@@ -9,11 +9,13 @@ export interface Tokens {
   p?: number[];
   rank?: number[];
   change?: (number | null)[] | null; // rank before minus rank now: positive moved up
+  also?: Tokens; // what only the answer it is compared with lists
 }
 
 export interface Update {
   promoted: Tokens;
   suppressed: Tokens;
+  also?: Tokens; // what only the answer it is compared with lists
 }
 
 export interface Named {
@@ -40,6 +42,14 @@ export interface Summary {
   on_top: boolean;
 }
 
+export interface Parts {
+  kind: string[];
+  part: (number | null)[];
+  key: (number | null)[];
+  share: number[];
+  label: string[];
+}
+
 export interface StateAnswer extends Common {
   kind: "state";
   state: number;
@@ -47,13 +57,7 @@ export interface StateAnswer extends Common {
   lens: Tokens | null;
   summary: Summary | null;
   update: Update | null;
-  parts: {
-    kind: string[];
-    part: (number | null)[];
-    key: (number | null)[];
-    share: number[];
-    label: string[];
-  };
+  parts: Parts & { also?: Parts };
   rest: number;
 }
 
@@ -92,6 +96,14 @@ export interface HeadAnswer extends Common {
 
 export type Expert = number | string | null;
 
+export interface Neurons {
+  neuron: number[];
+  expert: Expert[];
+  share: number[];
+  value: number[];
+  effect: (number | null)[];
+}
+
 export interface MlpAnswer extends Common {
   kind: "mlp";
   state: number;
@@ -100,7 +112,7 @@ export interface MlpAnswer extends Common {
   share: number;
   effect: number | null;
   n_neurons: number;
-  neurons: { neuron: number[]; expert: Expert[]; share: number[]; value: number[]; effect: (number | null)[] };
+  neurons: Neurons & { also?: Neurons };
   experts: { expert: Expert[]; label: string[]; weight: number[]; share: number[] } | null;
   update: Update | null;
 }
@@ -147,6 +159,7 @@ export interface TokenAnswer extends Common {
   p: number | null; // of this token, given what came before
   rank: number | null;
   next: Tokens;
+  also?: Tokens; // next tokens that only the answer it is compared with lists
 }
 
 export type Answer = StateAnswer | EdgeAnswer | HeadAnswer | MlpAnswer | NeuronAnswer | CarriedAnswer | MixerAnswer | TokenAnswer;

@@ -1,5 +1,5 @@
 // Two answers of one kind as rows of figures to hold against each other; no DOM.
-import type { Answer, Tokens, Update } from "./answers.js";
+import type { Answer, Neurons, Parts, Tokens, Update } from "./answers.js";
 
 export interface Figure {
   key: string; // what joins the two sides
@@ -29,7 +29,7 @@ export function join(pinned: Figure[], now: Figure[]): Joined[] {
 
 /** A table of an answer that can be compared with the same table of another answer. */
 export interface Comparable {
-  title: "figures" | "lens" | "update" | "parts" | "heads" | "effects" | "neurons" | "values" | "next";
+  title: "figures" | "effect" | "lens" | "update" | "parts" | "heads" | "effects" | "neurons" | "values" | "next";
   unit: "share" | "signed" | "number";
   figures: Figure[];
 }
@@ -59,43 +59,58 @@ export function comparables(answer: Answer, names: Record<string, string>): Comp
       here.map((name) => (answer as unknown as Record<string, number>)[name]),
     );
   };
-  const tokens = (title: Comparable["title"], { id, text, p = [] }: Tokens) => add(title, "share", text, p, id.map(String));
+  const tokens = (title: Comparable["title"], { id, text, p = [] }: Tokens, also = NONE) =>
+    add(title, "share", [...text, ...also.text], [...p, ...(also.p ?? [])], [...id, ...also.id].map(String));
   scalars("figures", "share", ["share", "attention"]);
   scalars("figures", "number", ["value", "gate", "up"]);
-  scalars("effects", "signed", ["effect", "effect_key"]);
+  scalars("effect", "signed", ["effect", "effect_key"]);
   if (answer.kind === "state") {
     const { summary, lens, parts } = answer;
     if (summary) add("figures", "number", ["entropy", "kl"], [summary.entropy, summary.kl]);
-    if (lens) tokens("lens", lens);
+    if (lens) tokens("lens", lens, lens.also);
+    const all = merged<Parts>(parts);
     add(
       "parts",
       "share",
-      parts.kind.map((kind, i) => `${kind} ${parts.key[i] ?? ""}`),
-      parts.share,
+      all.kind.map((kind, i) => `${kind} ${all.key[i] ?? ""}`),
+      all.share,
     );
   } else if (answer.kind === "edge") {
     const heads = answer.heads.head.map((head) => `H${head}`);
     add("heads", "share", heads, answer.heads.share);
     add("effects", "signed", heads, answer.heads.effect);
   } else if (answer.kind === "mlp") {
-    const { neuron, expert, share, value, effect } = answer.neurons;
+    const { neuron, expert, share, value, effect } = merged<Neurons>(answer.neurons);
     const labels = neuron.map((n, i) => neuronLabel(n, expert[i]));
     add("neurons", "share", labels, share);
     add("values", "number", labels, value);
     add("effects", "signed", labels, effect);
-  } else if (answer.kind === "token") tokens("next", answer.next);
+  } else if (answer.kind === "token") tokens("next", answer.next, answer.also);
   const update = updateOf(answer);
   if (update) {
-    const { promoted, suppressed } = update;
-    const ids = [...promoted.id, ...suppressed.id].map(String);
-    add("update", "signed", [...promoted.text, ...suppressed.text], [...promoted.score, ...suppressed.score], ids);
+    const lists = [update.promoted, update.suppressed, update.also ?? NONE];
+    const [text, score, id] = [lists.flatMap((l) => l.text), lists.flatMap((l) => l.score), lists.flatMap((l) => l.id)];
+    add("update", "signed", text, score, id.map(String));
   }
   return out;
 }
 
+const NONE: Tokens = { id: [], text: [], score: [], p: [] };
+
+/** A table's columns with those of its "also" below them. */
+function merged<T extends Record<keyof T, unknown[]>>({ also, ...rows }: T & { also?: T }): T {
+  const columns = Object.entries(rows as Record<string, unknown[]>);
+  return Object.fromEntries(columns.map(([name, column]) => [name, [...column, ...(also?.[name as keyof T] ?? [])]])) as T;
+}
+
 /** "1203", or "E3 1203" for a neuron of an expert. */
 export function neuronLabel(neuron: number, expert: number | string | null): string {
-  return expert === null ? String(neuron) : `E${expert} ${neuron}`;
+  return expert === null ? String(neuron) : `${expertLabel(expert)} ${neuron}`;
+}
+
+/** "E3", or "shared" for the expert that sees every token. */
+export function expertLabel(expert: number | string | null): string {
+  return typeof expert === "number" ? `E${expert}` : String(expert);
 }
 
 /** What this answer's vector promotes and suppresses, whatever it is called there. */

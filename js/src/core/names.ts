@@ -64,6 +64,7 @@ export function shortName(g: Graph, item: Item): string {
   const { layer, name } = g.meta.states[state];
   const at = layer === null ? name : `L${layer}`;
   if (item.kind === "node") return `${part < 0 ? at : partName(g, part)} ${tokenText(g, pos)}`;
+  if (g.kind[item.edge] === EdgeKind.carried) return `${at} residual ${tokenText(g, pos)}`;
   if (g.kind[item.edge] !== EdgeKind.attention) return `${at} ${tokenText(g, pos)}`;
   return `${at} ${tokenText(g, placeOf(g, g.source[item.edge]).pos)} → ${tokenText(g, pos)}`;
 }

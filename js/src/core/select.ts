@@ -4,7 +4,7 @@ import { EdgeKind, type Graph, type PartKind, placeOf } from "./graph.js";
 export type Selection =
   | { kind: "state"; state: number; pos: number }
   | { kind: "edge"; state: number; query: number; key: number; part?: number }
-  | { kind: "head"; state: number; head: number; query: number; key: number; part?: number }
+  | { kind: "head"; state: number; head: number; query: number; key: number | null; part?: number }
   | { kind: "mlp"; state: number; pos: number; part?: number; top?: number }
   | { kind: "neuron"; state: number; pos: number; neuron: number; part?: number; expert?: number | string }
   | { kind: "carried"; state: number; pos: number }

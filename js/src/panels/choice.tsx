@@ -1,4 +1,4 @@
-// One of a few options, as a row of buttons.
+// One of a few options as a row of buttons; on or off as one.
 
 interface ChoiceProps {
   label: string;
@@ -16,5 +16,13 @@ export function Choice({ label, value, options, pick }: ChoiceProps) {
         </button>
       ))}
     </span>
+  );
+}
+
+export function Toggle({ on, text, title, act }: { on: boolean; text: string; title?: string; act: () => void }) {
+  return (
+    <button class="toggle" aria-pressed={on} title={title} onClick={act}>
+      {text}
+    </button>
   );
 }

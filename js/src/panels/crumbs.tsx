@@ -5,6 +5,7 @@ import { itemOf, partOf, type Selection } from "../core/select.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import * as words from "../words.js";
+import { Toggle } from "./choice.js";
 import { Close } from "./close.js";
 
 /** "L7 ·to", "L6 H1 ·John → ·to", "L7 MLP 1203 ·to" */
@@ -39,9 +40,7 @@ export function Crumbs({ store }: { store: Store }) {
           );
         })}
       </ol>
-      <button class="toggle pin" aria-pressed={pinned} title={pinned ? words.unpin : words.pinTitle} onClick={store.togglePin}>
-        {words.pin}
-      </button>
+      <Toggle on={pinned} text={words.pin} title={pinned ? words.unpin : words.pinTitle} act={store.togglePin} />
       <Close act={() => store.setSelection(null)} title={`${words.back} (Esc)`} />
     </nav>
   );

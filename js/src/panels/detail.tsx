@@ -9,6 +9,7 @@ import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import * as words from "../words.js";
+import { Toggle } from "./choice.js";
 import { Close } from "./close.js";
 import { Compare } from "./compare.js";
 import { Crumbs, selectionName } from "./crumbs.js";
@@ -60,7 +61,7 @@ export function Panel({ store }: { store: Store }) {
           <Overview store={store} />
         )}
       </div>
-      <UnderPointer store={store} />
+      <UnderPointer store={store} over={!!selection || store.about.value} />
     </aside>
   );
 }
@@ -128,15 +129,13 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
             {pair || !good || pin.kind === selection.kind ? "" : `. ${words.compareHint(words.kindOf[pin.kind])}`}
           </span>
           {pair && (
-            <button
-              class="toggle"
-              aria-pressed={side.value}
-              onClick={() => {
+            <Toggle
+              on={side.value}
+              text={words.compare}
+              act={() => {
                 side.value = !side.value;
               }}
-            >
-              {words.compare}
-            </button>
+            />
           )}
           <Close act={() => store.write("pins", [])} title={words.unpin} />
         </p>
@@ -257,11 +256,13 @@ function Waiting() {
   );
 }
 
-function UnderPointer({ store }: { store: Store }) {
+/** What the picture has under the pointer: over the lower end of an answer, which is whole again when the pointer is elsewhere. */
+function UnderPointer({ store, over }: { store: Store; over: boolean }) {
   const [g, routes, item] = [store.graph.value, store.routes.value, store.hover.value];
   const facts = g && routes && item ? factsOf(g, routes, store.weight.value, store.peek.value, item, false) : null;
+  if (over && !facts) return null;
   return (
-    <div class="under-pointer">
+    <div class={`under-pointer ${over ? "over" : ""}`}>
       {facts ? (
         <>
           <h4>

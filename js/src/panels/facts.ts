@@ -121,7 +121,7 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, re
   if (renormalised) rows.push({ label: words.facts.ofDrawn, value: percent(weight[e]) });
   if (kind === EdgeKind.attention) {
     rows.push(
-      { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])) },
+      { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])), wide: true },
       { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true, wide: true },
       { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true, wide: true },
     );

@@ -1,9 +1,10 @@
 // The menu "⋯": files, the Python of this view, theme, panel, full screen.
-import { useEffect, useRef, useSignal } from "../dom/render.js";
+import { useRef, useSignal } from "../dom/render.js";
 import type { Store, View } from "../model.js";
 import { type Scene, svgText } from "../views/flow/draw.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
+import { focused, usePopup } from "./popup.js";
 import { python } from "./python.js";
 
 export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {
@@ -11,18 +12,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
   const by_hand = useSignal<string | null>(null);
   const copied = useSignal(false);
   const box = useRef<HTMLSpanElement>(null);
-  useEffect(() => {
-    if (!open.value) return;
-    const outside = (event: Event) => {
-      if (!event.composedPath().includes(box.current as EventTarget)) open.value = false;
-    };
-    document.addEventListener("pointerdown", outside, true);
-    (box.current?.querySelector("[role^=menuitem]") as HTMLElement | null)?.focus();
-    return () => {
-      document.removeEventListener("pointerdown", outside, true);
-      if (box.current?.contains(active(box.current))) (box.current.querySelector(".dots") as HTMLElement).focus();
-    };
-  }, [open.value]);
+  usePopup(open, box, "[role^=menuitem]");
   const done = (what: () => void) => () => {
     what();
     open.value = false;
@@ -50,7 +40,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     if (!step) return;
     event.preventDefault();
     const items = [...(box.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
-    const at = items.indexOf(active(event.currentTarget as Element));
+    const at = items.indexOf(focused(event.currentTarget as Element) as HTMLElement);
     items[(at + step + items.length) % items.length]?.focus();
   };
   const has_graph = store.graph.value !== null;
@@ -107,11 +97,6 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
       )}
     </span>
   );
-}
-
-/** The focused element among those around `el`, also inside a shadow root. */
-function active(el: Element): HTMLElement {
-  return (el.getRootNode() as ShadowRoot).activeElement as HTMLElement;
 }
 
 function Item({ text, act }: { text: string; act: () => void }) {

@@ -37,8 +37,8 @@ export function RoutesTable({ store, g }: { store: Store; g: Graph }) {
       <input
         type="text"
         class="mono find"
-        aria-label={words.find}
-        placeholder={words.find}
+        aria-label={words.filter}
+        placeholder={words.filter}
         onInput={(event) => {
           wanted.value = event.currentTarget.value.toLowerCase().split(/\s+/);
         }}

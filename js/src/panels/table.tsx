@@ -1,7 +1,7 @@
 // Tables of tokens and figures: bars, signed bars, rows that hover and open something.
 import type { ComponentChildren } from "preact";
 import type { Tokens, Update } from "../core/answers.js";
-import { visible } from "../core/names.js";
+import { percent, visible } from "../core/names.js";
 import { type Item, sameItem } from "../core/select.js";
 import { useSignal } from "../dom/render.js";
 import type { Signal } from "../dom/signals.js";
@@ -127,6 +127,14 @@ export function Amount({ value, of, text, colour = "plain" }: { value: number; o
       <span class="number">{text}</span>
     </span>
   );
+}
+
+/** Shares as bars, the first one's the longest. */
+export function shareColumn(share: number[], colour: string): Column {
+  return {
+    head: words.shareOf,
+    cell: (i) => <Amount value={share[i]} of={share[0]} text={percent(share[i])} colour={colour} />,
+  };
 }
 
 /** A bar to the left or right of a marked zero, and its figure. */

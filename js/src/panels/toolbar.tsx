@@ -6,9 +6,9 @@ import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Prompt, Store } from "../model.js";
 import { canonical } from "../offline.js";
 import type { FlowView } from "../views/flow/flow.js";
-import { HOME } from "../views/flow/layout.js";
 import * as words from "../words.js";
-import { Choice } from "./choice.js";
+import { Choice, Toggle } from "./choice.js";
+import { Finder } from "./finder.js";
 import { Menu } from "./menu.js";
 
 export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
@@ -43,7 +43,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
           >
             {prompts.value.map((p, i) => (
               <option key={i} value={String(i)}>
-                {i + 1}. {label(p, i === index ? store.graph.value?.meta.prompt : undefined).slice(0, 90)}
+                {i === index ? `${i + 1} / ${prompts.value.length}` : `${i + 1}. ${label(p).slice(0, 90)}`}
               </option>
             ))}
           </select>
@@ -155,49 +155,41 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
         </span>
       </label>
       <Threshold store={store} />
-      <span class="grow" />
-      <Choice
-        label={words.encoding}
-        value={encoding.value}
-        options={[
-          ["flow", words.flow, words.flowTitle],
-          ["share", words.share, words.shareTitle],
-        ]}
-        pick={(value) => store.setEncoding(value as "flow" | "share")}
-      />
-      {share && (
-        <>
-          <Choice
-            label={words.reading}
-            value={reading.value}
-            options={[
-              ["max", words.max, words.maxTitle],
-              ["sum", words.sum, words.sumTitle],
-            ]}
-            pick={(value) => store.write("reading", value as "max" | "sum")}
-          />
-          <button
-            class="toggle"
-            aria-pressed={renormalise.value}
-            title={words.renormaliseTitle}
-            onClick={() => store.write("renormalise", !renormalise.value)}
-          >
-            {words.renormalise}
-          </button>
-        </>
-      )}
-      <button class="toggle" aria-pressed={fold} title={words.foldTitle} onClick={() => store.setView({ fold: !fold })}>
-        {words.fold}
-      </button>
-      <button
-        title={words.fitTitle}
-        onClick={() => {
-          const scene = view()?.scene();
-          store.camera.value = scene && scene.layout.fit < 1 ? { zoom: scene.layout.fit, x: null, y: null } : HOME;
-        }}
-      >
-        {words.fit}
-      </button>
+      <span class="how-drawn">
+        <Choice
+          label={words.encoding}
+          value={encoding.value}
+          options={[
+            ["flow", words.flow, words.flowTitle],
+            ["share", words.share, words.shareTitle],
+          ]}
+          pick={(value) => store.setEncoding(value as "flow" | "share")}
+        />
+        {share && (
+          <>
+            <Choice
+              label={words.reading}
+              value={reading.value}
+              options={[
+                ["max", words.max, words.maxTitle],
+                ["sum", words.sum, words.sumTitle],
+              ]}
+              pick={(value) => store.write("reading", value as "max" | "sum")}
+            />
+            <Toggle
+              on={renormalise.value}
+              text={words.renormalise}
+              title={words.renormaliseTitle}
+              act={() => store.write("renormalise", !renormalise.value)}
+            />
+          </>
+        )}
+        <Toggle on={fold} text={words.fold} title={words.foldTitle} act={() => store.setView({ fold: !fold })} />
+        <button title={words.fitTitle} onClick={() => view()?.fit()}>
+          {words.fit}
+        </button>
+        <Finder store={store} view={view} />
+      </span>
     </div>
   );
 }
@@ -242,17 +234,15 @@ function Threshold({ store }: { store: Store }) {
           onBlur={rest}
         />
       </label>
-      <button
-        class="toggle auto"
-        aria-pressed={automatic}
+      <Toggle
+        on={automatic}
+        text={words.automatic}
         title={words.automaticTitle(store.traits.encoding.value === "flow")}
-        onClick={() => {
+        act={() => {
           rest();
           store.write("threshold", automatic ? threshold : null);
         }}
-      >
-        {words.automatic}
-      </button>
+      />
       <output class="readout">
         <span class="r-threshold">{percent(threshold)}</span>
         <span class="r-edges" title={words.edgesTitle}>

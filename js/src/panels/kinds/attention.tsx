@@ -10,7 +10,7 @@ import { heatTable } from "../../paint/ramps.js";
 import { Heat, Ramp, useImage } from "../../views/heat/heat.js";
 import * as words from "../../words.js";
 import { Choice } from "../choice.js";
-import { Amount, largest, Signed, Table, UpdateTables, walk } from "../table.js";
+import { largest, Signed, shareColumn, Table, UpdateTables, walk } from "../table.js";
 import { effectTitle, Foil, Section, type Shown } from "./parts.js";
 
 const paletteOf = (dark: boolean): Palette => (dark ? DARK : LIGHT);
@@ -39,12 +39,7 @@ export function EdgePanel({ store, g, answer, go }: Shown<EdgeAnswer>) {
           pick={(i) => () => open(heads.head[i])}
           columns={[
             { head: words.head, left: true, cell: (i) => `H${heads.head[i]}` },
-            {
-              head: words.shareOf,
-              cell: (i) => (
-                <Amount value={heads.share[i]} of={heads.share[0]} text={percent(heads.share[i])} colour="attention" />
-              ),
-            },
+            shareColumn(heads.share, "attention"),
             { head: words.attentionTo, title: words.attentionTitle, cell: (i) => percent(heads.attention[i]) },
             {
               head: words.effect,

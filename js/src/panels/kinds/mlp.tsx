@@ -1,11 +1,11 @@
 // An MLP: its experts and neurons. A neuron: when it fires, what it writes.
 import type { MlpAnswer, NeuronAnswer } from "../../core/answers.js";
-import { neuronLabel, updateOf } from "../../core/join.js";
+import { expertLabel, neuronLabel, updateOf } from "../../core/join.js";
 import { count, percent, tokenName } from "../../core/names.js";
 import { sameItem } from "../../core/select.js";
 import type { Store } from "../../model.js";
 import * as words from "../../words.js";
-import { Amount, figure, hovering, largest, Signed, signedText, Table } from "../table.js";
+import { figure, hovering, largest, Signed, shareColumn, signedText, Table } from "../table.js";
 import { effectTitle, Foil, Section, type Shown, UpdateSection } from "./parts.js";
 
 const MORE = 20;
@@ -31,14 +31,13 @@ export function MlpPanel({ store, answer, go }: Shown<MlpAnswer>) {
             quiet
             n={experts.expert.length}
             columns={[
-              { head: words.expert, left: true, cell: (i) => <span title={experts.label[i]}>E{experts.expert[i]}</span> },
-              { head: words.weight, cell: (i) => percent(experts.weight[i]) },
               {
-                head: words.shareOf,
-                cell: (i) => (
-                  <Amount value={experts.share[i]} of={largest(experts.share)} text={percent(experts.share[i])} colour="mlp" />
-                ),
+                head: words.expert,
+                left: true,
+                cell: (i) => <span title={experts.label[i]}>{expertLabel(experts.expert[i])}</span>,
               },
+              { head: words.weight, cell: (i) => percent(experts.weight[i]) },
+              shareColumn(experts.share, "mlp"),
             ]}
           />
         </Section>
@@ -54,12 +53,7 @@ export function MlpPanel({ store, answer, go }: Shown<MlpAnswer>) {
           pick={(i) => () => open(i)}
           columns={[
             { head: words.neuron, left: true, cell: name },
-            {
-              head: words.shareOf,
-              cell: (i) => (
-                <Amount value={neurons.share[i]} of={neurons.share[0]} text={percent(neurons.share[i])} colour="mlp" />
-              ),
-            },
+            shareColumn(neurons.share, "mlp"),
             { head: words.activation, title: words.activationTitle, cell: (i) => signedText(neurons.value[i]) },
             { head: words.effect, title: effectTitle(answer), cell: (i) => <Signed value={neurons.effect[i]} of={most} /> },
           ]}
@@ -73,7 +67,7 @@ export function MlpPanel({ store, answer, go }: Shown<MlpAnswer>) {
           }
         />
       </Section>
-      <UpdateSection title={words.updateTitle(words.kinds.mlp)} update={answer.update} />
+      <UpdateSection title={words.updateTitle(words.thePart(words.kinds.mlp))} update={answer.update} />
     </>
   );
 }

@@ -5,8 +5,8 @@ import { count, percent, visible } from "../../core/names.js";
 import type { Store } from "../../model.js";
 import * as words from "../../words.js";
 import { Close } from "../close.js";
-import { Amount, figure, Table } from "../table.js";
 import { Foil, Section, type Shown, UpdateSection } from "./parts.js";
+import { Lens } from "./state.js";
 
 export function CarriedPanel({ store, answer }: Shown<CarriedAnswer>) {
   return (
@@ -34,39 +34,17 @@ export function MixerPanel({ store, answer }: Shown<MixerAnswer>) {
     <>
       <Foil store={store} answer={answer} />
       <p class="how">{answer.why}</p>
-      <UpdateSection title={words.updateTitle(words.kinds.mixer)} update={answer.update} />
+      <UpdateSection title={words.updateTitle(words.thePart(words.mixerPart))} update={answer.update} />
     </>
   );
 }
 
 export function TokenPanel({ store, answer: { p, rank, next } }: Shown<TokenAnswer>) {
-  const most = next.p?.[0] ?? 1;
   return (
     <>
       <p class="how">{p === null || rank === null ? words.first : words.prior(percent(p), rank)}</p>
       <Section title={words.nextTokens}>
-        <Table
-          store={store}
-          caption={words.nextTokens}
-          quiet
-          n={next.id.length}
-          columns={[
-            {
-              head: words.token,
-              left: true,
-              cell: (i) => (
-                <span class="mono" title={`id ${next.id[i]}`}>
-                  {visible(next.text[i])}
-                </span>
-              ),
-            },
-            {
-              head: words.probability,
-              cell: (i) => <Amount value={next.p?.[i] ?? 0} of={most} text={percent(next.p?.[i] ?? 0)} />,
-            },
-            { head: words.score, title: words.scoreTitle, cell: (i) => figure(next.score[i]) },
-          ]}
-        />
+        <Lens store={store} lens={next} caption={words.nextTokens} />
       </Section>
     </>
   );

@@ -5,6 +5,7 @@ import { partName, percent, stateName, tokenName, tokenText, visible } from "../
 import { type Item, itemOf, type Selection } from "../../core/select.js";
 import type { Store } from "../../model.js";
 import * as words from "../../words.js";
+import { Toggle } from "../choice.js";
 import { Amount, figure, Table } from "../table.js";
 import { Section, type Shown, UpdateSection } from "./parts.js";
 
@@ -37,11 +38,7 @@ export function summarySentence(g: Graph, { entropy, kl, final, settled, on_top 
 function Normalise({ store }: { store: Store }) {
   const on = store.traits.normalise.value;
   if (store.offline) return null;
-  return (
-    <button class="toggle" aria-pressed={on} title={words.normaliseTitle} onClick={() => store.write("normalise", !on)}>
-      {words.normalise}
-    </button>
-  );
+  return <Toggle on={on} text={words.normalise} title={words.normaliseTitle} act={() => store.write("normalise", !on)} />;
 }
 
 export function Lens({ store, lens, caption }: { store: Store; lens: Tokens; caption: string }) {

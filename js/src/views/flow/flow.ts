@@ -28,6 +28,8 @@ import { HOME, layoutGraph, MARGIN, zoomAt } from "./layout.js";
 
 export interface FlowView {
   dispose(): void;
+  fit(): void;
+  show(item: Item | null): void; // brings it into view and takes the focus, so that keys walk on from there
   scene(): Scene | null;
 }
 
@@ -321,7 +323,7 @@ export function flowView(
           store.camera.value = zoomAt(s.layout, action.do === "zoom-in" ? 1.35 : 1 / 1.35, cx, cy);
           break;
         case "fit":
-          store.camera.value = fitCamera();
+          fit();
           break;
         case "help":
           onHelp();
@@ -341,14 +343,22 @@ export function flowView(
     const dy = y < layout.top ? layout.top + 12 - y : y > layout.bottom ? layout.bottom - 12 - y : 0;
     if (dx || dy) store.camera.value = { zoom: layout.camera.zoom, x: layout.camera.x + dx, y: layout.camera.y + dy };
   };
-  const fitCamera = () => {
+  const fit = () => {
     const s = scene.peek();
     const at_home = store.camera.peek().zoom === 1;
-    return s && at_home && s.layout.fit < 1 ? { zoom: s.layout.fit, x: null, y: null } : HOME;
+    store.camera.value = s && at_home && s.layout.fit < 1 ? { zoom: s.layout.fit, x: null, y: null } : HOME;
+  };
+  const show = (item: Item | null) => {
+    const columns = store.columns.peek();
+    if (item?.kind === "token" && columns?.folded[item.pos]) store.setView({ fold: false });
+    if (item) reveal(item);
+    el.focus();
   };
 
   return {
     scene: () => scene.peek(),
+    fit,
+    show,
     dispose() {
       abort.abort();
       stopDrawing();

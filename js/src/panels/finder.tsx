@@ -1,0 +1,108 @@
+// The search of the toolbar: type a token or a head, walk the list, Enter opens it.
+import { type Found, find } from "../core/find.js";
+import { layerCount, percent } from "../core/names.js";
+import { useEffect, useRef, useSignal } from "../dom/render.js";
+import type { Store } from "../model.js";
+import type { FlowView } from "../views/flow/flow.js";
+import * as words from "../words.js";
+import { usePopup } from "./popup.js";
+import { hovering } from "./table.js";
+
+export function Finder({ store, view }: { store: Store; view: () => FlowView | null }) {
+  const { finding } = store;
+  const box = useRef<HTMLSpanElement>(null);
+  usePopup(finding, box, "input");
+  return (
+    <span class="menu" ref={box}>
+      <button
+        class="icon"
+        aria-label={words.find}
+        title={words.findTitle}
+        aria-haspopup="dialog"
+        aria-expanded={finding.value}
+        onClick={() => {
+          finding.value = !finding.value;
+        }}
+      >
+        <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true">
+          <circle cx="6" cy="6" r="4.2" />
+          <path d="m9.2 9.2 3.6 3.6" />
+        </svg>
+      </button>
+      {finding.value && <Search store={store} view={view} />}
+    </span>
+  );
+}
+
+function Search({ store, view }: { store: Store; view: () => FlowView | null }) {
+  const typed = useSignal("");
+  const at = useSignal(0);
+  const list = useRef<HTMLDivElement>(null);
+  const [g, routes] = [store.graph.value, store.routes.value];
+  const found = g && routes ? find(g, routes, store.threshold.value, typed.value) : [];
+  const none = g ? words.foundNothing(layerCount(g), Math.max(0, ...g.meta.parts.map((p) => p.heads ?? 0))) : "";
+  const here = found[Math.min(at.value, found.length - 1)] as Found | undefined;
+  useEffect(() => {
+    store.said.value = typed.value && (here ? words.found(found.length, here.name) : none);
+    list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
+  }, [typed.value, at.value, here?.name]);
+  const open = (one: Found | undefined) => {
+    if (!one) return;
+    store.finding.value = false;
+    store.hover.value = null;
+    store.about.value = false;
+    if (!store.traits.view.peek().panel) store.setView({ panel: true });
+    store.setSelection(one.selection);
+    view()?.show(one.item);
+  };
+  const keys = (event: KeyboardEvent) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Enter") open(here);
+    else if (event.key === "Escape") store.finding.value = false;
+    else if (step && found.length) {
+      at.value = (at.value + step + found.length) % found.length;
+      store.hover.value = found[at.peek()].item;
+    } else return;
+    event.preventDefault();
+  };
+  return (
+    <div class="pop finder" role="dialog" aria-label={words.findTitle} onKeyDown={keys}>
+      <input
+        type="text"
+        class="mono"
+        role="combobox"
+        aria-label={words.findTitle}
+        aria-expanded={found.length > 0}
+        aria-controls="found"
+        aria-activedescendant={here && `found-${found.indexOf(here)}`}
+        placeholder={words.findHint}
+        spellcheck={false}
+        autocomplete="off"
+        onInput={(event) => {
+          typed.value = event.currentTarget.value;
+          at.value = 0;
+        }}
+      />
+      <div id="found" class="found" role="listbox" aria-label={words.findTitle} ref={list}>
+        {found.map((one, i) => (
+          <button
+            key={one.name}
+            id={`found-${i}`}
+            role="option"
+            tabIndex={-1}
+            aria-selected={one === here}
+            onClick={() => open(one)}
+            {...(one.item ? hovering(store, one.item) : {})}
+          >
+            <span class="mono">{one.name}</span>
+            <span class="muted number">
+              {one.input_share !== null && `${words.facts.inputShare} ${percent(one.input_share)}`}
+              {one.n_lines !== null && words.linesOf(one.n_lines)}
+            </span>
+          </button>
+        ))}
+      </div>
+      {!here && <p class="note">{none}</p>}
+    </div>
+  );
+}
