@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.overrides import _get_current_function_mode_stack
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -19,45 +18,9 @@ from lmtt_widget import Check, Fidelity, ForwardError, UndecomposableError, head
 from lmtt_widget.decomposition.vectors import constant_vectors
 
 from . import text, zoo
+from .untouched import assert_unchanged, everything
 
 IDS = zoo.prompt()
-
-
-def everything(model: nn.Module) -> dict[str, Any]:
-    """Whatever a recording could leave behind."""
-    modules = list(model.modules())
-    config: Any = getattr(model, "config", None)
-    return {
-        "parameters": {n: p.detach().clone() for n, p in model.named_parameters()},
-        "buffers": {n: b.detach().clone() for n, b in model.named_buffers()},
-        "identity": [id(p) for p in model.parameters()],
-        "hooks": [
-            list(getattr(m, name))
-            for m in modules
-            for name in (
-                "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_forward_hooks_with_kwargs",
-                "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called",
-            )
-        ],
-        "attributes": [sorted(vars(m)) for m in modules],
-        "classes": [type(m) for m in modules],
-        "training": [m.training for m in modules],
-        "requires_grad": [p.requires_grad for p in model.parameters()],
-        "grad": [p.grad is None for p in model.parameters()],
-        "attention": getattr(config, "_attn_implementation", None),
-        "experts": getattr(config, "_experts_implementation", None),
-        "modes": len(_get_current_function_mode_stack()),
-        "grad mode": torch.is_grad_enabled(),
-    }  # fmt: skip
-
-
-def assert_unchanged(model: nn.Module, before: dict[str, Any]) -> None:
-    after = everything(model)
-    for name in ("parameters", "buffers"):
-        was, now = before.pop(name), after.pop(name)
-        assert was.keys() == now.keys()
-        assert [n for n in was if not torch.equal(was[n], now[n])] == []
-    assert after == before
 
 
 EVERY_KIND = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "gemma2", "mixtral", "qwen3_next", "mamba")]

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .tape import Node, is_fresh, plain
 
@@ -328,7 +329,7 @@ class LinearMap:
     def __init__(
         self,
         *,
-        module: nn.Module | None = None,
+        module: Callable[[Tensor], Any] | None = None,
         weight: Tensor | None = None,
         bias: Tensor | None = None,
         group: int = 0,
@@ -342,12 +343,7 @@ class LinearMap:
         if self._weight is not None:
             return self._weight[row // self.group] if self.group else self._weight
         w: Any = getattr(self.module, "weight", None)
-        if (
-            type(w) not in (nn.Parameter, Tensor)
-            or w.device.type == "meta"
-            or not w.is_floating_point()
-            or w.element_size() < 2
-        ):
+        if not _is_plain(w) or w.device.type == "meta" or not w.is_floating_point() or w.element_size() < 2:
             return None
         if "forward" in vars(self.module):  # replaced (offloading, a user's patch): what it does is not in the weight
             return None
@@ -383,7 +379,10 @@ class LinearMap:
         return self(unit)
 
     def _call(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
+        # Half-precision inputs of a module that is not in half precision: it ran under autocast, and does again.
+        own = {p.dtype for p in getattr(self.module, "parameters", tuple)() if p.is_floating_point()}
+        autocast = x.dtype in (torch.bfloat16, torch.float16) and bool(own) and x.dtype not in own
+        with torch.no_grad(), torch.autocast(x.device.type, dtype=x.dtype if autocast else None, enabled=autocast):
             return self.module(x[None])[0]
 
 
@@ -394,15 +393,18 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
     if n.op == "linear":
         w, b = n.argument(1, "weight"), n.argument(2, "bias")
         x = n.argument(0, "input")
+        if is_weight(w) and not _is_plain(w.value):
+            return LinearMap(module=lambda x: functional.linear(x, w.value, _value(b))), x
         if is_weight(w):
             return LinearMap(weight=w.value.detach().t(), bias=_value(b)), x
-    if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]):
+    if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]) and _is_plain(n.args[2].value):
         return LinearMap(weight=n.args[2].value.detach(), bias=_value(n.args[0])), n.args[1]
     if (
         n.op in MATMUL
         and len(n.args) == 2
         and all(isinstance(x, Node) for x in n.args)
         and is_weight(n.args[1])
+        and _is_plain(n.args[1].value)
         and not is_constant(n.args[0])
     ):
         w = n.args[1].value.detach()
@@ -411,6 +413,11 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
         if w.ndim == 3 and len(n.args[0].shape) == 3:
             return LinearMap(weight=w, group=n.args[0].shape[1]), n.args[0]
     return None
+
+
+def _is_plain(weight: Any) -> bool:
+    """Not a tensor of some class of its own (quantised, sharded), whose numbers only its own calls understand."""
+    return type(weight) in (nn.Parameter, Tensor)
 
 
 def is_linear(n: Node) -> bool:

@@ -1,0 +1,40 @@
+"""However a model was loaded: the parts add up, the logits are its own, and it is left as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from .loading import IDS, PAGE, SITUATIONS, NotHere, measured
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_a_loaded_model_is_read_exactly_and_left_untouched(name: str) -> None:
+    try:
+        run, changed, own = measured(name)
+    except NotHere as e:
+        pytest.skip(str(e))
+    assert changed == []
+    fidelity = run.fidelity
+    assert fidelity.exact == SITUATIONS[name].is_exact, fidelity.problems
+    if any("instead of" in note for note in fidelity.notes):
+        assert fidelity.identities["own forward"] < 1e-5
+    else:
+        assert torch.equal(run.logits, own)
+
+    rounding = [p for p in run.parts if p.kind == "rounding"]
+    if not fidelity.exact:
+        assert all(c.called and c.is_rounding for c in fidelity.approximate)
+        assert all("is linear only up to" in problem for problem in fidelity.problems)
+        assert "approximate" in str(fidelity)
+        assert rounding
+    for s in run.states[1:]:
+        whole = run.value(s.index)
+        parts = sum((p.output(len(IDS)).to(whole) for p in s.parts), run.carried(s.index))
+        tolerance = max(c.tolerance for c in fidelity.checks if c.identity == "states")
+        assert float((parts - whole).norm() / whole.norm()) <= tolerance
+
+
+def test_the_page_has_a_row_for_every_situation() -> None:
+    rows = [line.split("|")[1].strip() for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    assert rows == ["situation", *SITUATIONS], "run python -m tests.loading"
