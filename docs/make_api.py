@@ -15,7 +15,7 @@ GROUPS = {
     "Reading vectors as tokens": ("top_tokens", "promoted", "logit_lens", "lens_logits", "head_output",
                                   "direct_logit_attribution"),
     "The widget": ("explore", "FlowWidget"),
-    "Errors": ("UndecomposableError", "ForwardError"),
+    "When something is wrong": ("doctor", "Report", "UndecomposableError", "ForwardError"),
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .fidelity import Check, Fidelity
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
+    from .report import Report, doctor
     from .routes import Routes, trace
     from .run import Part, Run, State, record
     from .tokens import Token
@@ -32,6 +33,7 @@ _WHERE = {
     "fidelity": ("Check", "Fidelity"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
+    "report": ("Report", "doctor"),
     "routes": ("Routes", "trace"),
     "run": ("Part", "Run", "State", "record"),
     "tokens": ("Token",),
@@ -40,10 +42,10 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Fidelity", "Flow", "FlowWidget", "ForwardError", "Model", "Part", "Routes", "Run", "State", "Token",
-    "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution", "explore", "head_output",
-    "head_shares", "lens_logits", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record",
-    "renormalize", "top_tokens", "trace",
+    "Check", "Fidelity", "Flow", "FlowWidget", "ForwardError", "Model", "Part", "Report", "Routes", "Run",
+    "State", "Token", "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution", "doctor",
+    "explore", "head_output", "head_shares", "lens_logits", "load_model", "logit_lens", "neuron_shares",
+    "promoted", "proximity", "record", "renormalize", "top_tokens", "trace",
 ]  # fmt: skip
 
 

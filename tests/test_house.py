@@ -28,6 +28,7 @@ ROOMS = [
     "contributions",
     "routes",
     "lens",
+    "report",
     "detail",
     "survey",
     "wire",
