@@ -16,6 +16,7 @@ GROUPS = {
                                   "direct_logit_attribution"),
     "The widget": ("explore", "FlowWidget"),
     "When something is wrong": ("doctor", "Report", "UndecomposableError", "ForwardError"),
+    "Saving and sharing": ("save_html", "save_svg", "save_png", "save_json", "load_json", "SavedWidget"),
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ const figure = {
   globalName: "lmtt",
   platform: "neutral",
 };
-const standalone = { ...options, entryPoints: { standalone: path("js/src/standalone.ts") } };
+const page = { ...widget, entryPoints: { page: path("js/src/standalone.ts") } };
 
 /** style.css as a string, minified, with short names for its own variables (not the two that scripts set). */
 function minifiedCss() {
@@ -90,11 +90,11 @@ async function minified(code, module) {
 
 await mkdir(out, { recursive: true });
 if (process.argv.includes("--watch")) {
-  for (const each of [widget, standalone, figure]) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
+  for (const each of [widget, page, figure]) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
 } else {
   await checkInternal();
-  await Promise.all([build(widget), build(standalone), build(figure)]);
-  for (const name of ["widget.js", "standalone.js", "figure.js"]) {
+  await Promise.all([build(widget), build(page), build(figure)]);
+  for (const name of ["widget.js", "page.js", "figure.js"]) {
     const code = Buffer.from(await minified(await readFile(`${out}/${name}`, "utf8"), name !== "figure.js"));
     await writeFile(`${out}/${name}`, code);
     console.log(`${name}: ${code.length} bytes, ${gzipSync(code).length} gzip`);

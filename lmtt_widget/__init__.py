@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .contributions import Flow, attribute, head_shares, neuron_shares, proximity, renormalize
     from .decomposition.layers import ForwardError, UndecomposableError
+    from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .fidelity import Check, Fidelity
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "contributions": ("Flow", "attribute", "head_shares", "neuron_shares", "proximity", "renormalize"),
     "decomposition.layers": ("ForwardError", "UndecomposableError"),
+    "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
     "fidelity": ("Check", "Fidelity"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
@@ -43,9 +45,10 @@ _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Check", "Fidelity", "Flow", "FlowWidget", "ForwardError", "Model", "Part", "Report", "Routes", "Run",
-    "State", "Token", "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution", "doctor",
-    "explore", "head_output", "head_shares", "lens_logits", "load_model", "logit_lens", "neuron_shares",
-    "promoted", "proximity", "record", "renormalize", "top_tokens", "trace",
+    "SavedWidget", "State", "Token", "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution",
+    "doctor", "explore", "head_output", "head_shares", "lens_logits", "load_json", "load_model", "logit_lens",
+    "neuron_shares", "promoted", "proximity", "record", "renormalize", "save_html", "save_json", "save_png",
+    "save_svg", "top_tokens", "trace",
 ]  # fmt: skip
 
 

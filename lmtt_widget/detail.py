@@ -111,7 +111,7 @@ def inspect(
 def follow_ups(run: Run, selection: Selection, answer: dict[str, Any]) -> list[Selection]:
     """The selections a reader is likely to make next, most likely first."""
     kind = selection["kind"]
-    part = {} if "part" not in answer else {"part": answer["part"]}
+    part = {"part": selection["part"]} if "part" in selection else {}  # as the browser asks
     if kind == "edge":
         heads = answer["heads"]["head"][:2].tolist()
         return [

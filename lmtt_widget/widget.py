@@ -5,72 +5,41 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import operator
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
-import anywidget
 import traitlets as t
 
 from .contributions import Flow, attribute
 from .decomposition.layers import ForwardError, UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
+from .included import Include, chosen_of, drawn_threshold, peek_of, remembering, room_of, saved_prompt, visible
 from .model import NO_PROMPT, Model, Prompt
 from .routes import Routes, trace
 from .run import Run, record
-from .state import detail_state, graph_state, peek_state
+from .saved import TRAITS, Analysis, SavedPrompt
+from .shown import BUDGET, Shown, bundle, status_of
+from .state import detail_state, graph_state
 
-_STATIC = Path(__file__).parent / "static"
 _KEPT = 8  # recorded prompts that stay in memory, the latest ones
 _KEPT_ANSWERS = 64
-_PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
 _IDLE = 0.15  # seconds of quiet before something is prepared
-_VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
-_ONE_WAY = {"sync": True, "echo_update": False}
 
 
-def _bundle() -> Path | str:
-    path = _STATIC / "widget.js"
-    if not path.is_file():
-        raise RuntimeError("the browser bundle lmtt_widget/static/widget.js is missing; run `npm ci && npm run build`")
-    return path if os.environ.get("ANYWIDGET_HMR") == "1" else path.read_text("utf-8")
-
-
-class _Something(t.Any):
-    """Anything but None, which traitlets would let past the validator."""
-
-    allow_none = False
-
-
-class FlowWidget(anywidget.AnyWidget):
+class FlowWidget(Shown):
     """The information flow of one or more prompts through a model, alive in a notebook.
 
     Every trait is state that may be read or set; see `explore`. What cannot be is refused with a sentence and leaves
     the picture as it was. `close()` frees the recorded runs.
     """
 
-    _esm = ""
-    graph = t.Bytes(b"").tag(**_ONE_WAY)
-    peek = t.Bytes(b"").tag(**_ONE_WAY)
-    detail = t.Bytes(b"").tag(**_ONE_WAY)
-    target = t.Int(-1).tag(sync=True)  # a position; negative counts from the end
-    threshold = t.Float(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
-    encoding = t.Unicode("flow").tag(sync=True)  # "flow" or "share"
-    reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
-    renormalise = t.Bool(False).tag(sync=True)
-    normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
-    foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
-    selection = t.Any(None).tag(sync=True)  # what the panel is about; see detail.py
-    pins: Any = t.List().tag(sync=True)
-    view = t.Dict(dict(_VIEW)).tag(sync=True)
-    prompts: Any = _Something([]).tag(sync=True)
-    prompt = _Something("").tag(sync=True)
-    status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
+    _refused = (*Shown._refused, ForwardError, UndecomposableError)
 
     def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
         """Raises what `record` raises for the first prompt; nothing is shown then."""
@@ -80,7 +49,7 @@ class FlowWidget(anywidget.AnyWidget):
         self._lock = threading.RLock()
         self._changing_prompt = False
         self._recorded(prompts[0])
-        first = {"_esm": _bundle(), "prompts": [_as_json(p) for p in prompts]}
+        first = {"_esm": bundle(), "prompts": [_as_json(p) for p in prompts]}
         super().__init__(**first)
         self.prompt = _as_json(prompts[0])
         for name, value in traits.items():
@@ -113,6 +82,29 @@ class FlowWidget(anywidget.AnyWidget):
     def selected(self) -> dict[str, Any] | None:
         """Everything the panel shows of the selection, as names, numbers, token lists and tensors; see detail.py."""
         return None if self.selection is None else self._answer(self.selection)
+
+    def analysis(self, include: Include = "auto", max_bytes: int = BUDGET) -> Analysis:
+        """What `save_json` saves and `save_html` shows; arguments as there. Records prompts that were not yet shown."""
+        prompts = self.prompts if self.prompt in self.prompts else [self.prompt, *self.prompts]
+        at = prompts.index(self.prompt)
+        chosen = chosen_of(include)
+        own = [question for question in (self.selection, *self.pins) if question is not None]
+        saved: dict[int, SavedPrompt] = {}
+        for i in sorted(range(len(prompts)), key=lambda i: i != at):  # what is on show has the first choice of the room
+            run, flow = self._recorded(prompts[i])
+            routes = self.routes if i == at else trace(flow, -1, heads=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
+            ask = remembering(partial(self._inspected, run, flow, routes.target))
+            questions: Iterable[Selection] = [*own, *(chosen or [])] if i == at else []
+            room = math.inf
+            if chosen is None:
+                threshold = drawn_threshold(routes, self.threshold if i == at else None)
+                questions = chain(questions, visible(routes, threshold, ask))
+                room = (room_of(max_bytes) - sum(len(p.folded) for p in saved.values())) / (len(prompts) - len(saved))
+            saved[i] = saved_prompt(prompts[i], _label(prompts[i]), f"saved {i}", routes, questions, ask, room)
+        return Analysis({name: getattr(self, name) for name in TRAITS}, [saved[i] for i in sorted(saved)], at)
+
+    def _n_tokens(self) -> int:
+        return self.run.n_tokens
 
     # ---- answering ----
 
@@ -151,19 +143,17 @@ class FlowWidget(anywidget.AnyWidget):
         with self._lock:
             if key not in self._answers:
                 other = None if beside is None else self._answer(beside)
-                self._answers[key] = inspect(
-                    run,
-                    flow,
-                    question,
-                    target=self.target,
-                    foil=self._token_id(self.foil),
-                    normalise=self.normalise,
-                    beside=other,
-                )
+                self._answers[key] = self._inspected(run, flow, self.target, question, other)
                 while len(self._answers) > _KEPT_ANSWERS:
                     self._answers.popitem(last=False)
             self._answers.move_to_end(key)
             return self._answers[key]
+
+    def _inspected(
+        self, run: Run, flow: Flow, target: int, question: Selection, beside: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        foil = self._token_id(self.foil)
+        return inspect(run, flow, question, target=target, foil=foil, normalise=self.normalise, beside=beside)
 
     def _prepare(self, question: Selection | None) -> None:
         """Answers what is likely to be asked next, one question at a time, until something else is selected."""
@@ -177,11 +167,8 @@ class FlowWidget(anywidget.AnyWidget):
             self._answer(following)
 
     def _send_peek(self) -> None:
-        run = self.run
-        if run.readout is not None:
-            routes = trace(self.flow, self.target, encoding="flow")
-            drawn = routes.node_strength > routes.automatic_threshold(_PEEKED_EDGES)
-            self.peek = peek_state(run, drawn, run_id=_run_id(run))
+        routes = trace(self.flow, self.target, encoding="flow")
+        self.peek = peek_of(routes, _run_id(self.run))
 
     def _when_idle(self, work: Callable[[], Any]) -> None:
         """After what is waiting in the event loop; where there is none (a script), not at all."""
@@ -221,7 +208,7 @@ class FlowWidget(anywidget.AnyWidget):
                 self.graph = graph_state(run, flow, run_id=_run_id(run), label=_label(self.prompt))
                 self.target = run.n_tokens - 1
                 self.threshold = None
-                self.status = _status("idle", self._drop_what_is_gone())
+                self.status = status_of("idle", self._drop_what_is_gone())
             finally:
                 self._changing_prompt = False
             self._send_answers(None)
@@ -246,42 +233,6 @@ class FlowWidget(anywidget.AnyWidget):
             return [_as_json(p) for p in proposal["value"]]
         except ValueError as e:
             raise t.TraitError(str(e)) from e
-
-    @t.validate("target")
-    def _target_is_a_position(self, proposal: Any) -> int:
-        n, target = self.run.n_tokens, proposal["value"]
-        if not -n <= target < n:
-            raise t.TraitError(f"target must be a position in 0..{n - 1} (the prompt has {n} tokens), got {target}")
-        return target % n
-
-    @t.validate("threshold")
-    def _threshold_is_a_share(self, proposal: Any) -> float | None:
-        value = proposal["value"]
-        if value is not None and not 0 <= value < 1:
-            raise t.TraitError(f"threshold must be a share in [0, 1), or None to choose it automatically, got {value}")
-        return value
-
-    @t.validate("encoding", "reading")
-    def _one_of_two(self, proposal: Any) -> str:
-        name, value = proposal["trait"].name, proposal["value"]
-        allowed = {"encoding": ("flow", "share"), "reading": ("max", "sum")}[name]
-        if value not in allowed:
-            raise t.TraitError(f'{name} must be "{allowed[0]}" or "{allowed[1]}", got {value!r}')
-        return value
-
-    @t.validate("view")
-    def _view_is_known(self, proposal: Any) -> dict[str, Any]:
-        value = {**_VIEW, **proposal["value"]}
-        unknown = sorted(set(value) - set(_VIEW))
-        if unknown:
-            raise t.TraitError(f"view has the options {', '.join(_VIEW)}, got {unknown[0]!r}")
-        if value["theme"] not in ("auto", "light", "dark"):
-            raise t.TraitError(f'theme must be "auto", "light" or "dark", got {value["theme"]!r}')
-        if not (isinstance(value["height"], (int, float)) and 420 <= value["height"] <= 900):
-            raise t.TraitError(f"height must be in 420..900 pixels, got {value['height']!r}")
-        if not all(isinstance(value[k], bool) for k in ("fold", "panel")):
-            raise t.TraitError("fold and panel are True or False")
-        return value
 
     @t.validate("selection")
     def _selection_exists(self, proposal: Any) -> dict[str, Any] | None:
@@ -321,35 +272,11 @@ class FlowWidget(anywidget.AnyWidget):
             )
         return int(ids[0])
 
-    @t.observe("encoding")
-    def _threshold_has_another_unit(self, _change: Any) -> None:
-        self.threshold = None
-
     # ---- the browser ----
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
-        said = ""
-        for name, value in sync_data.items():
-            try:
-                if name == "prompt":
-                    self._record_for_the_browser(value)
-                super().set_state({name: value})
-            except (t.TraitError, ValueError, ForwardError, UndecomposableError) as e:
-                said = str(e)
-                self.send_state(name)
-            except Exception as e:  # noqa: BLE001
-                # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
-                said = f"{type(e).__name__}: {e}"
-                self.send_state(name)
-        if said:
-            self.status = _status("error", said)
-        elif self.status["state"] != "idle":
-            self.status = _status()
-
-    def _record_for_the_browser(self, prompt: Prompt) -> None:
-        """Before the trait is set, so that the status travels while the model runs."""
-        self.status = _status("running", "recording", 0, 1)
+    def _before_prompt(self, prompt: Prompt) -> None:
+        """Records it while the status travels."""
+        self.status = status_of("running", "recording", 0, 1)
         self._recorded(prompt)
 
 
@@ -426,7 +353,3 @@ def _why_gone(run: Run, question: Selection | None) -> str:
 
 def _run_id(run: Run) -> str:
     return f"{id(run):x}"
-
-
-def _status(state: str = "idle", text: str = "", done: int = 0, total: int = 0) -> dict[str, Any]:
-    return {"state": state, "text": text, "done": done, "total": total}

@@ -292,6 +292,7 @@ def test_what_follows_a_selection_exists(seen):
         assert following
         for f in following:
             assert inspect(run, flow, f)["kind"] == f["kind"]
+            assert f.get("part") == question.get("part")  # the panel hands the part on as it was asked
 
 
 def test_answers_survive_the_wire(seen):

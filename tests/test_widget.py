@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from lmtt_widget import FlowWidget, UndecomposableError, explore, load_model, trace
+from lmtt_widget import FlowWidget, UndecomposableError, explore, load_model, page, trace
 from lmtt_widget import widget as widget_module
 from lmtt_widget.wire import unpack
 
@@ -28,7 +28,7 @@ Open = Callable[..., FlowWidget]
 @pytest.fixture(autouse=True)
 def _no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the browser runs is tested elsewhere; here it need not be built."""
-    monkeypatch.setattr(widget_module, "_bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
 
 
 @pytest.fixture
@@ -559,7 +559,7 @@ def test_a_bad_prompt_of_a_list_is_refused_when_it_is_chosen(opened: Open) -> No
 
 def test_without_the_bundle_the_error_says_how_to_build_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(widget_module, "_STATIC", tmp_path)
+    monkeypatch.setattr(page, "STATIC", tmp_path)
     with pytest.raises(RuntimeError, match=r"widget\.js is missing; run `npm ci && npm run build`"):
         explore(text.model(), PROMPT)
 

@@ -61,7 +61,6 @@ export interface HostModel {
   save_changes(): void;
   on(event: string, callback: () => void): void;
   off(event: string, callback: () => void): void;
-  offline?: boolean;
 }
 
 export const HEIGHT = { min: 420, max: 900, usual: 560 };
@@ -98,6 +97,8 @@ export interface Store {
   back(): void; // to the selection before this one
   togglePin(): void;
 
+  /** a trait of bytes as the host has it */
+  message(name: "graph" | "peek" | "detail"): unknown;
   graph: ReadonlySignal<Graph | null>;
   problem: ReadonlySignal<string | null>; // a message from Python that could not be read
   peek: ReadonlySignal<Peek | null>;
@@ -287,7 +288,7 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
 
   const store: Store = {
     traits,
-    offline: model.offline === true,
+    offline: model.get("offline") === true,
     write,
     setView: (patch, wait) => write("view", { ...traits.view.peek(), ...patch }, wait),
     setTarget(pos) {
@@ -311,6 +312,7 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
       const now = traits.selection.peek();
       if (now) write("pins", traits.pins.peek().some((pin) => equal(pin, now)) ? [] : [now]);
     },
+    message: (name) => raw[name].peek(),
     graph,
     problem,
     peek,

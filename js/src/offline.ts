@@ -1,4 +1,11 @@
 // The model of a page without a kernel: keeps the state, answers what the page carries an answer for.
+// The page carries what lmtt_widget/saved.py writes.
+
+import type { HeadAnswer } from "./core/answers.js";
+import type { GraphMeta } from "./core/graph.js";
+import type { HostModel } from "./model.js";
+import { pack, type Section, unpack, widen } from "./wire.js";
+import * as words from "./words.js";
 
 /** JSON with sorted keys, so that Python's key order does not matter. */
 export function canonical(value: unknown): string {
@@ -12,66 +19,122 @@ export function canonical(value: unknown): string {
 }
 
 type State = Record<string, unknown>;
-type Callback = (...args: unknown[]) => void;
+type Callback = () => void;
 
-export class StaticModel {
-  offline = true;
-  transport?: { save(state: State): void; send?(content: unknown, buffers: unknown[]): void };
-  widget_manager = { get_model: () => Promise.reject(new Error("no kernel")) };
+export class StaticModel implements HostModel {
   #state: State;
-  #pending: State = {};
+  #unsaved = new Set<string>();
   #callbacks = new Map<string, Set<Callback>>();
-  #answer: (name: string, value: unknown) => State | null;
+  #answer: (name: string, state: Readonly<State>) => State;
 
-  /** `answer` gives the traits that change once the trait `name` was set to `value`, or null. */
-  constructor(state: State, answer: (name: string, value: unknown) => State | null = () => null) {
+  /** `answer` gives the traits that change once the trait `name` was set. */
+  constructor(state: State, answer: (name: string, state: Readonly<State>) => State) {
     this.#state = state;
     this.#answer = answer;
   }
   get(name: string): unknown {
     return this.#state[name];
   }
-  set(name: string | State, value?: unknown): void {
-    const wanted = typeof name === "string" ? { [name]: value } : name;
-    const changed = Object.keys(wanted).filter((key) => this.#state[key] !== wanted[key]);
-    for (const key of changed) this.#state[key] = this.#pending[key] = wanted[key];
-    for (const key of changed) this.#emit(`change:${key}`, this, wanted[key]);
-    if (changed.length) this.#emit("change", this);
+  set(name: string, value: unknown): void {
+    this.#unsaved.add(name);
+    this.receive({ [name]: value });
   }
   /** state arriving from the other side: no echo back */
   receive(state: State): void {
-    this.set(state);
-    for (const key of Object.keys(state)) delete this.#pending[key];
-  }
-  message(content: unknown, buffers: DataView[] = []): void {
-    this.#emit("msg:custom", content, buffers);
+    const changed = Object.keys(state).filter((key) => this.#state[key] !== state[key]);
+    for (const key of changed) this.#state[key] = state[key];
+    for (const key of changed) for (const callback of [...(this.#callbacks.get(`change:${key}`) ?? [])]) callback();
   }
   save_changes(): void {
-    const pending = this.#pending;
-    this.#pending = {};
-    if (Object.keys(pending).length === 0) return;
-    if (this.transport) {
-      this.transport.save(pending);
-      return;
-    }
-    for (const [name, value] of Object.entries(pending)) {
-      const patch = this.#answer(name, value);
-      if (patch) queueMicrotask(() => this.receive(patch));
-    }
-  }
-  send(content: unknown, _callbacks?: unknown, buffers: unknown[] = []): void {
-    this.transport?.send?.(content, buffers);
+    const patches = [...this.#unsaved].map((name) => this.#answer(name, this.#state));
+    this.#unsaved.clear();
+    queueMicrotask(() => {
+      for (const patch of patches) this.receive(patch);
+    });
   }
   on(event: string, callback: Callback): void {
-    const set = this.#callbacks.get(event) ?? new Set();
-    this.#callbacks.set(event, set.add(callback));
+    this.#callbacks.set(event, (this.#callbacks.get(event) ?? new Set()).add(callback));
   }
-  off(event?: string | null, callback?: Callback | null): void {
-    if (event == null) this.#callbacks.clear();
-    else if (callback == null) this.#callbacks.delete(event);
-    else this.#callbacks.get(event)?.delete(callback);
+  off(event: string, callback: Callback): void {
+    this.#callbacks.get(event)?.delete(callback);
   }
-  #emit(event: string, ...args: unknown[]): void {
-    for (const callback of [...(this.#callbacks.get(event) ?? [])]) callback(...args);
-  }
+}
+
+type Maps = Record<string, [section: string, dtype: string]>;
+type Answer = { question: State; maps: Maps } & State;
+
+export interface Analysis {
+  shown: State;
+  at: number;
+  prompts: { prompt: unknown; data: string }[];
+}
+
+interface Prompt {
+  prompt: unknown;
+  graph: Section;
+  peek: Section;
+  run: string;
+  n_tokens: number;
+  answers: Answer[];
+  sections: Record<string, Section>;
+  shapes: Record<string, number[]>;
+}
+
+/** The model of a saved analysis. */
+export async function offlineModel({ shown, at, prompts }: Analysis): Promise<StaticModel> {
+  const all = await Promise.all(prompts.map(async ({ prompt, data }) => unfolded(prompt, await inflated(data))));
+  const find = (prompt: unknown) => all.find((one) => canonical(one.prompt) === canonical(prompt)) ?? all[at];
+  const { prompt, graph, peek } = all[at];
+  const state: State = { ...shown, prompts: all.map((one) => one.prompt), prompt, graph, peek, offline: true };
+  state.detail = detailOf(all[at], state);
+  return new StaticModel(state, (name, now) => {
+    const here = find(now.prompt);
+    if (name === "selection" || name === "pins") return { detail: detailOf(here, now) };
+    if (name !== "prompt") return {};
+    const { graph, peek, n_tokens } = here;
+    return { target: n_tokens - 1, threshold: null, selection: null, pins: [], detail: null, graph, peek };
+  });
+}
+
+async function inflated(base64: string): Promise<ArrayBuffer> {
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+}
+
+function unfolded(prompt: unknown, data: ArrayBuffer): Prompt {
+  const saved = unpack<{ answers: Answer[] }>(data, "saved");
+  const { graph, peek } = saved?.sections ?? {};
+  const meta = unpack<GraphMeta>(graph, "graph")?.meta;
+  if (!saved || !meta) throw new Error(words.nothingSaved);
+  const { sections, shapes } = saved;
+  return { prompt, graph, peek, run: meta.run, n_tokens: meta.tokens.text.length, answers: saved.meta.answers, sections, shapes };
+}
+
+/** The message that answers the selection and the pins, as Python packs it. */
+function detailOf(prompt: Prompt, { selection, pins }: State): Uint8Array {
+  const asked: [string, number, State][] = selection ? [["selection", 0, selection as State]] : [];
+  for (const [i, pin] of (pins as State[]).entries()) asked.push(["pin", i, pin]);
+  const sections: Parameters<typeof pack>[2] = {};
+  const answers = asked.map(([slot, index, question], number) => {
+    const { maps, ...answer } = answerTo(prompt, question);
+    for (const [name, [section, dtype]] of Object.entries(maps)) {
+      sections[`a${number}.${name}`] = { dtype, shape: prompt.shapes[section], data: prompt.sections[section] };
+    }
+    return { ...answer, slot, index, question };
+  });
+  return pack("detail", { run: prompt.run, answers }, sections);
+}
+
+/** The answer to a question; of a head seen at another cell its maps and numbers there; else that it was not saved. */
+function answerTo(prompt: Prompt, question: State): State & { maps: Maps } {
+  const same = prompt.answers.find((answer) => canonical(answer.question) === canonical(question));
+  if (same) return same;
+  const subject = ({ kind, state, head, part }: State) => canonical([kind, state, head, part ?? null]);
+  const alike = question.kind === "head" && prompt.answers.find((answer) => subject(answer.question) === subject(question));
+  if (!alike) return { error: words.notSaved, maps: {} };
+  const [query, key] = [question.query as number, question.key as number];
+  const at = (name: string) => widen(prompt.sections[alike.maps[name][0]] as Uint16Array)[query * prompt.n_tokens + key];
+  const unknown = { effect: null, effect_key: null, all: null, this_key: null, note: words.notSaved };
+  const here: Partial<HeadAnswer> = { ...unknown, query, key, attention: at("pattern"), share: at("contribution") };
+  return { ...alike, ...here, maps: alike.maps };
 }

@@ -5,7 +5,10 @@ export const promptHint = "Type a prompt and press Enter";
 export const run = "Run";
 export const running = "Running";
 export const prompts = (i: number, n: number) => `Prompts, ${i} of ${n} shown`;
-export const offline = "This page has no kernel behind it: prompts cannot be run here.";
+export const offline = "No model is behind this picture: prompts cannot be run here.";
+export const notSaved = "The details of this were not saved with it.";
+export const nothingSaved = "There is no saved prompt in this page.";
+export const pageBroken = "This page is damaged: what was saved in it cannot be read.";
 export const chat = "chat";
 export const ids = (n: number) => `${n} token ids`;
 
@@ -44,7 +47,7 @@ export const menu = "More";
 
 export const saveSvg = "Save as SVG";
 export const savePng = "Save as PNG";
-export const saveJson = "Save the view as JSON";
+export const saveJson = "Save as JSON";
 export const copyPython = "Copy the Python for this view";
 export const copied = "Copied";
 export const copyByHand = "Copying is blocked here. Select the text and copy it:";

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createStore } from "../src/model.js";
-import { canonical, StaticModel } from "../src/offline.js";
+import { StaticModel } from "../src/offline.js";
 import { literal, python } from "../src/panels/python.js";
 import { pack } from "../src/wire.js";
 import { graphBytes } from "./synthetic.js";
@@ -14,13 +14,11 @@ afterEach(() => {
 
 function start(state: Record<string, unknown> = {}) {
   const saved: Record<string, unknown>[] = [];
-  const model = new StaticModel({
-    graph: new DataView(graphBytes({ T: 9, layers: 3, block: "sequential" }).slice().buffer),
-    prompt: "x",
-    target: 8,
-    ...state,
+  const graph = new DataView(graphBytes({ T: 9, layers: 3, block: "sequential" }).slice().buffer);
+  const model = new StaticModel({ graph, prompt: "x", target: 8, ...state }, (name, now) => {
+    saved.push({ [name]: now[name] });
+    return {};
   });
-  model.transport = { save: (s) => saved.push(s) };
   const abort = new AbortController();
   return { model, saved, abort, store: createStore(model, abort.signal) };
 }
@@ -61,11 +59,9 @@ test("changing the encoding goes back to the automatic threshold", () => {
 });
 
 test("what Python refuses is put back", () => {
-  const { model, store } = start();
-  model.transport = {
-    save: () =>
-      queueMicrotask(() => model.receive({ selection: null, status: { state: "error", text: "no", done: 0, total: 0 } })),
-  };
+  const graph = new DataView(graphBytes({ T: 9, layers: 3, block: "sequential" }).slice().buffer);
+  const refusal = { selection: null, status: { state: "error", text: "no", done: 0, total: 0 } };
+  const store = createStore(new StaticModel({ graph }, () => refusal), new AbortController().signal);
   store.setSelection({ kind: "state", state: 2, pos: 3 });
   expect(store.selected.value).not.toBeNull();
   return Promise.resolve().then(() => {
@@ -140,17 +136,6 @@ test("after the end nothing listens and what was pending is saved", () => {
   expect(saved).toEqual([{ threshold: 0.03 }]);
   model.receive({ target: 1 });
   expect(store.target.value).toBe(8);
-});
-
-test("an offline page answers from what it carries", async () => {
-  vi.useRealTimers();
-  const model = new StaticModel({ selection: null, detail: 0 }, (name, value) =>
-    name === "selection" && value ? { detail: canonical(value) } : null,
-  );
-  model.set("selection", { b: 1, a: 2 });
-  model.save_changes();
-  await Promise.resolve();
-  expect(model.get("detail")).toBe('{"a":2,"b":1}');
 });
 
 test("the Python of a view can be typed in", () => {

@@ -92,6 +92,7 @@ export interface HeadAnswer extends Common {
   max_all: Pair;
   all: Update | null;
   this_key: Update | null;
+  note?: string; // why something is not there
 }
 
 export type Expert = number | string | null;

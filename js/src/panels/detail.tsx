@@ -150,7 +150,7 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
             <Shown store={store} g={g} answer={good} go={go} />
           ) : answer?.error ? (
             <p class="how">
-              {words.answerFailed} {answer.error}
+              {!store.offline && words.answerFailed} {answer.error}
             </p>
           ) : (
             !store.offline && <Waiting key={canonical(selection)} />

@@ -6,6 +6,7 @@ import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
 import { focused, usePopup } from "./popup.js";
 import { python } from "./python.js";
+import { analysisText } from "./saved.js";
 
 export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {
   const open = useSignal(false);
@@ -134,11 +135,7 @@ function save(kind: "svg" | "png", scene: Scene | null): void {
 }
 
 function saveJson(store: Store): void {
-  const { traits, graph } = store;
-  const names = ["prompt", "target", "threshold", "encoding", "reading", "renormalise", "selection", "pins", "view"] as const;
-  const state = Object.fromEntries(names.map((name) => [name, traits[name].peek()]));
-  const text = JSON.stringify({ ...state, model: graph.peek()?.meta.model.line, run: graph.peek()?.meta.run }, null, 2);
-  download(new Blob([text], { type: "application/json" }), "flow-routes.json");
+  download(new Blob([analysisText(store)], { type: "application/json" }), "flow-routes.json");
 }
 
 function download(blob: Blob, name: string): void {

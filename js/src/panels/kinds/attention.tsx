@@ -190,7 +190,7 @@ export function HeadPanel({ store, g, answer, go }: Shown<HeadAnswer>) {
         }
       >
         <Foil store={store} answer={answer} />
-        {update ? <UpdateTables update={update} /> : <p class="note">{words.noReadout}</p>}
+        {update ? <UpdateTables update={update} /> : <p class="note">{answer.note ?? words.noReadout}</p>}
       </Section>
     </>
   );

@@ -1,0 +1,29 @@
+// The analysis on show as a file that load_json in Python brings back (lmtt_widget/saved.py); no DOM.
+import type { Store } from "../model.js";
+import { toBytes } from "../wire.js";
+
+const SHOWN = [
+  "target",
+  "threshold",
+  "encoding",
+  "reading",
+  "renormalise",
+  "normalise",
+  "foil",
+  "selection",
+  "pins",
+  "view",
+] as const;
+
+export function analysisText(store: Store): string {
+  const shown = Object.fromEntries(SHOWN.map((name) => [name, store.traits[name].peek()]));
+  const messages = (["graph", "peek", "detail"] as const).map((name) => [name, base64(toBytes(store.message(name)))]);
+  const prompts = [{ prompt: store.traits.prompt.peek(), ...Object.fromEntries(messages) }];
+  return JSON.stringify({ format: "lmtt_widget analysis", version: "1.0", shown, at: 0, prompts });
+}
+
+function base64(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return btoa(text);
+}

@@ -1,0 +1,188 @@
+"""One picture everywhere: a page, a figure, and an analysis that comes back as a widget without its model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import traitlets as t
+
+from .figures import png
+from .saved import TRAITS, Analysis, SavedPrompt, from_json, to_json
+from .shown import BUDGET, Shown, bundle, check_size
+
+
+def save_html(widget: Shown, path: str | Path, *, include: Any = "auto", max_bytes: int = BUDGET) -> Path:
+    """Saves the widget as one page that needs no kernel and no network; returns its path.
+
+    All prompts are in it, alive: target, threshold, line width, hover, zoom, theme. include: which details can be
+    opened. "auto" takes the selection, the pins and, the strongest first, states, edges and heads on the visible routes
+    as far as `max_bytes` go; "nothing" the first two; a list of selections those too. What is not included says so.
+
+    Raises ValueError for another ending than .html, an include that is none, or a page over `max_bytes`, OSError for a
+    path that cannot be written. A file that was there stays as it was then.
+    """
+    path = _checked(path, ".html", ".htm")
+    return _written(path, widget.page(include, max_bytes).encode())
+
+
+def save_svg(
+    widget: Shown,
+    path: str | Path,
+    *,
+    width: float = 720,
+    height: float | None = None,
+    theme: str | None = None,
+) -> Path:
+    """Saves the picture as SVG, as it is drawn on screen and with text as text; returns its path.
+
+    width, height: of the picture in px; by default the widget's height. theme: "light" or "dark", by default the
+    widget's. Raises ImportError with what to install where the extra "figures" is missing, ValueError for another
+    ending than .svg or a size or theme out of range, OSError for a path that cannot be written.
+    """
+    path = _checked(path, ".svg")
+    return _written(path, widget.svg(width=width, height=height, theme=theme).encode())
+
+
+def save_png(
+    widget: Shown,
+    path: str | Path,
+    *,
+    width: float = 720,
+    height: float | None = None,
+    theme: str | None = None,
+    scale: float = 2,
+) -> Path:
+    """Saves the picture as PNG, `scale` pixels for every px; returns its path. Else as `save_svg`."""
+    path = _checked(path, ".png")
+    return _written(path, png(widget.svg(width=width, height=height, theme=theme), scale=scale))
+
+
+def save_json(widget: Shown, path: str | Path, *, include: Any = "auto", max_bytes: int = BUDGET) -> Path:
+    """Saves the analysis for `load_json`: prompts, what was chosen, the details as in `save_html`; returns its path.
+
+    Raises as `save_html`, for another ending than .json.
+    """
+    path = _checked(path, ".json")
+    text = to_json(widget.analysis(include, max_bytes))
+    check_size(text, max_bytes)
+    return _written(path, text.encode())
+
+
+def load_json(path: str | Path) -> SavedWidget:
+    """A saved analysis as a widget, without its model; imports neither torch nor transformers.
+
+    Takes what `save_json` or the widget's menu saved. Raises ValueError for a file that is no such analysis, is cut
+    off, or comes from a newer major version, OSError for one that cannot be read.
+    """
+    path = _checked(path, ".json")
+    try:
+        return SavedWidget(from_json(path.read_text("utf-8")))
+    except OSError as e:
+        raise OSError(f"{path} cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ValueError(f"{path} cannot be opened: it is no analysis saved by lmtt_widget") from e
+    except (ValueError, t.TraitError) as e:
+        raise ValueError(f"{path} cannot be opened: {e}") from e
+
+
+class SavedWidget(Shown):
+    """An analysis that was saved, alive without its model: what was not saved with it cannot be asked.
+
+    Its traits are those of `FlowWidget`; `save_html` and the others take it too.
+    """
+
+    def __init__(self, analysis: Analysis) -> None:
+        """Raises TraitError for a trait that cannot be."""
+        self._saved = {_key(saved.prompt): saved for saved in analysis.prompts}
+        self._loading = True
+        super().__init__(_esm=bundle(), prompts=[saved.prompt for saved in analysis.prompts], offline=True)
+        self.prompt = analysis.prompts[analysis.at].prompt
+        for name in TRAITS:
+            if name in analysis.traits:
+                setattr(self, name, analysis.traits[name])
+        self._loading = False
+
+    def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:  # noqa: ARG002
+        """What was saved, as it is shown now; `include` leaves out answers, and cannot add any."""
+        shown, prompts = self._shown, list(self._saved.values())
+        at = prompts.index(shown)
+        if include != "auto":
+            kept = [] if include == "nothing" else list(include)
+            kept += [self.selection, *self.pins]
+            prompts = [
+                SavedPrompt(p.prompt, p.graph, p.peek, [a for a in p.answers if p is shown and a["question"] in kept])
+                for p in prompts
+            ]
+        return Analysis({name: getattr(self, name) for name in TRAITS}, prompts, at)
+
+    @property
+    def _shown(self) -> SavedPrompt:
+        return self._saved[_key(self.prompt)]
+
+    def _n_tokens(self) -> int:
+        return len(self._shown.facts["tokens"]["text"])
+
+    @t.validate("prompt")
+    def _prompt_was_saved(self, proposal: Any) -> Any:
+        if _key(proposal["value"]) not in self._saved:
+            raise t.TraitError("this analysis was saved without its model, so only its own prompts can be shown")
+        return proposal["value"]
+
+    @t.validate("normalise", "foil")
+    def _needs_the_model(self, proposal: Any) -> Any:
+        name = proposal["trait"].name
+        if not self._loading and proposal["value"] != getattr(self, name):
+            raise t.TraitError(f"{name} cannot be changed: this analysis was saved without its model")
+        return proposal["value"]
+
+    @t.validate("selection")
+    def _selection_has_a_kind(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        if value is not None and not (isinstance(value, dict) and isinstance(value.get("kind"), str)):
+            raise t.TraitError(f'a selection is a dictionary with a "kind", got {value!r:.60}')
+        return value
+
+    @t.validate("pins")
+    def _pins_have_a_kind(self, proposal: Any) -> Any:
+        return [self._selection_has_a_kind({"value": pin}) for pin in proposal["value"]]
+
+    @t.observe("prompt")
+    def _show_prompt(self, _change: Any) -> None:
+        with self.hold_sync():
+            self.graph, self.peek = self._shown.graph, self._shown.peek
+            self.target, self.threshold = self._n_tokens() - 1, None
+            self.selection, self.pins = None, []
+
+    @t.observe("selection", "pins")
+    def _send_answers(self, _change: Any) -> None:
+        asked = [("selection", 0, self.selection)] if self.selection is not None else []
+        asked += [("pin", i, pin) for i, pin in enumerate(self.pins)]
+        self.detail = self._shown.detail(asked)
+
+
+def _key(prompt: Any) -> str:
+    return json.dumps(prompt, sort_keys=True)
+
+
+def _checked(path: str | Path, *endings: str) -> Path:
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"the file's name must end in {endings[0]}, got {path.name!r}")
+    return path
+
+
+def _written(path: Path, data: bytes) -> Path:
+    """Written beside, then renamed: whatever goes wrong, no half of a file is left and an older one stays whole."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            beside.write_bytes(data)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as e:
+        raise OSError(f"{path} cannot be written: {e.strerror}") from e
+    return path

@@ -1,0 +1,65 @@
+"""The picture as SVG and PNG without a browser: the widget's own drawing code, run in a small JavaScript engine.
+
+One implementation draws the screen, the menu's files and these, so they cannot differ. The engine (QuickJS) and the
+renderer (resvg) are the optional extra "figures": a few megabytes, with wheels for Linux, macOS and Windows.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from .page import static
+
+WIDTH = 720  # px; with the panel beside it the picture is about this wide
+_ROWS = 114  # px of the widget above and below its picture
+_ENDING = {"quickjs": "SVG and PNG", "resvg_py": "PNG"}
+
+
+def svg(
+    graph: bytes,
+    traits: Mapping[str, Any],
+    *,
+    width: float = WIDTH,
+    height: float | None = None,
+    theme: str | None = None,
+) -> str:
+    """The picture of a packed graph, as the traits say it is shown, as an SVG file's text; text stays text.
+
+    width and height in px; by default the height is the widget's. theme: "light" or "dark", by default the widget's
+    (light where it follows its surroundings). Raises ImportError without the extra, ValueError for a size or theme out
+    of range.
+    """
+    view = traits["view"]
+    height = view["height"] - _ROWS if height is None else height
+    for name, value in {"width": width, "height": height}.items():
+        if not 120 <= value <= 10_000:
+            raise ValueError(f"{name} must be in 120..10000 pixels, got {value}")
+    theme = theme or view["theme"]
+    if theme not in ("auto", "light", "dark"):
+        raise ValueError(f'theme must be "light" or "dark", got {theme!r}')
+    names = ("target", "threshold", "encoding", "reading", "renormalise")
+    options = {name: traits[name] for name in names} | {"fold": view["fold"], "dark": theme == "dark"}
+    context = _engine("quickjs").Context()
+    context.eval(static("figure.js"))
+    text: str = context.eval("lmtt.figure")(
+        base64.b64encode(graph).decode(), json.dumps(options | {"width": width, "height": height})
+    )
+    return text
+
+
+def png(svg_text: str, *, scale: float = 2) -> bytes:
+    """An SVG as PNG, `scale` pixels for every px. Raises ImportError without the extra, ValueError for the scale."""
+    if not 0.1 <= scale <= 10:
+        raise ValueError(f"scale must be in 0.1..10, got {scale}")
+    return bytes(_engine("resvg_py").svg_to_bytes(svg_string=svg_text, zoom=scale))
+
+
+def _engine(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ImportError as e:
+        raise ImportError(f'{_ENDING[name]} need two more packages: pip install "lmtt-widget[figures]"') from e

@@ -1,0 +1,128 @@
+"""Which questions a saved analysis answers, and the analysis of one prompt with the answers that fit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, Literal
+
+from .detail import Selection, follow_ups
+from .page import static
+from .routes import Edge, Routes, trace
+from .run import Run
+from .saved import Answer, SavedPrompt, answers_of, deflated
+from .state import detail_state, graph_state, peek_state
+
+Include = Literal["auto", "nothing"] | Iterable[Selection]
+Ask = Callable[[Selection], dict[str, Any]]
+_PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
+_MOST = 500  # questions answered for one prompt
+_SHARE_THRESHOLD = 0.04  # the papers' default, as in js/src/core/routes.ts
+
+
+def drawn_threshold(routes: Routes, threshold: float | None) -> float:
+    """The threshold in use: the one given, or the automatic one of the encoding."""
+    if threshold is not None:
+        return threshold
+    return routes.automatic_threshold() if routes.encoding == "flow" else _SHARE_THRESHOLD
+
+
+def peek_of(routes: Routes, run_id: str) -> bytes:
+    """The packed top tokens of the nodes on the strongest edges; nothing without a linear read-out."""
+    run = routes.source.run
+    if run.readout is None:
+        return b""
+    return peek_state(run, routes.node_strength > routes.automatic_threshold(_PEEKED_EDGES), run_id=run_id)
+
+
+def chosen_of(include: Any) -> list[Selection] | None:
+    """The selections that were chosen; None where the visible routes choose."""
+    if isinstance(include, str) or not isinstance(include, Iterable):
+        if include not in ("auto", "nothing"):
+            raise ValueError(f'include is "auto", "nothing" or a list of selections, got {include!r:.60}')
+        return None if include == "auto" else []
+    return list(include)
+
+
+def room_of(max_bytes: int) -> float:
+    """Bytes left for deflated prompts in a page of `max_bytes`: base64 makes three bytes four."""
+    return 0.74 * (max_bytes - len(static("page.js")) - 8_000)
+
+
+def saved_prompt(
+    prompt: Any,
+    label: str,
+    run_id: str,
+    routes: Routes,
+    questions: Iterable[Selection],
+    ask: Ask,
+    room: float,
+) -> SavedPrompt:
+    """A prompt with its graph and the answers, in the order of the questions, that fit into `room` bytes, deflated."""
+    run, flow = routes.source.run, routes.source
+    graph = graph_state(run, flow, run_id=run_id, label=label)
+    peeked = peek_of(routes if routes.encoding == "flow" else trace(flow, routes.target, encoding="flow"), run_id)
+    room -= len(SavedPrompt(prompt, graph, peeked, []).folded)
+    answers: list[Answer] = []
+    known: set[bytes] = set()
+    for question in islice(_once(questions), _MOST):
+        (answer,) = answers_of(detail_state([{"question": question, **ask(question)}], run_id=run_id))
+        room -= deflated(answer, known)
+        if room < 0:
+            break
+        answers.append(answer)
+    return SavedPrompt(prompt, graph, peeked, answers)
+
+
+def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
+    """What can be clicked on the drawn routes: states, edges and heads, the strongest first; then what is beside."""
+    run = routes.source.run
+    edges = routes.edges(threshold)
+    yield {"kind": "state", "state": len(run.states) - 1, "pos": routes.target}
+    for edge in edges:
+        yield {"kind": "state", "state": edge.state, "pos": edge.query}
+        if edge.kind == "attention":
+            yield (question := _question(run, edge))
+            yield from follow_ups(run, question, ask(question))
+    for state, pos in (routes.node_strength > threshold).nonzero().tolist():
+        yield {"kind": "state", "state": state, "pos": pos}
+    yield from ({"kind": "token", "pos": pos} for pos in range(run.n_tokens))
+    for edge in edges:
+        if edge.kind in ("carried", "mlp", "mixer", "skip"):
+            yield (question := _question(run, edge))
+            if edge.kind == "mlp":
+                yield from follow_ups(run, question, ask(question))
+
+
+def remembering(ask: Ask) -> Ask:
+    """The same, less the work of asking one question twice in a row."""
+    last: dict[str, dict[str, Any]] = {}
+
+    def asked(question: Selection) -> dict[str, Any]:
+        key = json.dumps(question)
+        if key not in last:
+            last.clear()
+            last[key] = ask(question)
+        return last[key]
+
+    return asked
+
+
+def _question(run: Run, edge: Edge) -> Selection:
+    """The selection that a click on an edge makes; it names the part where there are several of its kind."""
+    alike = [part for part in run.states[edge.state].parts if part.kind == edge.kind]
+    part = {} if len(alike) < 2 else {"part": edge.part}
+    if edge.kind == "attention":
+        return {"kind": "edge", "state": edge.state, "query": edge.query, "key": edge.key, **part}
+    kind = "mixer" if edge.kind == "skip" else edge.kind
+    return {"kind": kind, "state": edge.state, "pos": edge.query, **part}
+
+
+def _once(questions: Iterable[Selection]) -> Iterator[Selection]:
+    seen = set()
+    for question in questions:
+        key = json.dumps(question, sort_keys=True)
+        if key not in seen:
+            seen.add(key)
+            yield question

@@ -1,0 +1,187 @@
+"""What every widget shows, live or saved: the traits, their limits, and the forms that stay when no kernel runs."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets as t
+
+from . import page
+from .figures import WIDTH, png, svg
+from .saved import TRAITS, Analysis
+
+BUDGET = 5_000_000  # bytes of a page or a saved analysis
+_PREVIEW_SCALE = 1.5
+_PREVIEWED = 2_000_000  # bytes of a graph; a larger one takes seconds to draw
+_VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
+_ONE_WAY = {"sync": True, "echo_update": False}
+
+
+def bundle() -> Path | str:
+    """The widget's script, as text; as a path, which anywidget watches, under ANYWIDGET_HMR=1."""
+    text = page.static("widget.js")
+    return page.STATIC / "widget.js" if os.environ.get("ANYWIDGET_HMR") == "1" else text
+
+
+class _Something(t.Any):
+    """Anything but None, which traitlets would let past the validator."""
+
+    allow_none = False
+
+
+class Shown(anywidget.AnyWidget):
+    """The traits that the browser shows, whoever answers it."""
+
+    _esm = ""
+    graph = t.Bytes(b"").tag(**_ONE_WAY)
+    peek = t.Bytes(b"").tag(**_ONE_WAY)
+    detail = t.Bytes(b"").tag(**_ONE_WAY)
+    target = t.Int(-1).tag(sync=True)  # a position; negative counts from the end
+    threshold = t.Float(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
+    encoding = t.Unicode("flow").tag(sync=True)  # "flow" or "share"
+    reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
+    renormalise = t.Bool(False).tag(sync=True)
+    normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
+    foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
+    selection = t.Any(None).tag(sync=True)  # what the panel is about; see detail.py
+    pins: Any = t.List().tag(sync=True)
+    view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
+    prompts: Any = _Something([]).tag(sync=True)
+    prompt = _Something("").tag(sync=True)
+    status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
+    offline = t.Bool(False).tag(sync=True)  # no model answers
+    preview = t.Bool(True)  # whether a picture (PNG) lies beside the widget in the notebook
+
+    _refused: ClassVar[tuple[type[Exception], ...]] = (t.TraitError, ValueError)  # whose message is for the reader
+
+    def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:
+        """What `save_json` saves and `save_html` shows; arguments as there."""
+        raise NotImplementedError
+
+    def page(self, include: Any = "auto", max_bytes: int = BUDGET) -> str:
+        """The page that `save_html` saves; arguments and errors as there."""
+        text = page.page(self.analysis(include, max_bytes))
+        check_size(text, max_bytes)
+        return text
+
+    def snapshot(self, include: Any = "auto", max_bytes: int = BUDGET) -> Any:
+        """The page of `save_html` in a sandboxed frame, an output that stays alive where no kernel runs.
+
+        In a notebook that was closed and opened again, and in nbconvert's pages, also offline.
+        """
+        from IPython.display import HTML
+
+        name = page.title(self.analysis("nothing"))
+        return HTML(page.frame(self.page(include, max_bytes), name, int(self.view["height"]), self._picture()))
+
+    def svg(self, **options: Any) -> str:
+        """The picture as an SVG file's text; options and errors as in `save_svg`."""
+        shown = {name: getattr(self, name) for name in TRAITS}
+        return svg(self.graph, shown | {"target": self.target % self._n_tokens()}, **options)
+
+    def _n_tokens(self) -> int:
+        raise NotImplementedError
+
+    def _picture(self) -> bytes | None:
+        """The preview; None where it is turned off, cannot be drawn, or would take long."""
+        if not self.preview or not self.graph or len(self.graph) > _PREVIEWED:
+            return None
+        try:
+            return png(self.svg(), scale=_PREVIEW_SCALE)
+        except Exception:  # noqa: BLE001
+            # The widget is to be shown whatever becomes of its preview.
+            return None
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        shown = super()._repr_mimebundle_(**kwargs)
+        if shown is None:
+            return None
+        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+        picture = self._picture()
+        if picture is None:
+            return data, metadata
+        return {**data, "image/png": base64.b64encode(picture).decode()}, {**metadata, "image/png": {"width": WIDTH}}
+
+    # ---- what may be set ----
+
+    @t.validate("target")
+    def _target_is_a_position(self, proposal: Any) -> int:
+        n, target = self._n_tokens(), proposal["value"]
+        if not -n <= target < n:
+            raise t.TraitError(f"target must be a position in 0..{n - 1} (the prompt has {n} tokens), got {target}")
+        return target % n
+
+    @t.validate("threshold")
+    def _threshold_is_a_share(self, proposal: Any) -> float | None:
+        value = proposal["value"]
+        if value is not None and not 0 <= value < 1:
+            raise t.TraitError(f"threshold must be a share in [0, 1), or None to choose it automatically, got {value}")
+        return value
+
+    @t.validate("encoding", "reading")
+    def _one_of_two(self, proposal: Any) -> str:
+        name, value = proposal["trait"].name, proposal["value"]
+        allowed = {"encoding": ("flow", "share"), "reading": ("max", "sum")}[name]
+        if value not in allowed:
+            raise t.TraitError(f'{name} must be "{allowed[0]}" or "{allowed[1]}", got {value!r}')
+        return value
+
+    @t.validate("view")
+    def _view_is_known(self, proposal: Any) -> dict[str, Any]:
+        value = {**_VIEW, **proposal["value"]}
+        unknown = sorted(set(value) - set(_VIEW))
+        if unknown:
+            raise t.TraitError(f"view has the options {', '.join(_VIEW)}, got {unknown[0]!r}")
+        if value["theme"] not in ("auto", "light", "dark"):
+            raise t.TraitError(f'theme must be "auto", "light" or "dark", got {value["theme"]!r}')
+        if not (isinstance(value["height"], (int, float)) and 420 <= value["height"] <= 900):
+            raise t.TraitError(f"height must be in 420..900 pixels, got {value['height']!r}")
+        if not all(isinstance(value[k], bool) for k in ("fold", "panel")):
+            raise t.TraitError("fold and panel are True or False")
+        return value
+
+    @t.observe("encoding")
+    def _threshold_has_another_unit(self, _change: Any) -> None:
+        self.threshold = None
+
+    # ---- the browser ----
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
+        said = ""
+        for name, value in sync_data.items():
+            try:
+                if name == "prompt":
+                    self._before_prompt(value)
+                super().set_state({name: value})
+            except self._refused as e:
+                said = str(e)
+                self.send_state(name)
+            except Exception as e:  # noqa: BLE001
+                # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
+                said = f"{type(e).__name__}: {e}"
+                self.send_state(name)
+        if said:
+            self.status = status_of("error", said)
+        elif self.status["state"] != "idle":
+            self.status = status_of()
+
+    def _before_prompt(self, prompt: Any) -> None:
+        """What is done for the browser before a prompt is set."""
+
+
+def check_size(text: str, max_bytes: int) -> None:
+    """Raises ValueError when a text is larger than allowed."""
+    if len(text) > max_bytes:
+        raise ValueError(
+            f"this would take {len(text) / 1e6:.1f} MB, more than the {max_bytes / 1e6:g} MB allowed: "
+            f"include less, show fewer prompts, or give a larger max_bytes"
+        )
+
+
+def status_of(state: str = "idle", text: str = "", done: int = 0, total: int = 0) -> dict[str, Any]:
+    return {"state": state, "text": text, "done": done, "total": total}
