@@ -97,13 +97,13 @@ class SavedWidget(Shown):
     def __init__(self, analysis: Analysis) -> None:
         """Raises TraitError for a trait that cannot be."""
         self._saved = {_key(saved.prompt): saved for saved in analysis.prompts}
-        self._loading = True
+        self._fixed: dict[str, Any] = {}  # what the saved answers were asked with
         super().__init__(_esm=bundle(), prompts=[saved.prompt for saved in analysis.prompts], offline=True)
         self.prompt = analysis.prompts[analysis.at].prompt
         for name in TRAITS:
             if name in analysis.traits:
                 setattr(self, name, analysis.traits[name])
-        self._loading = False
+        self._fixed = {"normalise": self.normalise, "foil": self.foil}
 
     def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:  # noqa: ARG002
         """What was saved, as it is shown now; `include` leaves out answers, and cannot add any."""
@@ -134,7 +134,7 @@ class SavedWidget(Shown):
     @t.validate("normalise", "foil")
     def _needs_the_model(self, proposal: Any) -> Any:
         name = proposal["trait"].name
-        if not self._loading and proposal["value"] != getattr(self, name):
+        if proposal["value"] != self._fixed.get(name, proposal["value"]):
             raise t.TraitError(f"{name} cannot be changed: this analysis was saved without its model")
         return proposal["value"]
 
