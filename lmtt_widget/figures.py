@@ -45,9 +45,10 @@ def svg(
     options = {name: traits[name] for name in names} | {"fold": view["fold"], "dark": theme == "dark"}
     context = _engine("quickjs").Context()
     context.eval(static("figure.js"))
-    text: str = context.eval("lmtt.figure")(
-        base64.b64encode(graph).decode(), json.dumps(options | {"width": width, "height": height})
-    )
+    # The engine cannot hand over a string that it keeps in pieces, and JSON is one piece.
+    draw = context.eval("(graph, options) => JSON.stringify(lmtt.figure(graph, options))")
+    sizes = {"width": width, "height": height}
+    text: str = json.loads(draw(base64.b64encode(graph).decode(), json.dumps(options | sizes)))
     return text
 
 

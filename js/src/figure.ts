@@ -29,7 +29,7 @@ export function figure(graph: string, options: string): string {
   const routes = trace(g, o.target, o.encoding, o.reading);
   const threshold = o.threshold ?? routes.automatic;
   const cols = columns(busyColumns(g, routes, threshold), o.fold);
-  const svg = svgText({
+  return svgText({
     g,
     routes,
     layout: layoutGraph(g, cols, o.width, o.height, HOME, o.target),
@@ -38,7 +38,6 @@ export function figure(graph: string, options: string): string {
     n_drawn: drawnCount(routes, threshold),
     weight: weights(g, routes, threshold, o.renormalise),
   });
-  return [svg, ""].join(""); // one flat string: the engine cannot hand over one that it keeps in pieces
 }
 
 function bytesOf(base64: string): Uint8Array {
