@@ -18,6 +18,17 @@ from lmtt_widget import Run, UndecomposableError, load_model, record
 
 from . import zoo
 
+_NEEDED = {
+    "cpmant": "positions that belong to no token of the prompt (32 learned ones are put before it)",
+    "inkling_text": "a frozen factor per earlier position: writes are mixed over positions after their projection",
+    "inkling2_text": "the same, and attention over the states of earlier blocks",
+    "prophetnet": "several positions for each token, one per n-gram that is predicted",
+    "qwen4_exp_text": "parallel streams that lie side by side in one axis",
+    "reformer": "two states that each layer continues in turn",
+    "xlm": "layers that are no modules: attention and feed-forward stand in lists side by side",
+    "xlnet": "positions before the batch axis; and its attention looks both ways",
+}
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -49,6 +60,32 @@ def find(case: zoo.Case) -> Finding:
     return Finding(case, _layers(run), (run.fidelity.worst, single.fidelity.worst), run.fidelity.notes)
 
 
+def agrees(case: zoo.Case) -> dict[str, bool]:
+    """Whether patterns and states are the attentions and hidden states that the eager model itself returns, if any.
+
+    The last hidden state is left out: it is after the final norm.
+    """
+    model = zoo.make(case, attention="eager")
+    with torch.no_grad():
+        said = model(input_ids=torch.tensor([zoo.prompt()]), output_attentions=True, output_hidden_states=True)
+    run = record(load_model(model), zoo.prompt(), check="all")
+    found = {}
+    attentions = [a[0] for a in getattr(said, "attentions", None) or () if isinstance(a, torch.Tensor)]
+    if attentions:
+        patterns = [p.heads.pattern() for p in run.parts if p.heads is not None]
+        found["patterns"] = len(patterns) == len(attentions) and all(
+            p.shape == a.shape and torch.allclose(p, a.to(p), atol=1e-6)
+            for p, a in zip(patterns, attentions, strict=True)
+        )
+    hidden = getattr(said, "hidden_states", None)
+    if hidden:
+        last = {s.layer: s.value for s in run.states}  # of the embedding and of each layer
+        in_rows = [h.movedim(0, 2) if h.ndim == 4 and h.shape[0] > 1 else h for h in hidden]
+        pairs = zip(list(last.values())[:-1], in_rows[:-1], strict=True)
+        found["states"] = all(torch.equal(s, h.reshape(s.shape).to(s)) for s, h in pairs)
+    return found
+
+
 def table(findings: list[Finding]) -> str:
     """The findings as Markdown."""
     built = [f for f in findings if not f.unbuilt]
@@ -72,8 +109,8 @@ def table(findings: list[Finding]) -> str:
         assert f.errors is not None
         remarks = "; ".join(dict.fromkeys(_general(n) for n in f.notes))
         lines.append(f"| {f.case} | {f.layers} | {f.errors[0]:.0e} | {f.errors[1]:.0e} | {remarks} |")
-    lines += ["", "## Refused", "", "| type | what `record` says |", "|---|---|"]
-    lines += [f"| {f.case} | {_general(f.refused)} |" for f in built if f.refused]
+    lines += ["", "## Refused", "", "| type | what `record` says | what it would need |", "|---|---|---|"]
+    lines += [f"| {f.case} | {_general(f.refused)} | {_NEEDED.get(f.case.type, '')} |" for f in built if f.refused]
     lines += ["", "## Not built", "", "Transformers cannot make or run these by themselves from a config.", ""]
     lines += ["| type | what transformers says |", "|---|---|"]
     lines += [f"| {f.case} | {f.unbuilt} |" for f in findings if f.unbuilt]

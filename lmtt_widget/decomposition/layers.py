@@ -6,6 +6,7 @@ import contextlib
 import re
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -404,7 +405,7 @@ class _Recorder:
         return LayerState(value, carried[:2], writes, _error(total, value))
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
-        """The nodes on the residual path that some branch reads, and the output, oldest first."""
+        """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
         walk = Walk(self.width, self.states)
         terms = walk.terms(out)
         if out.shape != start.shape or not any(t.leaf is start for t in terms):
@@ -419,7 +420,8 @@ class _Recorder:
                 on_path[id(n)] = n
                 if n is not start:
                     stack.extend(n.parents())
-        states = {id(out): out}
+        continued = Counter(id(p) for n in on_path.values() for p in n.parents() if id(p) in on_path and n is not start)
+        states = {id(out): out} | {key: on_path[key] for key, times in continued.items() if times > 1}
         for t in terms:
             if all(t.leaf is not s for s in self.states) and not is_constant(t.leaf):
                 states.update((id(n), n) for n in _first_met(t.leaf, on_path))
