@@ -35,6 +35,10 @@ def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
     if spelling.adds_first_space and first is not None and rows[first][1].startswith(b" "):
         raw, data, _ = rows[first]
         rows[first] = (raw, data[1:], False)  # the tokenizer put it there; it is not in the text
+    last = next((k for k in reversed(range(len(rows))) if not rows[k][2]), None)
+    if spelling.suffix and last is not None and rows[last][1].endswith(b" "):
+        raw, data, _ = rows[last]
+        rows[last] = (raw, data[:-1], False)  # the end of a word, and of the text
 
     out: list[Token] = []
     while len(out) < len(rows):
@@ -67,10 +71,14 @@ def visible(text: str) -> str:
     lead, trail = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))
     if lead == len(text):
         return "·" * lead
-    body = "".join(_shown(c) for c in text[lead : len(text) - trail])
-    if unicodedata.combining(text[lead]):
-        body = "◌" + body  # a mark needs something to stand on
-    return "·" * lead + body + "·" * trail
+    inside = text[lead : len(text) - trail]
+    shown = [_shown(c) for c in inside]
+    for end in (0, -1):
+        if inside[end] == "·":  # a dot of the text beside those that stand for spaces
+            shown[end] = "⟨00B7⟩"
+    if unicodedata.category(inside[0])[0] == "M":
+        shown.insert(0, "◌")  # a mark needs something to stand on
+    return "·" * lead + "".join(shown) + "·" * trail
 
 
 _NAMES = {
@@ -92,6 +100,7 @@ _BLANK = {
     *range(0xFE00, 0xFE10),
 }
 _BLANK |= set(range(0xE0100, 0xE01F0))
+_DRAWN = set("⏎⇥␍␀⍽◌⟨⟩")  # what stands for something else here; in the text itself it is named
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -100,6 +109,7 @@ def _shown(c: str) -> str:
         return _NAMES[c]
     unseen = (
         ord(c) in _BLANK
+        or c in _DRAWN
         or unicodedata.category(c) in _UNSEEN
         or c == "\ufffd"
         or (c != " " and unicodedata.category(c) == "Zs")
@@ -130,8 +140,13 @@ class _Spelling:
         raw = self.tokenizer.convert_ids_to_tokens(i)
         if raw is None:
             return f"<{i}>", b"", True
-        if i in self.special or i in self.added:
-            return raw, raw.encode("utf-8", "surrogatepass"), i in self.special
+        if isinstance(raw, bytes):  # tokenizers of tiktoken's kind, in Python, have bytes for entries
+            shown = raw.decode("utf-8", "backslashreplace")
+            return shown, raw, i in self.special
+        if i in self.special:
+            return raw, raw.encode("utf-8", "surrogatepass"), True
+        if i in self.added and not self.byte_fallback:
+            return raw, raw.encode("utf-8", "surrogatepass"), False
         table = _byte_alphabet()
         if self.byte_level and all(c in table for c in raw):
             return raw, bytes(table[c] for c in raw), False
@@ -162,7 +177,8 @@ def _decoder_steps(tokenizer: Any) -> list[dict[str, Any]]:
             if "decoders" not in d:
                 steps.append(d)
         return steps
-    vocabulary = tokenizer.get_vocab()  # a tokenizer in Python: told by its entries
+    # A tokenizer in Python: told by its entries. (tiktoken's kind has bytes for entries and needs no steps.)
+    vocabulary = [t for t in tokenizer.get_vocab() if isinstance(t, str)]
     if getattr(tokenizer, "sp_model", None) is not None or any("▁" in t for t in vocabulary):
         return [{"type": "ByteFallback"}, {"type": "Metaspace"}]
     return [{"type": "ByteLevel"}] if any("Ġ" in t for t in vocabulary) else []

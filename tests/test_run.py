@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable
@@ -10,9 +11,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from lmtt_widget import Check, Fidelity, ForwardError, UndecomposableError, head_output, load_model, record
 from lmtt_widget.decomposition.vectors import constant_vectors
@@ -103,11 +103,17 @@ def opaque_attention() -> Any:
         out, weights = sdpa_attention_forward(module, q, k, v, mask, **kwargs)
         return Kernel.apply(out), weights
 
-    AttentionInterface.register("opaque_kernel", attend)
-    AttentionMaskInterface.register("opaque_kernel", sdpa_mask)
+    registers = [(AttentionInterface, attend)]
+    with contextlib.suppress(ImportError):  # before transformers 4.53 a model makes the mask itself
+        from transformers import AttentionMaskInterface
+        from transformers.masking_utils import sdpa_mask
+
+        registers.append((AttentionMaskInterface, sdpa_mask))
+    for register, function in registers:
+        register.register("opaque_kernel", function)
     yield "opaque_kernel"
-    AttentionInterface._global_mapping.pop("opaque_kernel")
-    AttentionMaskInterface._global_mapping.pop("opaque_kernel")
+    for register, _ in registers:
+        register._global_mapping.pop("opaque_kernel")
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import unicodedata
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmtt_widget import Model
 from lmtt_widget.tokens import Token, tokens, visible, vocabulary_tokens
 
 from . import text
 
-LOSSLESS = {"byte level": text.byte_level, "split": text.split_byte_level, "byte fallback": text.byte_fallback}
-ALL = {**LOSSLESS, "unigram": text.unigram, "word piece": text.word_piece}
+BYTE_LEVEL = {"byte level": text.byte_level, "split": text.split_byte_level, "tiktoken": text.tiktoken_style}
+PIECES = {  # with ▁ for a space, which they cannot tell from a ▁ of the text
+    "byte fallback": text.byte_fallback,
+    "byte fallback, no prefix": text.byte_fallback_without_prefix,
+    "unigram with bytes": text.unigram_with_bytes,
+    "sentencepiece unigram": lambda: text.sentence_piece("unigram"),
+    "sentencepiece bpe": lambda: text.sentence_piece("bpe"),
+}
+LOSSLESS = {**BYTE_LEVEL, **PIECES}
+OTHERS = {"unigram": text.unigram, "word piece": text.word_piece, "word ends": text.word_ends}
+ALL = {**LOSSLESS, **OTHERS}
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
@@ -33,8 +45,10 @@ def harmless(shown: str) -> bool:
 @pytest.mark.parametrize("name", text.TEXTS)
 def test_the_bytes_of_all_tokens_spell_the_text(kind: str, name: str) -> None:
     got, prompt = read(kind, text.TEXTS[name]), text.TEXTS[name]
-    if kind == "byte fallback":
-        prompt = prompt.replace("▁", " ")  # which this kind cannot tell from a space
+    if kind in PIECES:
+        prompt = prompt.replace("▁", " ")
+    if kind == "unigram with bytes":
+        prompt = prompt.replace("<0x41>", "A")  # tokenizers takes the byte's entry for the text that it looks like
     assert b"".join(t.bytes for t in got) == prompt.encode()
 
 
@@ -50,6 +64,27 @@ def test_the_bytes_of_any_text_spell_it(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", text.LINES[:6])
 def test_a_unigram_model_spells_what_it_knows(prompt: str) -> None:
     assert b"".join(t.bytes for t in read("unigram", prompt)) == prompt.encode()
+
+
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_a_page_of_twelve_scripts_is_spelled_exactly_and_readably(kind: str) -> None:
+    got = read(kind, text.PAGE)
+    assert b"".join(t.bytes for t in got) == text.PAGE.encode()
+    assert all(harmless(t.text) for t in got)
+    shown = "".join(t.text for t in got)
+    for name in ("⏎", "⇥", "⍽", "⟨202F⟩", "⟨ZWJ⟩", "⟨ZWNJ⟩", "⟨ZWSP⟩", "⟨VS16⟩"):
+        assert name in shown
+    scripts = {unicodedata.name(c).split()[0] for t in got for c in t.text + (t.char or "") if c.isalpha()}
+    assert scripts >= {
+        "LATIN", "GREEK", "CYRILLIC", "GEORGIAN", "ARMENIAN", "ARABIC", "HEBREW", "DEVANAGARI", "TAMIL", "THAI",
+        "HANGUL", "CJK", "HIRAGANA", "KATAKANA",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["word piece", "word ends"])
+def test_words_are_spelled_with_the_spaces_between_them(kind: str) -> None:
+    for prompt in (text.LINES[0], text.LINES[1], text.LINES[5]):
+        assert b"".join(t.bytes for t in read(kind, prompt)) == prompt.encode()
 
 
 def test_word_pieces_spell_words_with_single_spaces() -> None:
@@ -80,7 +115,8 @@ def test_every_entry_of_the_vocabulary_can_be_shown(kind: str) -> None:
     tokenizer = ALL[kind]()
     entries = vocabulary_tokens(tokenizer, range(len(tokenizer)))
     assert [t.id for t in entries] == list(range(len(tokenizer)))
-    assert [t.raw for t in entries] == tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    raw = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    assert [t.bytes if isinstance(r, bytes) else t.raw for t, r in zip(entries, raw, strict=True)] == raw
     assert all(t.text and harmless(t.text) for t in entries)
 
 
@@ -99,8 +135,11 @@ def test_a_character_of_several_tokens_is_named_on_each(kind: str) -> None:
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_a_lone_byte_is_shown_in_hex(kind: str) -> None:
     tokenizer = ALL[kind]()
-    entry = {"byte fallback": "<0xE2>"}.get(kind, "â")
-    i = tokenizer.convert_tokens_to_ids(entry)
+    i = (
+        tokenizer.get_vocab()[b"\xe2"]
+        if kind == "tiktoken"
+        else tokenizer.convert_tokens_to_ids("<0xE2>" if kind in PIECES else "â")
+    )
     assert vocabulary_tokens(tokenizer, [i])[0].bytes == b"\xe2"
     assert vocabulary_tokens(tokenizer, [i])[0].text == "⟨E2⟩"
     cut = tokens(tokenizer, [i, *tokenizer("dog", add_special_tokens=False)["input_ids"]])
@@ -127,6 +166,34 @@ def test_the_space_that_a_tokenizer_puts_in_front_is_not_in_the_text(kind: str) 
     after_special = tokens(tokenizer, [tokenizer.bos_token_id, *ids])
     assert b"".join(t.bytes for t in after_special if not t.special) == b"dog and dog"
     assert vocabulary_tokens(tokenizer, ids[:1])[0].text[0] == "·"  # by itself it is what follows a space
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_token_of_the_beginning_is_there_exactly_when_the_tokenizer_puts_it(kind: str) -> None:
+    tokenizer = ALL[kind]()
+    ids = Model(torch.nn.Identity(), tokenizer, kind).encode("dog").ids
+    assert ids == tokenizer("dog")["input_ids"]
+    got = tokens(tokenizer, ids)
+    begins = kind == "byte fallback, no prefix"
+    assert [t.special for t in got] == [begins] + [False] * (len(got) - 1)
+    assert (ids[0] == tokenizer.bos_token_id) == begins
+
+
+CHAT = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "the dog 🎉"}]
+
+
+@pytest.mark.parametrize("kind", ["byte level", "split", "tiktoken", *PIECES])
+def test_messages_keep_their_roles_and_begin_once(kind: str) -> None:
+    tokenizer = copy.deepcopy(ALL[kind]())
+    tokenizer.chat_template = "{{ bos_token }}" + text.byte_level().chat_template
+    encoded = Model(torch.nn.Identity(), tokenizer, kind).encode(CHAT)
+    assert encoded.ids.count(tokenizer.bos_token_id) == 1
+    assert encoded.ids[0] == tokenizer.bos_token_id
+    assert list(dict.fromkeys(encoded.roles)) == ["system", "user", "assistant"]
+    got = tokens(tokenizer, encoded.ids)
+    spelled = b"".join(t.bytes for t, role in zip(got, encoded.roles, strict=True) if role == "user" and not t.special)
+    assert spelled.decode().split() == ["user", "the", "dog", "🎉"]
+    assert [t.text for t in got if t.special] == ["<s>", *["<|im_start|>", "<|im_end|>"] * 2, "<|im_start|>"]
 
 
 def test_a_fragment_does_not_reach_over_a_special_token() -> None:
@@ -171,6 +238,19 @@ def test_any_string_can_be_shown(hostile: str) -> None:
     assert harmless(shown)
     assert bool(shown) == bool(hostile)
     assert json.loads(json.dumps(shown)) == shown
+
+
+@pytest.mark.parametrize("mark", ["\u093f", "\u0941", "\u0e31", "\u0bca", "\u3099", "\u064e", "\u20e3"])
+def test_a_mark_by_itself_stands_on_a_circle(mark: str) -> None:
+    """Also those that take room of their own (vowel signs) or have no combining class."""
+    assert visible(mark + "x") == f"◌{mark}x"
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(*[st.text(" ·⏎\n⟨⟩ZWJ\u200d◌\u0301a⍽\u00a0\t⇥", max_size=4)] * 2)
+def test_different_texts_are_shown_differently(one: str, other: str) -> None:
+    """What stands for a space, a newline or a joiner is named where the text itself has it."""
+    assert (visible(one) == visible(other)) == (one == other)
 
 
 def test_characters_that_fonts_draw_as_nothing_are_named() -> None:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+import transformers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizer, PreTrainedTokenizerFast
 
 from lmtt_widget import Model, load_model
+from lmtt_widget.tokens import _byte_alphabet
 
 from .zoo import randomise
 
@@ -46,6 +62,23 @@ TEXTS = {
     "raw markers": "a▁b Ġc ##d <0x41>",
     "": "x",
 }
+
+# Twelve scripts and what is hard in each: marks, joiners, right to left, no spaces, several code points to a character.
+PAGE = """Straße, naïve café, Łódź, e\u0301 a\u0308\u0323, ﬁ
+Ελλάδα ἀρχή
+Москва, Київ
+მთვარე
+Հայաստան
+مرحبا بالعالم، كيف؟ \u0645\u0640\u0651
+שָׁלוֹם עולם
+नमस्ते क्षत्रिय, न\u094d\u200dद न\u094d\u200cद
+தமிழ் கொடு
+ภาษาไทยไม่มีเว้นวรรค
+한국어 \u1112\u1161\u11ab
+猫在垫子上。𠜎 東京は夜です カ\u3099
+
+1\u00a0000\u202fkm\ttab  two   three
+👩‍👩‍👧‍👦 👍🏽 🇫🇷 ❤️ a\u200bb\u200dc"""
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 
@@ -104,6 +137,107 @@ def byte_fallback() -> Any:
 
 
 @cache
+def byte_fallback_without_prefix() -> Any:
+    """As Gemma's: no space in front, runs of spaces as added tokens, <s> put there by the tokenizer."""
+    tokenizer = Tokenizer.from_str(byte_fallback().backend_tokenizer.to_str())
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_tokens([AddedToken("▁▁", normalized=True), AddedToken("\n\n", normalized=False)])
+    made = _wrapped(tokenizer, unk_token="<unk>")
+    made.backend_tokenizer.post_processor = _begins_with(made)
+    return made
+
+
+@cache
+def unigram_with_bytes() -> Any:
+    """As SentencePiece's unigram models with byte fallback: nothing is unknown."""
+    trained = json.loads(unigram().backend_tokenizer.to_str())["model"]
+    entries = [("<unk>", 0.0), *((e, 0.0) for e in SPECIAL), *((f"<0x{b:02X}>", -1e3) for b in range(256))]
+    known = {e for e, _ in entries}
+    entries += [(e, score) for e, score in trained["vocab"] if e not in known]
+    tokenizer = Tokenizer(models.Unigram(entries, 0, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return _wrapped(tokenizer, unk_token="<unk>")
+
+
+@cache
+def sentence_piece(kind: str) -> Any:
+    """A model that sentencepiece itself trained and runs, behind transformers' Python class. kind: "unigram", "bpe"."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES * 20), model_writer=model, vocab_size=420, model_type=kind, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, character_coverage=0.98,
+        user_defined_symbols=["<|im_start|>", "<|im_end|>"], minloglevel=2, hard_vocab_limit=False,
+    )  # fmt: skip
+    file = Path(tempfile.mkdtemp()) / "tokenizer.model"
+    file.write_bytes(model.getvalue())
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    if transformers.__version__.startswith("4."):
+        made = transformers.LlamaTokenizer(str(file), legacy=False, add_bos_token=False, **special)
+    else:
+        from transformers.tokenization_utils_sentencepiece import SentencePieceBackend
+
+        made = SentencePieceBackend(vocab_file=str(file), **special)
+    made.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    return made
+
+
+class TikToken(PreTrainedTokenizer):
+    """As Qwen's first and Kimi's, in Python: entries are bytes, the longest that fits is taken."""
+
+    def __init__(self, **options: Any) -> None:
+        table = _byte_alphabet()
+        spelled = [bytes(table[c] for c in e) for e in byte_level().get_vocab() if e not in SPECIAL]
+        self.ranks = {e: i for i, e in enumerate(sorted(spelled, key=lambda e: (len(e), e)))}
+        self.entries = list(self.ranks)
+        super().__init__(bos_token="<s>", eos_token="</s>", pad_token="<pad>", **options)
+        self.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.ranks)
+
+    def get_vocab(self) -> dict[Any, int]:
+        return {**self.ranks, **self.added_tokens_encoder}
+
+    def _tokenize(self, text: str, **_: Any) -> list[bytes]:
+        data, found = text.encode("utf-8", "surrogatepass"), []
+        while data:
+            n = next(n for n in range(min(len(data), 24), 0, -1) if data[:n] in self.ranks)
+            found.append(data[:n])
+            data = data[n:]
+        return found
+
+    def _convert_token_to_id(self, token: Any) -> int:
+        return self.ranks[token]
+
+    def _convert_id_to_token(self, index: int) -> Any:
+        return self.entries[index]
+
+
+@cache
+def tiktoken_style() -> Any:
+    return TikToken()
+
+
+@cache
+def word_ends() -> Any:
+    """As the first GPT's: </w> ends a word, and spaces are not kept."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.decoder = decoders.BPEDecoder(suffix="</w>")
+    trainer = trainers.BpeTrainer(
+        vocab_size=260, end_of_word_suffix="</w>", special_tokens=["<unk>", *SPECIAL], show_progress=False
+    )
+    tokenizer.train_from_iterator(LINES, trainer)
+    return _wrapped(tokenizer, unk_token="<unk>")
+
+
+@cache
 def unigram() -> Any:
     """As T5's and XLM-R's: Metaspace and a unigram model; characters it never saw are unknown."""
     tokenizer = Tokenizer(models.Unigram())
@@ -149,6 +283,14 @@ def causal_model() -> Any:
 def model() -> Model:
     """That model with its tokenizer, made once."""
     return load_model(causal_model(), byte_level())
+
+
+def _begins_with(tokenizer: Any) -> Any:
+    """A post-processor that puts <s> in front."""
+    bos = tokenizer.bos_token
+    return processors.TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, tokenizer.bos_token_id)]
+    )
 
 
 def _wrapped(tokenizer: Tokenizer, **special: str) -> Any:
