@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
-            if {"lab", "notebook7"} & set(getattr(item, "fixturenames", [])):
+            if {"lab", "notebook7", "marimo"} & set(getattr(item, "fixturenames", [])):
                 item.add_marker(pytest.mark.jupyter)
 
 

@@ -44,7 +44,7 @@ class JupyterServer:
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir(parents=True)
         self.log = folder / "server.log"
-        port = _free_port()
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._write_settings(folder, theme)
         self._write_config(folder / "config", port)
@@ -163,7 +163,7 @@ def save(page: Page) -> None:
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])

@@ -1,8 +1,7 @@
-"""The widget in a real JupyterLab and a real Notebook 7, with a real kernel."""
+"""The widget in a real JupyterLab, with a real kernel."""
 
 from __future__ import annotations
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from .jupyter import JupyterServer, run_all, save
@@ -28,11 +27,8 @@ def opened(server: JupyterServer, page: Page, *cells: str) -> Picture:
     return Picture(page.locator(".lmtt-widget").first)
 
 
-@pytest.mark.parametrize("app", ["lab", "notebook7"])
-def test_a_click_reaches_the_kernel_and_a_typed_prompt_its_model(
-    request: pytest.FixtureRequest, page: Page, app: str
-) -> None:
-    picture = opened(request.getfixturevalue(app), page, EXPLORE, ECHO)
+def test_a_click_reaches_the_kernel_and_a_typed_prompt_its_model(lab: JupyterServer, page: Page) -> None:
+    picture = opened(lab, page, EXPLORE, ECHO)
     picture.flow.scroll_into_view_if_needed()
     picture.click("^4 the$")
     expect(page.get_by_text("target 4 of 10")).to_be_visible()
