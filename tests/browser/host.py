@@ -1,6 +1,6 @@
 """A page that runs the real bundle against the real Python widget living in this process.
 
-No server, no kernel: the widget's comm is a queue, the page's model (host.html) fetches from it. A test takes some
+No server, no kernel: the widget's comm is a queue, the page's model (host.js) fetches from it. A test takes some
 tenths of a second and can look at both sides, Python's traits and the browser's picture.
 """
 
@@ -11,14 +11,14 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from comm.base_comm import BaseComm
 from ipywidgets.widgets.widget import _put_buffers, _remove_buffers
-from playwright.sync_api import Locator, Page, Route
+from playwright.sync_api import Frame, Locator, Page, Route
 
 ADDRESS = "http://widget.test/"
-PAGE = Path(__file__).with_name("host.html")
+HERE = Path(__file__).parent
 
 
 class QueueComm(BaseComm):
@@ -35,42 +35,51 @@ class QueueComm(BaseComm):
 
 
 class Host:
-    """One page with one widget, shown in one or more places.
+    """One page with one widget, shown in one or more places of it.
 
     What goes wrong on either side is a sentence in `problems`: an error in the browser's console, an exception in
     Python's observers (a notebook would swallow it), a request to the network.
     """
+
+    bytes = "DataView"  # or "Uint8Array": as what binary traits arrive
+    headers: ClassVar[dict[str, str]] = {}  # of what is served
 
     def __init__(self, page: Page, widget: Any, problems: list[str], *, theme: str = "light") -> None:
         if not isinstance(widget.comm, QueueComm):
             raise TypeError("the widget was made before the comm was replaced: make it inside a test of tests/browser")
         self.page, self.widget, self.problems = page, widget, problems
         self.outbox = widget.comm.outbox  # a closed widget has no comm, its page still asks
-        page.expose_function("pyOpen", self._open)
-        page.expose_function("pyExchange", self._exchange)
+        self.answers: dict[Frame, list[dict[str, Any]]] = {}  # for each frame what it did not fetch yet
+        page.expose_binding("pyOpen", self._open)
+        page.expose_binding("pyExchange", self._exchange)
         page.route("**/*", self._serve)
-        page.goto(ADDRESS)
-        page.evaluate("is_light => { document.body.dataset.jpThemeLight = is_light }", str(theme != "dark").lower())
-        page.wait_for_function("() => globalThis.host?.isOpen")
+        self.frame = self._go(theme)
+
+    def _go(self, theme: str) -> Frame:
+        self.page.goto(ADDRESS)
+        light = str(theme != "dark").lower()
+        self.page.evaluate("is_light => { document.body.dataset.jpThemeLight = is_light }", light)
+        self.page.wait_for_function("() => globalThis.host?.isOpen")
+        return self.page.main_frame
 
     def show(self, width: int | None = None) -> Locator:
         """One more view of the widget, its first picture drawn."""
-        self.page.evaluate("width => host.show(width)", width)
-        view = self.page.locator(".view").last
+        self.frame.evaluate("width => host.show(width)", width)
+        view = self.frame.locator(".view").last
         view.locator("[data-ready='1']").wait_for()
         return view
 
     def remove(self, index: int) -> None:
         """Take a view off the page, as a notebook does when a cell's output is cleared."""
-        self.page.evaluate("index => host.remove(index)", index)
+        self.frame.evaluate("index => host.remove(index)", index)
 
     def sync(self) -> None:
         """Bring to the page what Python changed by now. (The page also asks by itself, every 30 ms.)"""
-        self.page.evaluate("() => host.sync()")
+        self.frame.evaluate("() => host.sync()")
 
     def set(self, **traits: Any) -> None:
         """Set traits as the browser's code does, and wait for Python's answer."""
-        self.page.evaluate("async traits => { host.model.set(traits); await host.sync(); }", traits)
+        self.frame.evaluate("async traits => { host.model.set(traits); await host.sync(); }", traits)
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
         """Let browser and Python talk until Python's side fulfils the condition."""
@@ -82,28 +91,33 @@ class Host:
 
     def get(self, name: str) -> Any:
         """A JSON trait as the browser has it."""
-        return self.page.evaluate("name => host.model.get(name)", name)
+        return self.frame.evaluate("name => host.model.get(name)", name)
 
-    def _serve(self, route: Route) -> None:
-        files = {
-            ADDRESS: ("text/html", PAGE.read_text("utf-8")),
-            ADDRESS + "widget.js": ("text/javascript", str(self.widget._esm)),
-            ADDRESS + "widget.css": ("text/css", str(getattr(self.widget, "_css", ""))),
+    def _files(self) -> dict[str, tuple[str, str]]:
+        return {
+            ADDRESS: ("text/html", (HERE / "host.html").read_text("utf-8")),
+            ADDRESS + "host.js": ("text/javascript", (HERE / "host.js").read_text("utf-8")),
             ADDRESS + "favicon.ico": ("image/x-icon", ""),
         }
+
+    def _serve(self, route: Route) -> None:
+        files = self._files()
         if route.request.url in files:
             content_type, body = files[route.request.url]
-            route.fulfill(content_type=f"{content_type}; charset=utf-8", body=body)
+            headers = {"Content-Type": f"{content_type}; charset=utf-8", **self.headers}
+            route.fulfill(headers=headers, body=body)
         else:
             self.problems.append(f"the widget asked the network for {route.request.url}")
             route.abort()
 
-    def _open(self) -> dict[str, Any]:
-        self.outbox.clear()
+    def _open(self, source: dict[str, Any]) -> dict[str, Any]:
+        self._deliver()
+        self.answers[source["frame"]] = []
         state, paths, buffers = _remove_buffers(self.widget.get_state())
-        return {"state": _shown(state), "buffers": _encoded(paths, buffers)}
+        esm = str(self.widget._esm)
+        return {"state": _shown(state), "buffers": _encoded(paths, buffers), "esm": esm, "bytes": self.bytes}
 
-    def _exchange(self, sent: dict[str, Any] | None) -> list[dict[str, Any]]:
+    def _exchange(self, source: dict[str, Any], sent: dict[str, Any] | None) -> list[dict[str, Any]]:
         if sent is not None:
             try:
                 # What ipywidgets does with an "update" message, less its catching of every exception.
@@ -112,14 +126,17 @@ class Host:
                 self.widget.set_state(state)
             except Exception:  # noqa: BLE001  whatever it is, the test is to say it
                 self.problems.append(f"Python raised on {sent['state']}:\n{traceback.format_exc()}")
-        answers = []
+        self._deliver()
+        answers, self.answers[source["frame"]] = self.answers[source["frame"]], []
+        return answers
+
+    def _deliver(self) -> None:
         while self.outbox:
             data, buffers = self.outbox.pop(0)
             if data.get("method") in ("update", "echo_update"):
-                answers.append(
-                    {"state": _shown(data["state"]), "buffers": _encoded(data.get("buffer_paths", []), buffers)}
-                )
-        return answers
+                answer = {"state": _shown(data["state"]), "buffers": _encoded(data.get("buffer_paths", []), buffers)}
+                for waiting in self.answers.values():
+                    waiting.append(answer)
 
 
 def _shown(state: dict[str, Any]) -> dict[str, Any]:
