@@ -221,7 +221,7 @@ export const attentionTitle = "The weight this query gives this key, after the s
 export const effect = "effect";
 export const effectTitle = (tokens: string) => `Direct effect on the logit of ${tokens}`;
 export const minus = (token: string, foil: string) => `${token} minus that of ${foil}`;
-export const effectsOn = "Effects: on the logit of ";
+export const effectsOn = "Effects on ";
 export const foil = "minus";
 export const foilHint = "another token";
 export const foilTitle = "Type another token and press Enter, empty for none";
@@ -265,7 +265,10 @@ export const nextTokens = "What the model says comes next";
 export const titlesOf = {
   head: (head: number, layer: string, query: string, key: string | null) =>
     `What head ${head} of ${layer} moved to ${query}${key === null ? "" : ` from ${key}`}`,
-  neuron: (neuron: string, part: string, token: string) => `What neuron ${neuron} of ${part} wrote at ${token}`,
+  neuron: (neuron: number, expert: number | string | null, part: string, token: string) => {
+    const of = expert === null ? "" : typeof expert === "number" ? `expert ${expert} of ` : `the ${expert} expert of `;
+    return `What neuron ${neuron} of ${of}${part} wrote at ${token}`;
+  },
   model: (line: string) => `The model: ${line}`,
 };
 export const modelFacts: Record<string, string> = {

@@ -57,5 +57,5 @@ test("every half float widens exactly", () => {
   expect(wide[0x8000]).toBe(-0);
   expect(wide[0x7c00]).toBe(Number.POSITIVE_INFINITY);
   expect(wide[0x7e00]).toBeNaN();
-  for (let h = 0; h < 0x7c00; h++) expect(half([wide[h]])[0]).toBe(h);
+  expect(half(wide.subarray(0, 0x7c00))).toEqual(all.subarray(0, 0x7c00));
 });

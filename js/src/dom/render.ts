@@ -144,10 +144,7 @@ function patchAll(old: Shown[], children: Child[], parent: Element, before: Node
   const kept = new Set(matches);
   for (const s of old) if (!kept.has(s)) remove(s);
   for (let i = children.length - 1; i >= 0; i--) {
-    const match = matches[i];
-    const nodes = match ? nodesOf(match) : [];
-    if (nodes.length && nodes.at(-1)?.nextSibling !== before) for (const node of nodes) parent.insertBefore(node, before);
-    next[i] = patch(match, children[i], parent, before, svg, within);
+    next[i] = patch(matches[i], children[i], parent, before, svg, within);
     before = nodesOf(next[i])[0] ?? before;
   }
   return next;

@@ -2,7 +2,6 @@
 import type { ComponentType } from "preact";
 import type { Answer, AnswerOf } from "../core/answers.js";
 import { EdgeKind, type Graph } from "../core/graph.js";
-import { neuronLabel } from "../core/join.js";
 import { partName, percent, stateName, tokenText } from "../core/names.js";
 import { partOf, type Selection, sameSubject } from "../core/select.js";
 import { useEffect, useRef, useSignal } from "../dom/render.js";
@@ -193,7 +192,7 @@ function titleOf(g: Graph, s: Selection): string {
         s.key == null ? null : tokenText(g, s.key),
       );
     case "neuron":
-      return words.titlesOf.neuron(neuronLabel(s.neuron, s.expert ?? null), part(), tokenText(g, s.pos));
+      return words.titlesOf.neuron(s.neuron, s.expert ?? null, part(), tokenText(g, s.pos));
     default:
       return words.titles.mlp(part(), tokenText(g, s.pos));
   }
