@@ -150,9 +150,11 @@ test("the Python of a view can be typed in", () => {
       "from lmtt_widget import explore, load_model",
       "",
       'model = load_model("tiny-llama")',
-      'explore(model, "say \\"hi\\"\\n", target=8, threshold=0.02, encoding="share", reading="max", selection={"kind": "state", "state": 1, "pos": 0})',
+      'explore(model, "say \\"hi\\"\\n", target=8, encoding="share", reading="max", threshold=0.02, selection={"kind": "state", "state": 1, "pos": 0})',
       "",
     ].join("\n"),
   );
+  const other = start({ foil: " Mary", normalise: false, pins: [{ kind: "token", pos: 2 }] });
+  expect(python(other.store)).toContain(', normalise=False, foil=" Mary", pins=[{"kind": "token", "pos": 2}])');
   expect(literal([true, null, 1.5, { a: "b" }])).toBe('[True, None, 1.5, {"a": "b"}]');
 });

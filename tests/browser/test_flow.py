@@ -556,3 +556,64 @@ def _luminance(element: Locator) -> float:
     colour = element.evaluate("el => getComputedStyle(el).backgroundColor")
     red, green, blue = (float(x) for x in re.findall(r"[\d.]+", colour)[:3])
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+# ---- menu, size, speech ----
+
+
+def test_the_python_of_the_view_recreates_it(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    host.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    widget.encoding = "share"
+    widget.target, widget.threshold, widget.reading, widget.renormalise = 6, 0.02, "sum", True
+    widget.foil, widget.normalise = "cat", False
+    widget.selection = {"kind": "neuron", "state": 4, "pos": 6, "neuron": 7}
+    host.sync()
+    view.get_by_role("button", name="More", exact=True).click()
+    view.get_by_role("menuitem", name="Copy the Python for this view").click()
+    if view.locator("textarea").count():  # where the clipboard is blocked
+        code = view.locator("textarea").input_value()
+    else:
+        code = host.page.evaluate("() => navigator.clipboard.readText()")
+    call = code[code.index("explore(") :]
+    again = eval(call, {"explore": lmtt.explore, "model": random_model()})
+    names = ("prompt", "target", "threshold", "encoding", "reading", "renormalise", "foil", "normalise", "selection")
+    assert {name: getattr(again, name) for name in names} == {name: getattr(widget, name) for name in names}
+    again.close()
+
+
+def test_full_screen_fills_the_screen(host: Host, view: Locator) -> None:
+    view.get_by_role("button", name="More", exact=True).click()
+    view.get_by_role("menuitem", name="Full screen").click()
+    host.page.wait_for_function("() => document.fullscreenElement?.matches('.lmtt-widget')")
+    view.locator(".root").evaluate("el => new Promise(requestAnimationFrame)")
+    height = host.page.evaluate("() => innerHeight")
+    assert view.locator(".root").evaluate("el => el.getBoundingClientRect().height") == height
+    flow = view.locator(".flow").evaluate("el => el.clientHeight")
+    assert flow > 0.6 * height
+    host.page.evaluate("() => document.exitFullscreen()")
+    host.page.wait_for_function("() => document.fullscreenElement === null")
+
+
+def test_the_lower_edge_is_moved_by_keys_and_by_dragging(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    edge = view.get_by_role("separator", name="Height of the widget")
+    edge.focus()
+    edge.press("ArrowDown")
+    host.until(lambda: widget.view["height"] == 580, "20 px more")
+    box = edge.bounding_box()
+    assert box is not None
+    host.page.mouse.move(box["x"] + 300, box["y"] + 3)
+    host.page.mouse.down()
+    host.page.mouse.move(box["x"] + 300, box["y"] - 997, steps=4)
+    host.page.mouse.up()
+    host.until(lambda: widget.view["height"] == 420, "the least height")
+
+
+def test_what_is_walked_to_and_selected_is_spoken(host: Host, picture: Picture, view: Locator) -> None:
+    spoken = view.locator("[aria-live='polite']")
+    picture.flow.focus()
+    host.page.keyboard.press("ArrowDown")
+    host.page.keyboard.press("ArrowDown")
+    expect(spoken).to_contain_text("L2 after attention · 9 dog, flow")
+    expect(spoken).to_have_text(re.compile(re.escape(picture.tip.inner_text().splitlines()[0])))
+    host.page.keyboard.press("Enter")
+    expect(spoken).to_have_text("What made up L2 after attention at dog")

@@ -16,22 +16,27 @@ export function literal(value: unknown): string {
     .join(", ")}}`;
 }
 
+const BUNDLED = "lmtt-bundled"; // its name; it is in no hub and no folder of the reader's
+
 export function python(store: Store): string {
   const t = store.traits;
   const options = [`target=${store.target.peek()}`];
-  const threshold = t.threshold.peek();
-  if (threshold !== null) options.push(`threshold=${threshold}`);
   if (t.encoding.peek() !== "flow") {
     options.push(`encoding="share"`, `reading=${literal(t.reading.peek())}`);
     if (t.renormalise.peek()) options.push("renormalise=True");
   }
-  const selection = t.selection.peek();
-  if (selection) options.push(`selection=${literal(selection)}`);
+  if (!t.normalise.peek()) options.push("normalise=False");
+  for (const name of ["threshold", "foil", "selection"] as const) {
+    const value = t[name].peek();
+    if (value !== null) options.push(`${name}=${literal(value)}`);
+  }
+  if (t.pins.peek().length) options.push(`pins=${literal(t.pins.peek())}`);
   const name = store.graph.peek()?.meta.model.name;
+  const load = name === BUNDLED ? "bundled_model()" : `load_model(${literal(name ?? "your-model")})`;
   return [
-    "from lmtt_widget import explore, load_model",
+    `from lmtt_widget import explore, ${load.replace(/\(.*/, "")}`,
     "",
-    `model = load_model(${literal(name ?? "your-model")})`,
+    `model = ${load}`,
     `explore(model, ${literal(t.prompt.peek())}, ${options.join(", ")})`,
     "",
   ].join("\n");
