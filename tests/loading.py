@@ -206,9 +206,19 @@ def _() -> Made:
     yield _llama(attention="sdpa")
 
 
+def _flex() -> Any:
+    module = _llama(attention="flex_attention")
+    try:
+        with torch.no_grad():
+            module(input_ids=torch.tensor([IDS]))
+    except Exception as e:  # what it raises here depends on the version of both
+        raise NotHere(f"flex_attention does not run here with transformers {transformers.__version__}") from e
+    return module
+
+
 @_situation("attn_implementation flex_attention")
 def _() -> Made:
-    yield _llama(attention="flex_attention")
+    yield _flex()
 
 
 @_situation("attn_implementation flash_attention_2")
@@ -427,7 +437,7 @@ def _() -> Made:
 
 @_situation("recorded by two other threads")
 def _() -> Made:
-    module, stop = _llama(attention="flex_attention"), threading.Event()
+    module, stop = _flex(), threading.Event()
 
     def use() -> None:
         while not stop.is_set():

@@ -9,7 +9,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from types import TracebackType
 from typing import Any, Literal
 
@@ -207,9 +207,11 @@ def readable(model: Any) -> Iterator[list[str]]:
     with contextlib.ExitStack() as restore:
         restore.enter_context(_no_compiled_graphs())
         attention = getattr(config, "_attn_implementation", None)
-        if attention not in (None, "eager", "sdpa") and hasattr(model, "set_attn_implementation"):
-            model.set_attn_implementation("eager")
-            restore.callback(model.set_attn_implementation, attention)
+        if attention not in (None, "eager", "sdpa"):
+            # Before transformers 4.53 there is no such method, and a model looks into its config at every call.
+            switch = getattr(model, "set_attn_implementation", partial(setattr, config, "_attn_implementation"))
+            switch("eager")
+            restore.callback(switch, attention)
             switched.append(f"attention ran as eager instead of {attention}")
         experts = getattr(config, "_experts_implementation", None)
         if experts not in (None, "eager") and hasattr(model, "set_experts_implementation") and _has_experts(model):
