@@ -14,6 +14,7 @@ STATIC = Path(__file__).parent / "static"
 _STYLE = (
     ":root{color-scheme:light dark}:root.light{color-scheme:light}:root.dark{color-scheme:dark}"
     "body{margin:12px;background:Canvas;color:CanvasText;font:14px system-ui,sans-serif}.framed body{margin:0}"
+    "h1,h2{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}"
 )
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -25,7 +26,7 @@ _PAGE = """<!doctype html>
 <style>{style}</style>
 </head>
 <body>
-<main id="page"></main>
+<main id="page"><h1>Information flow routes</h1><h2>{title}</h2></main>
 <noscript><p>This picture is drawn by a script, and scripts are turned off here.</p></noscript>
 <script type="application/json" id="analysis">{data}</script>
 <script type="module">{code}</script>

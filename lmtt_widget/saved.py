@@ -25,7 +25,7 @@ NOT_SAVED = "The details of this were not saved with it."
 TRAITS = (
     "target", "threshold", "encoding", "reading", "renormalise", "normalise", "foil", "selection", "pins", "view",
 )  # fmt: skip
-_HEAD = ("state", "head", "part")  # what a head is told by
+_CELL = ("part", "query", "key")  # what may differ between two looks at one head
 _LARGEST = 1 << 28  # bytes of one prompt, unpacked
 
 Answer = dict[str, Any]  # as the browser gets it (state.py), with its tensors as arrays under "maps"
@@ -75,20 +75,22 @@ class SavedPrompt:
 
     def answer(self, question: Any) -> Answer:
         """The answer to a question; of a head seen at another cell its maps and numbers there; else NOT_SAVED."""
-        subject = [question.get(name) for name in _HEAD]
         alike = None
         for answer in self.answers:
-            if answer["question"] == question:
+            if not _same_part(answer, question):
+                continue
+            if _less(answer["question"], "part") == _less(question, "part"):
                 return answer
-            if question.get("kind") == "head" and subject == [answer["question"].get(name) for name in _HEAD]:
+            if question.get("kind") == "head" and _less(answer["question"], *_CELL) == _less(question, *_CELL):
                 alike = answer
         query, key = question.get("query"), question.get("key")
-        if alike is None or not (isinstance(key, int) and isinstance(query, int)):
+        n_tokens = len(self.facts["tokens"]["text"])
+        if alike is None or query not in range(n_tokens) or not (key is None or key in range(query + 1)):
             return {"error": NOT_SAVED}
         pattern, contribution = alike["maps"]["pattern"], alike["maps"]["contribution"]
-        if not 0 <= key <= query < len(pattern):
-            return {"error": NOT_SAVED}
-        here = {"attention": float(pattern[query, key]), "share": float(contribution[query, key])}
+        here: Answer = {"attention": None, "share": float(contribution[query].astype(np.float32).sum())}
+        if key is not None:
+            here = {"attention": float(pattern[query, key]), "share": float(contribution[query, key])}
         unknown = dict.fromkeys(("effect", "effect_key", "all", "this_key"))
         return {**alike, **here, **unknown, "query": query, "key": key, "note": NOT_SAVED}
 
@@ -100,6 +102,15 @@ class Analysis:
     traits: Mapping[str, Any]
     prompts: Sequence[SavedPrompt]
     at: int  # the prompt on show
+
+
+def _same_part(answer: Answer, question: Any) -> bool:
+    """A question may name the part also where there is only one."""
+    return question.get("part", answer["question"].get("part", answer.get("part"))) == answer.get("part")
+
+
+def _less(question: Any, *names: str) -> dict[str, Any]:
+    return {name: value for name, value in question.items() if name not in names}
 
 
 def answers_of(detail: bytes) -> list[Answer]:

@@ -261,6 +261,13 @@ def test_a_saved_widget_answers_what_was_saved_and_says_what_was_not(widget: lmt
     assert answer["note"] == NOT_SAVED
     assert answer["all"] is None
     assert (answer["share"], answer["attention"]) == pytest.approx((live["share"], live["attention"]), rel=1e-3)
+    back.set_state({"selection": {**head, "part": answer["part"]}})  # named, though there is no other
+    assert unpack(back.detail)[1]["answers"][0]["all"]
+    back.set_state({"selection": {**head, "key": None}})
+    widget.selection = back.selection
+    (answer,), (live,) = (unpack(w.detail)[1]["answers"] for w in (back, widget))
+    assert answer["attention"] is None
+    assert answer["share"] == pytest.approx(live["share"], rel=1e-3)
     back.set_state({"selection": {"kind": "token", "pos": 1}})
     assert unpack(back.detail)[1]["answers"][0]["error"] == NOT_SAVED
     back.set_state({"prompt": "another"})

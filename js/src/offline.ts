@@ -127,14 +127,23 @@ function detailOf(prompt: Prompt, { selection, pins }: State): Uint8Array {
 
 /** The answer to a question; of a head seen at another cell its maps and numbers there; else that it was not saved. */
 function answerTo(prompt: Prompt, question: State): State & { maps: Maps } {
-  const same = prompt.answers.find((answer) => canonical(answer.question) === canonical(question));
+  const less = ({ part: _, ...rest }: State) => canonical(rest);
+  const head = ({ query: _, key: __, ...rest }: State) => less(rest);
+  // A question may name the part also where there is only one.
+  const samePart = ({ question: own, part }: Answer) => (question.part ?? own.part ?? part) === part;
+  const same = prompt.answers.find((answer) => samePart(answer) && less(answer.question) === less(question));
   if (same) return same;
-  const subject = ({ kind, state, head, part }: State) => canonical([kind, state, head, part ?? null]);
-  const alike = question.kind === "head" && prompt.answers.find((answer) => subject(answer.question) === subject(question));
+  const alike =
+    question.kind === "head" && prompt.answers.find((answer) => samePart(answer) && head(answer.question) === head(question));
   if (!alike) return { error: words.notSaved, maps: {} };
-  const [query, key] = [question.query as number, question.key as number];
-  const at = (name: string) => widen(prompt.sections[alike.maps[name][0]] as Uint16Array)[query * prompt.n_tokens + key];
+  const [query, key] = [question.query as number, (question.key ?? null) as number | null];
+  const row = (name: string) => {
+    const map = widen(prompt.sections[alike.maps[name][0]] as Uint16Array);
+    return map.subarray(query * prompt.n_tokens, (query + 1) * prompt.n_tokens);
+  };
+  const share = key === null ? row("contribution").reduce((a, b) => a + b, 0) : row("contribution")[key];
+  const attention = key === null ? null : row("pattern")[key];
   const unknown = { effect: null, effect_key: null, all: null, this_key: null, note: words.notSaved };
-  const here: Partial<HeadAnswer> = { ...unknown, query, key, attention: at("pattern"), share: at("contribution") };
+  const here: Partial<HeadAnswer> = { ...unknown, query, key, attention, share };
   return { ...alike, ...here, maps: alike.maps };
 }

@@ -19,7 +19,7 @@ function saved(prompt: string, T: number) {
   bits[3 * T + 2] = HALF;
   const answer = {
     question: head(3, 1),
-    ...{ kind: "head", query: 3, key: 1, share: 0.25, attention: 0.125, all: { promoted: 1 }, effect: 1 },
+    ...{ kind: "head", part: 4, query: 3, key: 1, share: 0.25, attention: 0.125, all: { promoted: 1 }, effect: 1 },
     maps: { pattern: ["m0", "float16"], contribution: ["m0", "float16"] },
   };
   const sections = {
@@ -65,6 +65,19 @@ test("another cell of a saved head shows the numbers of its maps, and says what 
   const answer = store.answer.value as HeadAnswer;
   expect(answer).toMatchObject({ query: 3, key: 2, attention: 0.5, share: 0.5, all: null, effect: null });
   expect(answer.note).toBe(words.notSaved);
+});
+
+test("a head as a whole has the share of its row, and a part may be named where there is no other", async () => {
+  const { store } = await open();
+  store.write("selection", { ...head(3, 1), key: null, part: 4 } as never);
+  await Promise.resolve();
+  expect(store.answer.value).toMatchObject({ share: 0.5, attention: null, note: words.notSaved });
+  store.write("selection", { ...head(3, 1), part: 4 } as never);
+  await Promise.resolve();
+  expect((store.answer.value as HeadAnswer).all).toEqual({ promoted: 1 });
+  store.write("selection", { ...head(3, 1), part: 5 } as never);
+  await Promise.resolve();
+  expect(store.answer.value?.error).toBe(words.notSaved);
 });
 
 test("a question that was not saved is answered by one line", async () => {
