@@ -261,17 +261,34 @@ def word_piece() -> Any:
     return _wrapped(tokenizer, unk_token="[UNK]")
 
 
-def causal_model() -> Any:
+@cache
+def page_model() -> Model:
+    """A random model whose tokenizer was trained on PAGE, so that it has whole words of every script there."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=520,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([PAGE], trainer)
+    wrapped = _wrapped(tokenizer)
+    return load_model(causal_model(len(wrapped), n_positions=400), wrapped)
+
+
+def causal_model(n_vocab: int | None = None, n_positions: int = N_POSITIONS) -> Any:
     """A random Llama for the byte-level tokenizer, with a few entries more than it knows: 3 layers, 4 heads."""
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(byte_level()) + 6,
+        vocab_size=n_vocab or len(byte_level()) + 6,
         hidden_size=24,
         intermediate_size=40,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=N_POSITIONS,
+        max_position_embeddings=n_positions,
         attention_bias=True,
     )
     module = LlamaForCausalLM(config).eval()

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import lmtt_widget as lmtt
 
+from .. import text
 from .conftest import FLAGS, NO_CHROMIUM, chromium
 from .host import Host, QueueComm
 from .jupyter import ROOT, JupyterServer, run_all
@@ -52,6 +53,19 @@ def experts() -> Widget:
 
 def mixers() -> Widget:
     return lmtt.explore(model_of_type("qwen3_next"), WORDS)
+
+
+def scripts() -> Widget:
+    return lmtt.explore(text.page_model(), text.PAGE)
+
+
+def scripts_end() -> Widget:
+    return lmtt.explore(text.page_model(), text.PAGE[-48:])
+
+
+def chat() -> Widget:
+    said = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello dog"}]
+    return lmtt.explore(text.model(), said)
 
 
 def strongest_line(widget: Widget) -> lmtt.Edge:
@@ -183,10 +197,10 @@ def click(name: str) -> Callable[[Host], None]:
     return lambda host: host.page.get_by_role("button", name=name, exact=True).click()
 
 
-def searched(text: str) -> Callable[[Host], None]:
+def searched(wanted: str) -> Callable[[Host], None]:
     def act(host: Host) -> None:
         host.page.locator(".flow").press("/")
-        host.page.keyboard.type(text)
+        host.page.keyboard.type(wanted)
         host.page.keyboard.press("ArrowDown")
 
     return act
@@ -235,6 +249,9 @@ SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "search-nothing": (names_to_names, searched("zebra")),
     "keys": (names_to_names, keys),
     "refused": (names_to_names, refused),
+    "scripts": (scripts, nothing),
+    "scripts-end": (scripts_end, token),
+    "chat": (chat, token),
 }
 
 
