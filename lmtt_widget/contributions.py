@@ -8,7 +8,7 @@ whole but are no part, unless asked for. Each part's share is its proximity to t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from .decomposition.layers import LinearWrite
-from .decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
+from .decomposition.vectors import constant_vectors, neuron_vectors
+from .kernels.sums import KernelName, ProximitySums, head_proximities, kernel_for, proximity_sums
 from .run import Part, Run
 
-_BLOCK = 1 << 21  # numbers in one block of [query, key, d_model]: a few MB, so that it stays in the cache
+_BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Flow:
     ended: Tensor  # [state, pos], bool: no part of this node has any proximity to it
     total: Tensor  # [state, pos], the sum of all proximities, which shares are fractions of
     bias_part: bool = False
+    error: Tensor | None = None  # [state, pos]: no share is further from the exact one; None: all are exact
+    kernel: str = ""  # what computed it, and why not something faster
     partition: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,43 +101,72 @@ def proximity(parts: Tensor, whole: Tensor, p: float = 1) -> Tensor:
     return (size[..., None] - torch.linalg.vector_norm(whole[..., None, :] - parts, p, dim=-1)).clamp_min(0)
 
 
-def attribute(run: Run, *, bias_part: bool = False) -> Flow:
-    """The share of every part of every node: exact, and never a [query, key, head, d_model] array.
+def attribute(
+    run: Run,
+    *,
+    bias_part: bool = False,
+    tolerance: float = 0.0,
+    kernel: KernelName = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Flow:
+    """The share of every part of every node: exact unless asked otherwise, never a [query, key, head, d_model] array.
 
     bias_part: give constants and rounding parts shares too (the papers' partition gives them none).
+    tolerance: how far any share may be off. sign(y) . z then stands for the proximity of the smallest vectors z to y,
+    which it is never less than; Flow.error says by how much at most the shares of each node are off.
+    kernel: what computes it; the same numbers up to rounding. "numba" needs numba, "compiled" goes through
+    torch.compile; where one cannot run, "torch" does, and Flow.kernel says why. progress(done, total) is called on the
+    way.
+
+    Raises ValueError for a tolerance outside [0, 1) or an unknown kernel.
     """
+    if not 0 <= tolerance < 1:
+        raise ValueError(f"tolerance must be a share in [0, 1), got {tolerance}")
     n_states, n_tokens = len(run.states), run.n_tokens
-    carried = torch.zeros(n_states, n_tokens, dtype=run.value(0).dtype)
+    first = run.value(0)
+    with_kernel = kernel_for(first.device, kernel)
+    carried = torch.zeros(n_states, n_tokens, dtype=first.dtype)
     totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
+    error = torch.zeros_like(carried)
     shares: dict[int, AttentionShare | PartShare] = {}
     for s in run.states[1:]:
+        if progress is not None:
+            progress(s.index - 1, n_states - 1)
         whole = run.value(s.index)
         near_carried = _near(run.carried(s.index), whole)
         biases = {id(p): _near(c, whole) for p, c in _output_biases(run, s.index)} if bias_part else {}
-        near = {
-            id(p): _attention_proximity(p, whole) if p.kind == "attention" else _near(v, whole)
-            for p, v in _summands(run, s.index, bias_part)
-        }
-        total = near_carried + sum(
-            (n.sum.sum(1) if isinstance(n, _AttentionProximity) else n for n in near.values()),
-            torch.zeros_like(near_carried),
-        )
-        total = total + sum(biases.values(), torch.zeros_like(total))
+        near = {id(p): _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
+        total = sum([*near.values(), *biases.values()], near_carried)
+        sums, slack = {}, None
+        attention = [p for p in s.parts if p.kind == "attention"]
+        if tolerance:
+            n_vectors = sum(p.n_heads for p in attention) * torch.arange(1, n_tokens + 1, device=whole.device)
+            slack = tolerance * total / n_vectors.clamp_min(1)
+        for p in attention:
+            found = sums[id(p)] = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack)
+            total = total + found.sum.sum(1)
+            error[s.index] += found.off.cpu()
         per = 1 / torch.where(total > 0, total, 1)
         totals[s.index] = total.cpu()
+        error[s.index] *= per.cpu()
         carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
         for p in s.parts:
-            n = near.get(id(p))
-            if isinstance(n, _AttentionProximity):
-                shares[id(p)] = AttentionShare(
-                    (n.sum * per[:, None]).cpu(),
-                    (n.max * per[:, None]).cpu(),
-                    n.top.cpu(),
-                    (biases[id(p)] * per).cpu() if id(p) in biases else None,
-                )
-            elif n is not None:
-                shares[id(p)] = PartShare((n * per).cpu())
-    return Flow(run, carried, [shares.get(id(p)) for p in run.parts], ended, totals, bias_part)
+            if id(p) in sums:
+                shares[id(p)] = _attention_share(sums[id(p)], per, biases.get(id(p)))
+            elif id(p) in near:
+                shares[id(p)] = PartShare((near[id(p)] * per).cpu())
+    if progress is not None:
+        progress(n_states - 1, n_states - 1)
+    return Flow(
+        run,
+        carried,
+        [shares.get(id(p)) for p in run.parts],
+        ended,
+        totals,
+        bias_part,
+        error if tolerance else None,
+        str(with_kernel),
+    )
 
 
 def head_shares(run: Run, part: Part, query: int | None = None, *, flow: Flow | None = None) -> Tensor:
@@ -150,7 +182,8 @@ def head_shares(run: Run, part: Part, query: int | None = None, *, flow: Flow | 
     if query is not None and not 0 <= query < n:
         raise IndexError(f"query must be in 0..{n - 1}, got {query}")
     start, stop = (0, n) if query is None else (query, query + 1)
-    near = _head_proximities(part, run.value(part.state), start, stop)
+    whole = run.value(part.state)
+    near = head_proximities(part.linear[0], whole, range(start, stop), kernel=kernel_for(whole.device))
     if flow is None:
         total = near.sum((0, 2)) + _others(run, part, start, stop)
     else:
@@ -167,9 +200,8 @@ def head_map(flow: Flow, part: Part, head: int) -> Tensor:
     if not 0 <= head < part.n_heads:
         raise ValueError(f"head must be in 0..{part.n_heads - 1}, got {head}")
     whole = flow.run.value(part.state)
-    near = torch.zeros(len(whole), len(whole), dtype=whole.dtype, device=whole.device)
-    for _, first, last, block in _blocks(part, whole, 0, len(whole), range(head, head + 1)):
-        near[first:last, :last] = block
+    heads = range(head, head + 1)
+    near = head_proximities(part.linear[0], whole, range(len(whole)), heads, kernel=kernel_for(whole.device))[0]
     total = flow.total[part.state]
     return near.cpu() / torch.where(total > 0, total, 1)[:, None]
 
@@ -271,17 +303,15 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
         elif p is not None:
             p = replace(p, share=p.share * scale)
         parts.append(p)
-    return Flow(run, carried * per, parts, ended, flow.total, flow.bias_part)
+    return replace(flow, carried=carried * per, parts=parts, ended=ended, error=None)
 
 
 # ---- proximities of one node ----
 
 
-@dataclass
-class _AttentionProximity:
-    sum: Tensor  # [query, key]
-    max: Tensor  # [query, key]
-    top: Tensor  # [query, key]
+def _attention_share(found: ProximitySums, per: Tensor, bias: Tensor | None) -> AttentionShare:
+    share_sum, share_max = ((x * per[:, None]).cpu() for x in (found.sum, found.max))
+    return AttentionShare(share_sum, share_max, found.top.cpu(), None if bias is None else (bias * per).cpu())
 
 
 def _near(part: Tensor, whole: Tensor) -> Tensor:
@@ -291,12 +321,10 @@ def _near(part: Tensor, whole: Tensor) -> Tensor:
 
 
 def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:
-    """The parts of a state that get shares, with their vectors [pos, d_model] (attention: its constant is not used)."""
+    """The parts of a state that are taken as a whole and get shares, with their vectors [pos, d_model]."""
     for p in run.states[state].parts:
         if p.kind in ("mlp", "mixer", "skip") or (bias_part and p.kind != "attention"):
             yield p, p.output(run.n_tokens)
-        elif p.kind == "attention":
-            yield p, torch.empty(0)
 
 
 def _output_biases(run: Run, state: int) -> Iterator[tuple[Part, Tensor]]:
@@ -311,48 +339,11 @@ def _others(run: Run, part: Part, start: int, stop: int) -> Tensor:
     whole = run.value(part.state)
     total = _near(run.carried(part.state)[start:stop], whole[start:stop])
     for other, vectors in _summands(run, part.state, False):
-        if other is part:
-            continue
-        if other.kind == "attention":
-            for _, first, last, block in _blocks(other, whole, start, stop):
-                total[first - start : last - start] += block.sum(1)
-        else:
+        if other is not part:
             total = total + _near(vectors[start:stop], whole[start:stop])
+    kernel = kernel_for(whole.device)
+    for other in run.states[part.state].parts:
+        if other.kind == "attention" and other is not part:
+            near = head_proximities(other.linear[0], whole, range(start, stop), kernel=kernel)
+            total = total + near.sum((0, 2))
     return total
-
-
-def _attention_proximity(part: Part, whole: Tensor) -> _AttentionProximity:
-    n = len(whole)
-    total = torch.zeros(n, n, dtype=whole.dtype, device=whole.device)
-    largest, top = torch.zeros_like(total), torch.zeros(n, n, dtype=torch.int16, device=whole.device)
-    for h, first, last, near in _blocks(part, whole, 0, n):
-        total[first:last, :last] += near
-        seen = largest[first:last, :last]
-        top[first:last, :last] = torch.where(near > seen, h, top[first:last, :last])
-        torch.maximum(seen, near, out=seen)
-    return _AttentionProximity(total, largest, top)
-
-
-def _head_proximities(part: Part, whole: Tensor, start: int, stop: int) -> Tensor:
-    """[head, query, key] for queries start..stop."""
-    near = torch.zeros(part.n_heads, stop - start, len(whole), dtype=whole.dtype, device=whole.device)
-    for h, first, last, block in _blocks(part, whole, start, stop):
-        near[h, first - start : last - start, :last] = block
-    return near
-
-
-def _blocks(
-    part: Part, whole: Tensor, start: int, stop: int, heads: Iterable[int] | None = None
-) -> Iterator[tuple[int, int, int, Tensor]]:
-    """(head, first query, last query, proximities [query, key up to the last query]), a few queries at a time."""
-    width = whole.shape[-1]
-    size = whole.abs().sum(-1)
-    for h in range(part.n_heads) if heads is None else heads:
-        vectors = head_vectors(part.linear[0], h)
-        first = start
-        while first < stop:
-            last = min(stop, first + max(1, _BLOCK // ((first + 1) * width)))
-            z = vectors.block(first, last).to(whole.device, whole.dtype)
-            near = size[first:last, None] - z.sub_(whole[first:last, None]).abs_().sum(-1)
-            yield h, first, last, near.clamp_min_(0)
-            first = last

@@ -239,18 +239,6 @@ def test_shares_of_bfloat16_are_those_of_the_recorded_numbers_in_float32() -> No
             torch.testing.assert_close(flow.carried[state.index], carried_near / (near + carried_near))
 
 
-def test_blocks_of_queries_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = zoo.recorded(zoo.Case("gemma2"))
-    whole = attribute(run)
-    monkeypatch.setattr(contributions, "_BLOCK", 1)
-    single = attribute(run)
-    torch.testing.assert_close(single.carried, whole.carried)
-    for p, q in zip(single.parts, whole.parts, strict=True):
-        if isinstance(p, AttentionShare) and isinstance(q, AttentionShare):
-            torch.testing.assert_close(p.share_sum, q.share_sum)
-            torch.testing.assert_close(p.share_max, q.share_max)
-
-
 def test_wrong_questions_are_refused() -> None:
     run = zoo.recorded(zoo.Case("llama"))
     attention = next(p for p in run.parts if p.kind == "attention")

@@ -19,6 +19,10 @@ ROOMS = [
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.layers",
     "decomposition.vectors",
+    "kernels.tiles",
+    "kernels.in_torch",
+    ("kernels.in_numba", "kernels.compiled"),
+    "kernels.sums",
     "tokens",
     "bundled",
     "model",
@@ -80,7 +84,7 @@ def test_a_file_imports_only_from_files_above_it(path: Path) -> None:
 
 def test_every_file_has_its_room() -> None:
     others = {name_of(p) for p in FILES} - set(FLOOR)
-    assert {name for name in others if not name.startswith("bundled")} == {"__init__", "decomposition"}
+    assert {name for name in others if not name.startswith("bundled")} == {"__init__", "decomposition", "kernels"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

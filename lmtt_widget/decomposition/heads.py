@@ -52,22 +52,29 @@ class Product:
         """[key, d_head]"""
         return self.value[head // (self.n_heads // self.value.shape[0])]
 
-    def pattern(self, query: Sequence[int] | slice = slice(None)) -> Tensor:
-        """[head, query, key] for some queries; each row over key sums to at most 1."""
+    def pattern(
+        self, query: Sequence[int] | slice = slice(None), heads: slice = slice(None), stop: int | None = None
+    ) -> Tensor:
+        """[head, query, key] for some queries and heads; each row over key sums to at most 1.
+
+        stop: keys 0..stop only, which must be all that these queries look at.
+        """
         if self.made is not None:
-            return self.made[:, query]
+            return self.made[heads, query, :stop]
         assert self.scores is not None
         q, k, mask, causal, scale = self.scores
         wide = torch.promote_types(q.dtype, torch.float32)
-        k = _for_all_heads(k, q.shape[0])
-        score = q[:, query].to(wide) @ k.to(wide).transpose(-1, -2) * scale
+        k = _for_all_heads(k, q.shape[0])[heads, :stop].to(wide)
+        score = (q[heads, query].to(wide) * scale) @ k.transpose(-1, -2)
         if causal:
             rows = torch.arange(q.shape[1], device=q.device)[query]
-            score = score.masked_fill(torch.arange(k.shape[1], device=q.device) > rows[:, None], -math.inf)
-        if mask is not None:
-            mask = mask[:, query] if mask.shape[1] > 1 else mask
-            score = score.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else score + mask.to(wide)
-        return score.softmax(-1).nan_to_num(0.0)
+            score.masked_fill_(torch.arange(k.shape[1], device=q.device) > rows[:, None], -math.inf)
+        if mask is None:
+            return score.softmax(-1)
+        mask = mask[:, query] if mask.shape[1] > 1 else mask
+        mask = (mask[heads] if mask.shape[0] > 1 else mask)[..., :stop]
+        score = score.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else score.add_(mask)
+        return score.softmax(-1).nan_to_num_(0.0)  # a row without any key
 
 
 @dataclass

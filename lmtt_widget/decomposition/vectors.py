@@ -58,12 +58,12 @@ def head_vectors(write: LinearWrite, head: int) -> HeadVectors:
         raise ValueError(f"{write.module} is no attention write")
     product, number = write.heads.head(head)
     wide = torch.promote_types(write.output.dtype, torch.float32)
-    pattern = product.pattern()[number].to(wide)
+    pattern = product.pattern(heads=slice(number, number + 1))[0].to(wide)
     split = write.path.per_query()
     if product.gate is not None or split is None:
         return HeadVectors(write, product, number, pattern, None, None)
     path, factor = split
-    shared = path.apply(_project(write, product, number, product.values_of(number).to(wide)))
+    shared = path.apply(ov_outputs(write, product, number, product.values_of(number).to(wide)))
     return HeadVectors(
         write, product, number, pattern, shared, None if factor is None else factor.to(shared.device, wide)
     )
@@ -91,7 +91,7 @@ def constant_vectors(write: Write, n_tokens: int) -> Tensor:
     return write.path.total(rows, n_tokens)
 
 
-def _project(write: LinearWrite, product: Product, number: int, value: Tensor) -> Tensor:
+def ov_outputs(write: LinearWrite, product: Product, number: int, value: Tensor) -> Tensor:
     """Values [key, d_head] of one head through its slice of the output projection: [key, d_model]."""
     slots, weight = product.slots[number], write.map.weight()
     if weight is not None:
@@ -106,4 +106,4 @@ def _outputs(write: LinearWrite, product: Product, number: int, stop: int, query
     value = product.values_of(number)[:stop].to(torch.promote_types(write.output.dtype, torch.float32))
     if product.gate is not None:
         value = value * product.gate[query, product.slots[number]].to(value.dtype)
-    return write.path.apply(_project(write, product, number, value), query)
+    return write.path.apply(ov_outputs(write, product, number, value), query)

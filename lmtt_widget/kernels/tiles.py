@@ -1,0 +1,185 @@
+"""An attention write cut into tiles of heads, queries and keys, each with what the exact rule needs.
+
+    prox = max(0, lin - 2 over),   lin = sign(y) . z,   over = sum_c max(0, sign(y_c) z_c - |y_c|)
+
+A head's vectors are z[query, key] = weight[query, key] * ov[key], so lin is an attention-shaped product of sign(y),
+pulled back through the output projection, with the values. Only a coordinate where z overshoots y adds to `over`.
+Every coordinate is measured in a unit of its own; in the order of |y_c| / unit_c those that can overshoot come first:
+they are below weight * reach, reach being the largest |ov_c| / unit_c of the key. So what is left to add up is short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..decomposition.heads import Product
+from ..decomposition.layers import LinearWrite
+from ..decomposition.vectors import ov_outputs
+
+_TILE = 1 << 19  # numbers in one tile: a few MB, so that it stays in the cache
+_OV = 1 << 22  # numbers in the OV outputs that are held at a time
+
+
+@dataclass
+class Whole:
+    """What the vectors of one write are compared with: a state at some queries, in units of its own."""
+
+    sign: Tensor  # [query, d_model], 1 or -1; 1 for 0, so that the rule holds there too
+    size: Tensor  # [query, d_model], |y| / unit
+    order: Tensor  # [query, n], int32: the coordinates with the smallest sizes, ascending
+    level: Tensor  # [query, n + 1], their sizes and the next one (infinite if there is none)
+    slack: Tensor  # [query]; a vector whose lin is not above it is taken to be as near as lin
+    taken: Tensor  # [query], the sum of these lin so far: no sum of proximities is further off
+    unit: Tensor  # [d_model]
+
+    def rows(self, start: int, stop: int) -> Whole:
+        """Views of some queries."""
+        cut: dict[str, Any] = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name != "unit"}
+        return Whole(**cut, unit=self.unit)
+
+
+@dataclass
+class OV:
+    """The OV outputs that some tiles share; a kernel adds what it needs of them when it first sees them."""
+
+    value: Tensor  # [head, key, d_model], / unit
+    reach: Tensor | None = None  # [head, key], the largest |value|
+    by_coordinate: Tensor | None = None  # the values in another order
+
+
+@dataclass
+class Tile:
+    """The vectors that some heads move from keys 0..stop to queries start..stop."""
+
+    first_head: int
+    start: int
+    stop: int
+    whole: Whole  # of these queries
+    weight: Tensor  # [head, query, key]; 0 for later keys, which are no parts
+    dot: Tensor  # [head, query, key], lin / weight; a kernel may write here
+    ov: OV  # of these keys and maybe later ones
+
+
+def whole_for(write: LinearWrite, value: Tensor, slack: Tensor | None = None) -> Whole:
+    """A state's values [query, d_model] prepared for the vectors of one write."""
+    n_queries, d_model = value.shape
+    # Any positive unit gives the same result; what the write adds tells which coordinates are large for all keys.
+    unit = write.path.apply(write.output.to(value.dtype)).to(value.device).square().mean(0).sqrt()
+    unit = unit + unit.mean() / 100 + 1e-30
+    size = value.abs() / unit
+    n = min(d_model, max(16, d_model // 8))
+    smallest = size.topk(min(n + 1, d_model), largest=False)
+    level = torch.cat([smallest.values, size.new_full((n_queries, 1), math.inf)], 1)[:, : n + 1].contiguous()
+    none = value.new_zeros(n_queries)
+    return Whole(
+        torch.where(value < 0, -1, 1).to(value.dtype),
+        size,
+        smallest.indices[:, :n].int().contiguous(),
+        level,
+        none if slack is None else slack,
+        none.clone(),
+        unit,
+    )
+
+
+def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range) -> Iterator[Tile]:
+    """The tiles that cover these queries and heads; `whole` starts at the first of the queries."""
+    assert write.heads is not None
+    split, first = write.path.per_query(), 0
+    for product in write.heads.products:
+        mine = range(max(heads.start, first), min(heads.stop, first + product.n_heads))
+        step = max(1, _OV // (queries.stop * whole.unit.numel()))
+        for start in mine[::step]:
+            group = slice(start - first, min(start + step, mine.stop) - first)
+            if split is None or product.gate is not None:
+                found = _by_query(write, product, group, whole, queries)
+            else:
+                found = _together(write, product, group, whole, queries)
+            for tile in found:
+                tile.first_head += first
+                yield tile
+        first += product.n_heads
+
+
+def _together(write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range) -> Iterator[Tile]:
+    """Tiles of heads whose OV outputs are the same for all queries, but for one factor."""
+    split = write.path.per_query()
+    assert split is not None
+    path, factor = split
+    value = _values(product, heads, queries.stop, whole)  # [head, key, d_head]
+    n_heads, _, d_head = value.shape
+    weight = _weight(write, product, heads, whole)
+    if weight is not None:
+        weight = path.apply(weight)
+        ov = value @ (weight / whole.unit).reshape(n_heads, d_head, -1)
+        asked = (whole.sign @ weight.T).reshape(-1, n_heads, d_head).transpose(0, 1)
+        offered = value
+    else:
+        ov = path.apply(_called(write, product, heads, value)) / whole.unit
+        asked, offered = (whole.sign * whole.unit).expand(n_heads, -1, -1), ov
+    shared = OV(ov)
+    if factor is not None:
+        factor = factor.to(whole.unit)
+    start, area = queries.start, _TILE // n_heads
+    while start < queries.stop:
+        stop = min(queries.stop, start + max(1, int(math.sqrt(start * start / 4 + area) - start / 2)))
+        rows = slice(start - queries.start, stop - queries.start)
+        pattern = _pattern(product, heads, start, stop, whole)
+        pattern = pattern if factor is None else pattern * factor[start:stop, None]
+        dot = asked[:, rows] @ offered[:, :stop].transpose(1, 2)
+        yield Tile(heads.start, start, stop, whole.rows(rows.start, rows.stop), pattern, dot, shared)
+        start = stop
+
+
+def _by_query(write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range) -> Iterator[Tile]:
+    """One tile per query, where every query sees the OV outputs through a gate or factors of its own."""
+    value = _values(product, heads, queries.stop, whole)
+    weight = _weight(write, product, heads, whole)
+    for query in queries:
+        stop, row = query + 1, query - queries.start
+        seen = value[:, :stop]
+        if product.gate is not None:
+            seen = seen * product.gate[query, product.slots[heads]].to(whole.unit)[:, None]
+        if weight is not None:
+            through = (write.path.apply(weight, query) / whole.unit).reshape(*seen.shape[::2], -1)
+            ov = seen @ through
+        else:
+            ov = write.path.apply(_called(write, product, heads, seen), query) / whole.unit
+        here = whole.rows(row, row + 1)
+        dot = ov @ (here.sign[0] * whole.unit)
+        pattern = _pattern(product, heads, query, stop, whole)
+        yield Tile(heads.start, query, stop, here, pattern, dot[:, None], OV(ov))
+
+
+def _values(product: Product, heads: slice, stop: int, whole: Whole) -> Tensor:
+    """[head, key, d_head]"""
+    each = product.n_heads // product.value.shape[0]
+    of = torch.arange(heads.start, heads.stop, device=product.value.device) // each
+    return product.value[of, :stop].to(whole.unit)
+
+
+def _weight(write: LinearWrite, product: Product, heads: slice, whole: Whole) -> Tensor | None:
+    """The rows of the output projection that these heads write through: [head * d_head, d_model]."""
+    weight = write.map.weight()
+    return None if weight is None else weight[product.slots[heads].reshape(-1)].to(whole.unit)
+
+
+def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -> Tensor:
+    """The same projection where its weight cannot be read: [head, key, d_model]."""
+    numbers = range(heads.start, heads.stop)
+    return torch.stack([ov_outputs(write, product, h, v) for h, v in zip(numbers, value, strict=True)]).to(value)
+
+
+def _pattern(product: Product, heads: slice, start: int, stop: int, whole: Whole) -> Tensor:
+    """[head, query, key] up to the last of the queries; later keys are no parts."""
+    made = product.pattern(slice(start, stop), heads, stop)
+    if product.made is not None or made.dtype != whole.unit.dtype or made.device != whole.unit.device:
+        return made.to(whole.unit).tril(start)
+    made[..., start:].tril_()  # ours: it was made just now
+    return made
