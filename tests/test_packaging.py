@@ -39,7 +39,8 @@ def sdist(built: Path) -> Path:
 
 def test_the_wheel_carries_the_bundle_the_model_and_the_types(wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
-    assert {"lmtt_widget/static/widget.js", "lmtt_widget/py.typed", "lmtt_widget/__init__.py"} <= names
+    static = {f"lmtt_widget/static/{name}.js" for name in ("widget", "page", "figure")}
+    assert static | {"lmtt_widget/py.typed", "lmtt_widget/__init__.py"} <= names
     model = {Path(name).name for name in names if name.startswith("lmtt_widget/bundled/model/")}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= model
 
