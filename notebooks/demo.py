@@ -3,7 +3,7 @@
     python notebooks/demo.py            run it, open it, print the address; Ctrl+C ends the server
     OPEN=0 python notebooks/demo.py     run it and stop
 
-The copy that was run lies in .demo/, so the notebook in git stays without outputs.
+The copy that was run lies in .demo/, so the notebook in git stays as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import nbformat
-from nbclient import NotebookClient
+from execute import execute
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOK = Path(__file__).with_name("quickstart.ipynb")
@@ -28,12 +28,9 @@ def run(notebook: Path, copy: Path) -> int:
     Raises CellExecutionError, after writing, when a cell fails.
     """
     content = nbformat.read(notebook, as_version=4)
-    client = NotebookClient(
-        content, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(copy.parent)}}
-    )
     copy.parent.mkdir(parents=True, exist_ok=True)
     try:
-        client.execute()
+        execute(content, copy.parent)
     finally:
         nbformat.write(content, copy)
     outputs = [output for cell in content.cells for output in cell.get("outputs", [])]

@@ -1,42 +1,146 @@
-"""The notebooks run from top to bottom, and are committed without what a run leaves behind."""
+"""The notebooks run from top to bottom, their answers hold, and as pages they show their pictures."""
 
 from __future__ import annotations
 
+import base64
+import re
+import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from playwright.sync_api import sync_playwright
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+from .browser.conftest import FLAGS, NO_CHROMIUM, chromium
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PNG = b"\x89PNG\r\n\x1a\n"
+
+sys.path.insert(0, str(FOLDER))
+from execute import clean  # noqa: E402
+
+every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_and_shows_pictures(path: Path, tmp_path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "FlowWidget" in output.get("data", {}).get("text/plain", "")]
-    assert pictures
-    assert all(WIDGET in output.data for output in pictures)
+def committed(name: str) -> NotebookNode:
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def outputs_of(cells: list[NotebookNode]) -> list[NotebookNode]:
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
+@cache
+def run(name: str) -> tuple[list[NotebookNode], list[NotebookNode]]:
+    """The cells as they ran today, and the code of the folded answers, run after them in the same kernel."""
+    notebook = committed(name)
+    n_cells = len(notebook.cells)
+    answers = re.findall(r"```python\n(.*?)```", notebook.cells[-1].source, re.DOTALL)
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in answers]
+    with TemporaryDirectory() as folder:
+        resources = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
+    return notebook.cells[:n_cells], notebook.cells[n_cells:]
+
+
+@every_notebook
+def test_a_notebook_runs_and_shows_widgets(name: str) -> None:
+    outputs = outputs_of(run(name)[0])
+    widgets = [output for output in outputs if "FlowWidget" in output.get("data", {}).get("text/plain", "")]
+    assert widgets
+    assert all({WIDGET, "image/png"} <= set(output.data) for output in widgets)
+    assert not [output for output in outputs if output.output_type == "error"]
     # A warning in the first notebook a reader runs is a fault of it.
-    assert [output.text for output in outputs if output.output_type == "stream"] == []
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == []
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_committed_without_widget_state(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+@every_notebook
+def test_the_answers_to_the_exercises_hold(name: str) -> None:
+    cells, answers = run(name)
+    exercises = next(cell.source for cell in cells if "## Exercises" in cell.source)
+    n_exercises = len(re.findall(r"^\d\. ", exercises[exercises.index("## Exercises") :], re.MULTILINE))
+    folded = re.findall(r"<summary>Answer (\d)</summary>", cells[-1].source)
+    assert folded == [str(k + 1) for k in range(n_exercises)]
+    assert len(answers) >= 2  # they ran without an error, or run() had raised
+    assert any("assert" in cell.source for cell in answers)
+
+
+@every_notebook
+def test_the_committed_outputs_are_what_the_cells_say_today(name: str) -> None:
+    """Word for word, and number for number up to rounding."""
+    cells = clean(nbformat.v4.new_notebook(cells=run(name)[0])).cells
+    today, then = ([_said(output) for output in outputs_of(c)] for c in (cells, committed(name).cells))
+    assert len(today) == len(then), "python notebooks/execute.py"
+    for now, before in zip(today, then, strict=True):
+        assert NUMBER.sub("0", now) == NUMBER.sub("0", before), "python notebooks/execute.py"
+        for a, b in zip(NUMBER.findall(now), NUMBER.findall(before), strict=True):
+            assert float(a) == pytest.approx(float(b), rel=0.05, abs=0.02), f"{before!r} is now {now!r}"
+
+
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e-?\d+)?")
+
+
+def _said(output: NotebookNode) -> str:
+    text = output.get("text") or output.get("data", {}).get("text/plain", "")
+    return re.sub(r" +|0x[0-9a-f]+", " ", text)
+
+
+@every_notebook
+def test_a_notebook_is_committed_with_pictures_and_without_a_widgets_state(name: str) -> None:
+    notebook = committed(name)
     nbformat.validate(notebook)
-    assert "widgets" not in notebook.metadata
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert {cell.get("execution_count") for cell in notebook.cells} == {None}
+    assert all(cell.metadata == {} for cell in notebook.cells)
+    outputs = outputs_of(notebook.cells)
+    assert {kind for output in outputs for kind in output.get("data", {})} == {"text/plain", "image/png"}
+    pictures = [output.data["image/png"] for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) >= 2
+    assert all(base64.b64decode(picture).startswith(PNG) for picture in pictures)
+    assert (FOLDER / f"{name}.ipynb").stat().st_size < 700_000
+
+
+@every_notebook
+def test_a_notebook_says_first_what_is_learned_and_last_what_the_answers_are(name: str) -> None:
+    cells = committed(name).cells
+    assert cells[0].source.startswith("# ")
+    assert "**What you will learn**" in cells[0].source
+    last = cells[-1].source
+    assert last.startswith("<details>")
+    assert last.endswith("</details>")
+    for cell in cells:
+        for link in re.findall(r"\]\(([^)#]+)\)", cell.source if cell.cell_type == "markdown" else ""):
+            assert link.startswith("https://") or (FOLDER / link).exists(), link
+
+
+@pytest.mark.browser
+def test_pages_made_from_the_notebooks_show_their_pictures_without_javascript(tmp_path: Path) -> None:
+    path = chromium()
+    if path is None:
+        pytest.fail(NO_CHROMIUM, pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=60_000)
+        page = browser.new_context(java_script_enabled=False, offline=True).new_page()
+        for name in NOTEBOOKS:
+            notebook = committed(name)
+            n_pictures = sum("image/png" in output.get("data", {}) for output in outputs_of(notebook.cells))
+            (tmp_path / f"{name}.html").write_text(HTMLExporter().from_notebook_node(notebook)[0], "utf-8")
+            page.goto((tmp_path / f"{name}.html").as_uri())
+            sizes = page.locator("img").evaluate_all("all => all.map((img) => [img.naturalWidth, img.clientWidth])")
+            assert len(sizes) == n_pictures, name
+            assert all(natural > 200 and shown > 200 for natural, shown in sizes), (name, sizes)
+        browser.close()
 
 
 def test_the_quickstart_shows_the_bundled_model_in_three_cells() -> None:
-    notebook = nbformat.read(Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb", as_version=4)
-    first = [cell.source for cell in notebook.cells if cell.cell_type == "code"][:3]
+    first = [cell.source for cell in committed("quickstart").cells if cell.cell_type == "code"][:3]
     assert first[0] == "import lmtt_widget as lmtt"
     assert "bundled_model()" in first[1]
     assert "explore(" in first[2]
