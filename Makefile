@@ -13,7 +13,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium demo test lint types js-test pytest shots clean
+.PHONY: help setup chromium demo test lint types js-test pytest shots versions clean
 
 help:
 	@sed -n 's/^# //p' Makefile | head -4
@@ -72,5 +72,9 @@ pytest: setup chromium
 shots: setup chromium
 	$(BIN)/python -m tests.browser.shots
 
+# The engine's tests on other versions of Python and transformers: minutes each, gigabytes on disk.
+versions: setup
+	$(BIN)/python -m tests.versions
+
 clean:
-	rm -rf .venv node_modules lmtt_widget/static dist build shots .demo
+	rm -rf .venv .versions node_modules lmtt_widget/static dist build shots .demo

@@ -118,6 +118,8 @@ def test_a_block_of_queries_is_that_piece_of_all(case: zoo.Case) -> None:
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.type in SAID_BY_THE_MODEL], ids=str)
 def test_patterns_are_the_attention_weights_of_the_eager_model(case: zoo.Case) -> None:
+    if zoo.IS_OLD and str(case) in ("gemma2", "gpt2-inverse-layer-scale"):
+        pytest.skip("there its sdpa leaves out what its eager does: the cap of the scores, the scale of the layer")
     run = zoo.recorded(case)
     with torch.no_grad():
         weights = zoo.make(case, attention="eager")(input_ids=torch.tensor([IDS]), output_attentions=True).attentions
@@ -176,6 +178,7 @@ def test_a_sequential_block_is_two_states() -> None:
     assert all({p.reads for p in s.parts} == {s.index - 1} for s in run.states[1:])
 
 
+@pytest.mark.skipif(zoo.IS_OLD, reason="in transformers 4 every expert is a module of its own")
 def test_experts_of_a_mixture_are_one_part() -> None:
     run = zoo.recorded(zoo.Case("mixtral"))
     for p in run.parts:

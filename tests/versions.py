@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".versions"
 TORCH = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE)[0]  # type: ignore[index]
 PAIRS = [("3.10", "5.20.2"), ("3.11", "4.51.0"), ("3.11", "5.23.0"), ("3.13", "5.23.0")]
-PACKAGES = ["numpy", "anywidget", "ipywidgets>=7.7,<9", "traitlets", "accelerate", "peft", "jinja2", "sentencepiece"]
-TOOLS = ["pytest", "hypothesis", "nbformat"]
-TESTS = ["model", "run", "decomposition", "tape", "contributions", "routes", "lens", "loading", "report", "tokens"]
+PACKAGES = ["numpy", "anywidget", "ipywidgets>=7.7,<9", "traitlets", "accelerate", "peft", "jinja2", "protobuf"]
+TOOLS = ["pytest", "hypothesis", "nbformat", "sentencepiece"]
+TESTS = ["model", "run", "decomposition", "tape", "lens", "loading", "report", "tokens"]
 
 
 def interpreter(python: str) -> str | None:

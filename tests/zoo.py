@@ -73,7 +73,7 @@ def make(case: Case | str, *, dtype: torch.dtype | None = None, attention: str |
         pytest.skip(f"transformers {transformers.__version__} has no {case.type}")
     try:
         return _make_and_run(case, dtype, attention, options)
-    except (RuntimeError, ValueError, TypeError) as e:
+    except (RuntimeError, ValueError, TypeError, StopIteration) as e:
         if not IS_OLD:
             raise
         pytest.skip(f"transformers {transformers.__version__} cannot run {case} ({type(e).__name__})")
@@ -92,8 +92,8 @@ def _make_and_run(case: Case, dtype: torch.dtype | None, attention: str | None, 
                 model(input_ids=torch.tensor([prompt()]))
         except (RuntimeError, ValueError, TypeError):
             model = _make(case.type, overrides, torch.float32, attention)
-            with torch.no_grad():
-                model(input_ids=torch.tensor([prompt()]))
+        with torch.no_grad():
+            model(input_ids=torch.tensor([prompt()]))  # zamba2 of 4.51 can do it once
         return model
 
 
