@@ -23,23 +23,14 @@ function render({ model, el }: RenderProps): () => void {
   host.setAttribute("data-lm-suppress-shortcuts", "true");
   host.style.display = "block";
   el.append(host);
-  const shadow = host.attachShadow({ mode: "open" });
-  const sheet = new CSSStyleSheet();
-  sheet.replaceSync(css);
-  shadow.adoptedStyleSheets = [sheet];
-  const root = document.createElement("div");
-  root.className = "root";
-  shadow.append(root);
-  // Keys pressed in here are ours; hosts listen for single letters on the way up.
-  host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort.signal });
   const failed = (error: unknown) => {
     console.error(error);
     abort.abort();
-    drawError(root, sentence(error));
+    drawError(host.shadowRoot?.firstElementChild ?? host, sentence(error));
     host.dataset.ready = "1";
   };
   try {
-    start(model, host, root, abort.signal, failed);
+    start(model, host, abort.signal, failed);
   } catch (error) {
     failed(error);
   }
@@ -49,13 +40,16 @@ function render({ model, el }: RenderProps): () => void {
   };
 }
 
-function start(
-  model: HostModel,
-  host: HTMLElement,
-  root: HTMLElement,
-  abort: AbortSignal,
-  failed: (error: unknown) => void,
-): void {
+function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: (error: unknown) => void): void {
+  const shadow = host.attachShadow({ mode: "open" });
+  const root = document.createElement("div");
+  root.className = "root";
+  shadow.append(root);
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(css);
+  shadow.adoptedStyleSheets = [sheet];
+  // Keys pressed in here are ours; hosts listen for single letters on the way up.
+  host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort });
   const store = createStore(model, abort);
   const stops: (() => void)[] = [];
   let around = false;
@@ -63,7 +57,7 @@ function start(
     const { theme } = store.traits.view.value;
     store.dark.value = theme === "auto" ? around : theme === "dark";
   };
-  watchTheme(
+  const look = watchTheme(
     host,
     (dark) => {
       around = dark;
@@ -78,10 +72,11 @@ function start(
     }),
     effect(() => {
       const { height } = store.traits.view.value;
-      root.style.setProperty("--height", `${Math.max(HEIGHT.min, Math.min(HEIGHT.max, height))}px`);
+      root.style.setProperty("--height", `${Math.max(HEIGHT.min, Math.min(HEIGHT.max, height)) || HEIGHT.usual}px`);
     }),
   );
   const observer = new ResizeObserver(() => {
+    look(); // some hosts draw first and put it into the page afterwards
     store.narrow.value = root.clientWidth > 0 && root.clientWidth < NARROW;
     root.classList.toggle("narrow", store.narrow.peek());
     root.classList.toggle("slim", root.clientWidth < 1100);
@@ -109,11 +104,11 @@ function start(
     },
     { signal: abort },
   );
-  liveRegion(root.parentNode as ShadowRoot, store.said, abort);
+  liveRegion(shadow, store.said, abort);
 }
 
-/** Said instead of a blank output. */
-function drawError(root: HTMLElement, message: string): void {
+/** Said instead of a blank output; `root` may have no style. */
+function drawError(root: Element, message: string): void {
   const line = (tag: string, text: string) => {
     const el = document.createElement(tag);
     el.textContent = text;

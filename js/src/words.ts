@@ -164,7 +164,9 @@ export const keys = [
 export const empty = "Nothing recorded.";
 export const emptyHint = "Type a prompt and press Enter.";
 export const errorTitle = "The widget could not be drawn";
-export const errorHint = "Run the cell again, or report this message:";
+export const errorHint =
+  "Run the cell again or reload the page. If it stays, update the browser, or report this message with what doctor() prints:";
+export const noCanvas = "the browser gives no canvas to draw on";
 export const unknownError = "an unknown error";
 export const fidelity = "How exact the decomposition is";
 export const problems = "Problems";

@@ -130,18 +130,20 @@ globalThis.host = {
     await model.exchange();
   },
 
-  async show(width) {
+  /** One more view; `state`: what else than Python's state it is given. */
+  async show(width, state) {
     const el = document.createElement("div");
     el.className = "view";
     if (width) el.style.width = `${width}px`;
     document.body.append(el);
     const controller = new AbortController();
-    const cleanup = await definition.render({ model, el, signal: controller.signal, experimental: {}, host: {} });
+    const given = state ? Object.assign(new Model(), { state: { ...model.state, ...state } }) : model;
+    const cleanup = await definition.render({ model: given, el, signal: controller.signal, experimental: {}, host: {} });
     views.push({ el, cleanup, controller });
   },
 
   async remove(index) {
-    const { el, cleanup, controller } = views[index];
+    const [{ el, cleanup, controller }] = views.splice(index, 1);
     controller.abort();
     await cleanup?.();
     el.remove();

@@ -42,7 +42,7 @@ class Host:
     """
 
     bytes = "DataView"  # or "Uint8Array": as what binary traits arrive
-    headers: ClassVar[dict[str, str]] = {}  # of what is served
+    headers: ClassVar[dict[str, str]] = {}  # of what the widget's page is served with
 
     def __init__(self, page: Page, widget: Any, problems: list[str], *, theme: str = "light") -> None:
         if not isinstance(widget.comm, QueueComm):
@@ -104,7 +104,8 @@ class Host:
         files = self._files()
         if route.request.url in files:
             content_type, body = files[route.request.url]
-            headers = {"Content-Type": f"{content_type}; charset=utf-8", **self.headers}
+            headers = {"Content-Type": f"{content_type}; charset=utf-8"}
+            headers |= self.headers if route.request.url.startswith(ADDRESS) else {}
             route.fulfill(headers=headers, body=body)
         else:
             self.problems.append(f"the widget asked the network for {route.request.url}")

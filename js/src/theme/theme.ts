@@ -40,8 +40,8 @@ function parentAcrossShadow(el: Element): Element | null {
   return root instanceof ShadowRoot ? root.host : null;
 }
 
-/** Calls `tell` now and whenever the surroundings may have changed colour. */
-export function watchTheme(el: Element, tell: (dark: boolean) => void, abort: AbortSignal): void {
+/** Calls `tell` now and whenever the surroundings may have changed colour. Returns what looks again. */
+export function watchTheme(el: Element, tell: (dark: boolean) => void, abort: AbortSignal): () => void {
   const look = () => tell(isDark(el));
   const observer = new MutationObserver(look);
   const attributes = ["class", "style", "theme", "data-theme", "data-jp-theme-light", "data-vscode-theme-kind"];
@@ -51,4 +51,5 @@ export function watchTheme(el: Element, tell: (dark: boolean) => void, abort: Ab
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal: abort });
   abort.addEventListener("abort", () => observer.disconnect());
   look();
+  return look;
 }

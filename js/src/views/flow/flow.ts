@@ -48,7 +48,9 @@ export function flowView(
     const canvas = document.createElement("canvas");
     canvas.setAttribute("aria-hidden", "true");
     el.append(canvas);
-    return { canvas, c: canvas.getContext("2d") as CanvasRenderingContext2D };
+    const c = canvas.getContext("2d");
+    if (!c) throw new Error(words.noCanvas);
+    return { canvas, c };
   };
   const [edges, nodes, top] = [sheet(), sheet(), sheet()];
   const tip = document.createElement("div");
