@@ -84,7 +84,7 @@ def test_the_committed_outputs_are_what_the_cells_say_today(name: str) -> None:
             assert float(a) == pytest.approx(float(b), rel=0.05, abs=0.02), f"{before!r} is now {now!r}"
 
 
-NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e-?\d+)?")
+NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def _said(output: NotebookNode) -> str:
