@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 import lmtt_widget
 
+from .test_house import FILES, ROOMS, name_of
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -20,3 +27,41 @@ def test_every_public_name_has_a_docstring_of_its_own():
         doc = getattr(lmtt_widget, name).__doc__
         assert doc, name
         assert not doc.startswith(f"{name}("), f"{name} has only the signature that dataclasses write"
+
+
+def test_the_house_in_contributing_has_every_room_in_its_order():
+    drawn = re.findall(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.DOTALL)[0]
+    words = [word for line in drawn.split("js/src/")[0].splitlines() for word in re.split(r"[ /|+-]+", line)]
+    there = {name_of(path) for path in FILES}
+    at = -1
+    for room in ROOMS:
+        for name in [room] if isinstance(room, str) else room:
+            if name in there:
+                found = [i for i, word in enumerate(words) if word == name.split(".")[-1] and i > at]
+                assert found, f"draw {name} in CONTRIBUTING.md, below what it imports"
+                at = found[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path):
+    text = page.read_text("utf-8")
+    links = re.findall(r"\]\(([^)\s#]+)", text) + re.findall(r'(?:src|srcset|href)="([^"#]+)"', text)
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+def test_every_page_is_reached_from_the_index():
+    index = (DOCS / "index.md").read_text("utf-8")
+    assert {page.name for page in DOCS.glob("*.md")} - {"index.md"} <= set(re.findall(r"\(([\w-]+\.md)\)", index))
+    assert "docs/index.md" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_says_as_many_models_as_the_table():
+    exact, of = re.findall(r"\*\*(\d+) of (\d+) exact\*\*", (DOCS / "models.md").read_text("utf-8"))[0]
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"{exact} of the {of} causal language models" in readme
+
+
+def test_every_picture_is_made_by_the_script():
+    made = runpy.run_path(str(DOCS / "make_pictures.py"))["PICTURES"]
+    assert {path.stem for path in (DOCS / "pictures").glob("*.png")} == set(made)
