@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .decomposition.layers import LinearWrite
+from .decomposition.layers import LinearWrite, in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
 from .kernels.sums import KernelName, ProximitySums, head_proximities, kernel_for, proximity_sums
 from .run import Part, Run
@@ -101,6 +101,7 @@ def proximity(parts: Tensor, whole: Tensor, p: float = 1) -> Tensor:
     return (size[..., None] - torch.linalg.vector_norm(whole[..., None, :] - parts, p, dim=-1)).clamp_min(0)
 
 
+@in_plain_precision
 def attribute(
     run: Run,
     *,
@@ -169,6 +170,7 @@ def attribute(
     )
 
 
+@in_plain_precision
 def head_shares(run: Run, part: Part, query: int | None = None, *, flow: Flow | None = None) -> Tensor:
     """The share of every head and key of an attention part: [head, query, key], or [head, key] for one query.
 
@@ -192,6 +194,7 @@ def head_shares(run: Run, part: Part, query: int | None = None, *, flow: Flow | 
     return shares if query is None else shares[:, 0]
 
 
+@in_plain_precision
 def head_map(flow: Flow, part: Part, head: int) -> Tensor:
     """The share of every query-key pair of one head: [query, key].
 
@@ -217,6 +220,7 @@ class NeuronShares:
     neuron: Tensor  # [n], its number there
 
 
+@in_plain_precision
 def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
     """The share of every neuron of an MLP part at one position, when the part is split into its neurons.
 
@@ -253,6 +257,7 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
     )
 
 
+@in_plain_precision
 def expert_shares(run: Run, part: Part, pos: int) -> list[tuple[LinearWrite, int, float]]:
     """(write, leaf row, share) of every expert that saw the token, when the part is split into its experts."""
     whole = run.value(part.state)[pos]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lmtt_widget import attribute, head_shares
+
 from .loading import IDS, PAGE, SITUATIONS, NotHere, measured
 
 
@@ -33,6 +35,24 @@ def test_a_loaded_model_is_read_exactly_and_left_untouched(name: str) -> None:
         parts = sum((p.output(len(IDS)).to(whole) for p in s.parts), run.carried(s.index))
         tolerance = max(c.tolerance for c in fidelity.checks if c.identity == "states")
         assert float((parts - whole).norm() / whole.norm()) <= tolerance
+
+
+@pytest.mark.parametrize("name", ["float32 under autocast to bfloat16", "PEFT LoRA under autocast to bfloat16"])
+def test_shares_are_the_same_inside_and_outside_of_autocast(name: str) -> None:
+    try:
+        run = measured(name).run
+    except NotHere as e:
+        pytest.skip(str(e))
+    part = next(p for p in run.parts if p.kind == "attention")
+    outside = attribute(run), head_shares(run, part)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = attribute(run), head_shares(run, part)
+    assert torch.equal(inside[1], outside[1])
+    assert torch.equal(inside[0].carried, outside[0].carried)
+    for p, q in zip(inside[0].parts, outside[0].parts, strict=True):
+        assert type(p) is type(q)
+        for name, value in vars(p).items() if p is not None else ():
+            assert value is None or torch.equal(value, vars(q)[name])
 
 
 def test_the_page_has_a_row_for_every_situation() -> None:

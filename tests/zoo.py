@@ -23,7 +23,8 @@ from lmtt_widget import Run, load_model, record
 transformers.logging.set_verbosity_error()
 torch.set_num_threads(1)
 
-IS_OLD = int(transformers.__version__.split(".")[0]) < 5
+VERSION = tuple(int(n) for n in transformers.__version__.split(".")[:2])
+IS_OLD = VERSION < (5, 0)
 N_TOKENS, N_VOCAB, N_LAYERS = 7, 97, 4
 _D_MODEL, _HEADS, _KV_HEADS, _D_HEAD, _D_MLP = 48, 4, 2, 16, 80
 

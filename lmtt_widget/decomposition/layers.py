@@ -7,11 +7,11 @@ import re
 import threading
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ from .residual import (
 )
 from .tape import Node, Tape, is_linear_module
 
+_F = TypeVar("_F", bound=Callable[..., Any])
 WriteKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "opaque"]
 
 
@@ -164,6 +165,17 @@ def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:
 def plain_precision(like: Tensor) -> Any:
     """Sums and products of what was recorded run in the dtype of their operands, also inside a user's autocast."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def in_plain_precision(f: _F) -> _F:
+    """`f(run, ...)` or `f(flow, ...)` under `plain_precision`."""
+
+    @wraps(f)
+    def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
+        with plain_precision(getattr(subject, "run", subject).logits):
+            return f(subject, *args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 _turns: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
