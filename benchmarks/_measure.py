@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 
 import torch
 from torch import nn
@@ -24,12 +26,38 @@ def medians(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     return {name: statistics.median(s) for name, s in seconds.items()}
 
 
-def gpt2_small(seed: int = 0) -> Model:
-    """A model of GPT-2 small's shape with random weights; speed does not depend on their values."""
+def gpt2_small(n_positions: int = 1024) -> Model:
+    """A model of GPT-2 small's shape with random weights: their broad attention is what costs most."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    torch.manual_seed(seed)
-    return load_model(GPT2LMHeadModel(GPT2Config()).eval())
+    torch.manual_seed(0)
+    return load_model(GPT2LMHeadModel(GPT2Config(n_positions=max(1024, n_positions))).eval())
+
+
+def llama_pair() -> Model:
+    """Two layers of Llama 3 8B's shape with a small vocabulary: 1.8 GB."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    shape = LlamaConfig(
+        hidden_size=4096,
+        num_hidden_layers=2,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=14336,
+        vocab_size=1000,
+        max_position_embeddings=8192,
+    )
+    return load_model(LlamaForCausalLM(shape).eval())
+
+
+def machine() -> str:
+    """What it ran on, and when."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as f:
+        names = [line.split(":", 1)[1].strip() for line in f if line.startswith("model name")]
+        n_threads = torch.get_num_threads()
+        return f"{n_threads} threads of {names[0]}, torch {torch.__version__}, {date.today()}"
+    return f"{torch.get_num_threads()} threads, torch {torch.__version__}, {date.today()}"
 
 
 def random_prompt(module: nn.Module, n_tokens: int, seed: int = 1) -> list[int]:

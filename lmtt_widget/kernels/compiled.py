@@ -16,15 +16,15 @@ add = in_torch.add
 
 
 @cache
-def _overshoot() -> Any:
-    return torch.compile(in_torch.overshoot, dynamic=True)
+def _compiled() -> tuple[Any, Any]:
+    return torch.compile(in_torch.overshoot, dynamic=True), torch.compile(in_torch.first_overshoot, dynamic=True)
 
 
 def proximities(tile: Tile) -> Tensor:
     """[head, query, key]"""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler, about itself
-        return in_torch.proximities(tile, _overshoot())
+        return in_torch.proximities(tile, *_compiled())
 
 
 @cache
@@ -34,7 +34,7 @@ def why_not(device: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _overshoot()(x[:, 0], x, x, x, x)
+            _compiled()[0](x[:, 0], x, x, x, x)
     except Exception as e:  # noqa: BLE001
         # A missing compiler, driver or platform each fails in a way of its own.
         first = next(iter(str(e).strip().splitlines()), type(e).__name__)

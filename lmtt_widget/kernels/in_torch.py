@@ -10,8 +10,8 @@ from torch import Tensor
 from .tiles import Tile
 
 _LIST = 1 << 20  # numbers gathered at a time
-
-Overshoot = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+_FIRST = (0, 4, 8, 16, 32, 64)  # how many coordinates may be looked at for all vectors at once
+_ONE_BY_ONE = 1000  # looking at one vector by itself costs about as much as so many in a row
 
 
 def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor, unit: Tensor) -> Tensor:
@@ -19,43 +19,60 @@ def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor, unit: Tens
     return ((weight[:, None] * ov * sign - size).clamp_min(0) * unit).sum(-1)
 
 
-def proximities(tile: Tile, overshoot: Overshoot = overshoot) -> Tensor:
+def first_overshoot(weight: Tensor, turned: Tensor, order: Tensor, sign: Tensor, size: Tensor, unit: Tensor) -> Tensor:
+    """The same over the first coordinates of every query [query, n], for all vectors of a tile: [head, query, key].
+
+    turned [head, d_model, key].
+    """
+    over = torch.zeros_like(weight)
+    for n in range(order.shape[1]):
+        z = turned[:, order[:, n]] * weight
+        over += (z.mul_((sign * unit)[:, n, None]).sub_((size * unit)[:, n, None])).clamp_min_(0)
+    return over
+
+
+def proximities(
+    tile: Tile,
+    overshoot: Callable[..., Tensor] = overshoot,
+    first_overshoot: Callable[..., Tensor] = first_overshoot,
+) -> Tensor:
     """[head, query, key]"""
-    whole, d_model = tile.whole, tile.ov.value.shape[-1]
-    near = (tile.weight * tile.dot).clamp_min_(0)
-    slack = whole.slack[:, None]
-    taken = near <= slack
-    whole.taken += torch.where(taken, near, 0).sum((0, 2))
-    ov = tile.ov
-    if ov.reach is None:
+    whole, ov = tile.whole, tile.ov
+    d_model = ov.value.shape[-1]
+    if ov.by_coordinate is None or ov.reach is None:
         low, high = ov.value.aminmax(dim=-1)
-        ov.reach = torch.maximum(high, -low)
-    edge = tile.weight.abs() * ov.reach[:, None, : tile.stop]
-    edge.masked_fill_(taken, 0)
-    n_keys = tile.ov.value.shape[1]
-    flat = tile.ov.value.reshape(-1, d_model)
-    n_listed = whole.order.shape[1]
-    done = 0
-    for n in (*(n for n in (4, 16, 64) if n < n_listed), n_listed, d_model):
-        low = whole.level[:, done, None]
-        some = edge > low if n == d_model else (edge > low) & (edge <= whole.level[:, n, None])
-        head, query, key = some.nonzero(as_tuple=True)
-        for at in torch.arange(len(head), device=head.device).split(max(1, _LIST // n)):
-            h, q, k = head[at], query[at], key[at]
-            row = h * n_keys + k
-            weight, lin = tile.weight[h, q, k], near[h, q, k]
-            if n == d_model:
-                over = overshoot(weight, flat[row], whole.sign[q], whole.size[q], whole.unit)
+        ov.reach, ov.by_coordinate = torch.maximum(high, -low), ov.value.transpose(1, 2).contiguous()
+    near = (tile.weight * tile.dot).clamp_min_(0)
+    taken = near <= whole.slack[:, None]
+    if bool(whole.slack.any()):
+        whole.taken += torch.where(taken, near, 0).sum((0, 2))
+    edge = (tile.weight.abs() * ov.reach[:, None, : tile.stop]).masked_fill_(taken, 0)
+    listed = whole.order.long()
+    n_listed = listed.shape[1]
+
+    n = _first(edge, whole.level)
+    over = torch.zeros_like(near)
+    if n:
+        c = listed[:, :n]
+        sign, unit = whole.sign.gather(1, c), whole.unit[c]
+        over = first_overshoot(tile.weight, ov.by_coordinate[..., : tile.stop], c, sign, whole.level[:, :n], unit)
+    far = edge > whole.level[:, n, None]
+    head, query, key = far.nonzero(as_tuple=True)
+    for most in (n_listed, d_model):  # those with a short list, then those that need all coordinates
+        short = edge[head, query, key] <= whole.level[query, n_listed]
+        mine = short if most == n_listed else ~short
+        h_all, q_all, k_all = head[mine], query[mine], key[mine]
+        flat = ov.value.reshape(-1, d_model)
+        for at in torch.arange(len(h_all), device=near.device).split(max(1, _LIST // most)):
+            h, q, k = h_all[at], q_all[at], k_all[at]
+            row, weight = h * ov.value.shape[1] + k, tile.weight[h, q, k]
+            if most == d_model:
+                over[h, q, k] = overshoot(weight, flat[row], whole.sign[q], whole.size[q], whole.unit)
             else:
-                c = whole.order[q, :n].long()
-                over = overshoot(
-                    weight, flat[row[:, None], c], whole.sign[q[:, None], c], whole.level[q, :n], whole.unit[c]
-                )
-            near[h, q, k] = (lin - 2 * over).clamp_min_(0)
-        if n == n_listed == d_model:
-            break
-        done = n
-    return near
+                c = listed[q]
+                sign = whole.sign[q[:, None], c]
+                over[h, q, k] = overshoot(weight, flat[row[:, None], c], sign, whole.level[q, :-1], whole.unit[c])
+    return torch.where(taken, near, (near - 2 * over).clamp_min_(0))
 
 
 def add(near: Tensor, first_head: int, total: Tensor, largest: Tensor, top: Tensor) -> None:
@@ -65,3 +82,11 @@ def add(near: Tensor, first_head: int, total: Tensor, largest: Tensor, top: Tens
     better = best.values > largest
     top.copy_(torch.where(better, (best.indices + first_head).to(top.dtype), top))
     torch.maximum(largest, best.values, out=largest)
+
+
+def _first(edge: Tensor, level: Tensor) -> int:
+    """How many coordinates are best looked at for all vectors at once; the others are done one by one."""
+    ns = [n for n in _FIRST if n < level.shape[1]]
+    further = torch.stack([(edge > level[:, n, None]).sum() for n in ns]).tolist()
+    costs = [n * edge.numel() + _ONE_BY_ONE * more for n, more in zip(ns, further, strict=True)]
+    return ns[costs.index(min(costs))]
