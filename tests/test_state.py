@@ -168,6 +168,19 @@ def test_the_model_is_described() -> None:
     json.dumps(facts, allow_nan=False)
 
 
+def test_a_long_prompt_keeps_its_heaviest_edges_within_the_size_allowed() -> None:
+    model = load_model(zoo.make("llama", dtype=torch.float32, max_position_embeddings=400))
+    for n_tokens, most in ((30, 1 << 30), (300, 0.5e6)):
+        run = record(model, zoo.prompt(n_tokens))
+        flow = attribute(run)
+        message = graph_state(run, flow)
+        cut = unpack(message)[2]["truncated"]
+        assert len(message) < most
+        kept = sum(len(x) for name, x in unpack(message)[2].items() if name.endswith(".key"))
+        pairs = sum(int((p.share_sum.half() > 0).sum()) for p in flow.parts if isinstance(p, AttentionShare))
+        assert (kept < pairs) == bool(cut.any()) == (n_tokens == 300)
+
+
 @each_case
 @pytest.mark.parametrize("max_edges", [1, 10, 50])
 def test_cut_edges_are_reported_and_nothing_is_renormalised(case: zoo.Case, max_edges: int) -> None:
