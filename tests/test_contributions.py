@@ -266,6 +266,7 @@ def test_a_node_without_proximity_ends_and_has_no_shares() -> None:
         states=states,
         parts=[part],
         n_tokens=3,
+        logits=torch.zeros(3, 5),
         value=lambda s: states[s].value,
         carried=lambda s: states[0].value,
     )
