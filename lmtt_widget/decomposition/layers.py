@@ -150,7 +150,7 @@ def run_recorded(
             raise ForwardError(f"the model's forward pass failed in {where}: {type(e).__name__}: {e}") from e
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
-        with torch.no_grad(), plain_precision(logits):
+        with torch.no_grad(), plain_precision():
             recorder.result.readout = recorder.readout(logits)
     return recorder.result
 
@@ -162,18 +162,23 @@ def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:
     return getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
 
 
-def plain_precision(like: Tensor) -> Any:
+@contextlib.contextmanager
+def plain_precision() -> Iterator[None]:
     """Sums and products of what was recorded run in the dtype of their operands, also inside a user's autocast."""
-    return torch.autocast(like.device.type, enabled=False)
+    with contextlib.ExitStack() as off:
+        for device in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(device):
+                off.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def in_plain_precision(f: _F) -> _F:
-    """`f(run, ...)` or `f(flow, ...)` under `plain_precision`."""
+    """`f` under `plain_precision`."""
 
     @wraps(f)
-    def call(subject: Any, *args: Any, **kwargs: Any) -> Any:
-        with plain_precision(getattr(subject, "run", subject).logits):
-            return f(subject, *args, **kwargs)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with plain_precision():
+            return f(*args, **kwargs)
 
     return call  # type: ignore[return-value]
 
@@ -300,7 +305,7 @@ class _Recorder:
                 f"expected [1, {self.n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
         made = self.tape.nodes.get(id(h))
-        with torch.no_grad(), plain_precision(h), self.tape.paused():
+        with torch.no_grad(), plain_precision(), self.tape.paused():
             if not self.states:
                 self.width = h.shape[-1]
                 nodes = self.tape.nodes.values()
@@ -337,7 +342,7 @@ class _Recorder:
         node = self.tape.nodes.get(id(h))
         if node is None or h is None:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
-        with torch.no_grad(), plain_precision(h), self.tape.paused():
+        with torch.no_grad(), plain_precision(), self.tape.paused():
             self.result.layers.append(self._layer(m, node, where))
         self.states[-1:] = [self.tape.add(h, "state")]
         self._forget()
