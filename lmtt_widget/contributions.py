@@ -8,7 +8,7 @@ whole but are no part, unless asked for. Each part's share is its proximity to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from .decomposition.layers import LinearWrite, in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
 from .kernels.sums import KernelName, ProximitySums, head_proximities, kernel_for, proximity_sums
+from .progress import Progress, reported
 from .run import Part, Run
 
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
@@ -108,7 +109,7 @@ def attribute(
     bias_part: bool = False,
     tolerance: float = 0.0,
     kernel: KernelName = "auto",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Flow:
     """The share of every part of every node: exact unless asked otherwise, never a [query, key, head, d_model] array.
 
@@ -116,8 +117,8 @@ def attribute(
     tolerance: how far any share may be off. sign(y) . z then stands for the proximity of the smallest vectors z to y,
     which it is never less than; Flow.error says by how much at most the shares of each node are off.
     kernel: what computes it; the same numbers up to rounding. "numba" needs numba, "compiled" goes through
-    torch.compile; where one cannot run, "torch" does, and Flow.kernel says why. progress(done, total) is called on the
-    way.
+    torch.compile; where one cannot run, "torch" does, and Flow.kernel says why. progress(done, total) is called for
+    every state; None shows a bar when it takes more than a second.
 
     Raises ValueError for a tolerance outside [0, 1) or an unknown kernel.
     """
@@ -130,34 +131,33 @@ def attribute(
     totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
     error = torch.zeros_like(carried)
     shares: dict[int, AttentionShare | PartShare] = {}
-    for s in run.states[1:]:
-        if progress is not None:
-            progress(s.index - 1, n_states - 1)
-        whole = run.value(s.index)
-        near_carried = _near(run.carried(s.index), whole)
-        biases = {id(p): _near(c, whole) for p, c in _output_biases(run, s.index)} if bias_part else {}
-        near = {id(p): _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
-        total = sum([*near.values(), *biases.values()], near_carried)
-        sums, slack = {}, None
-        attention = [p for p in s.parts if p.kind == "attention"]
-        if tolerance:
-            n_vectors = sum(p.n_heads for p in attention) * torch.arange(1, n_tokens + 1, device=whole.device)
-            slack = tolerance * total / n_vectors.clamp_min(1)
-        for p in attention:
-            found = sums[id(p)] = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack)
-            total = total + found.sum.sum(1)
-            error[s.index] += found.off.cpu()
-        per = 1 / torch.where(total > 0, total, 1)
-        totals[s.index] = total.cpu()
-        error[s.index] *= per.cpu()
-        carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
-        for p in s.parts:
-            if id(p) in sums:
-                shares[id(p)] = _attention_share(sums[id(p)], per, biases.get(id(p)))
-            elif id(p) in near:
-                shares[id(p)] = PartShare((near[id(p)] * per).cpu())
-    if progress is not None:
-        progress(n_states - 1, n_states - 1)
+    with reported("attributing", progress) as done:
+        for s in run.states[1:]:
+            done(s.index - 1, n_states - 1)
+            whole = run.value(s.index)
+            near_carried = _near(run.carried(s.index), whole)
+            biases = {id(p): _near(c, whole) for p, c in _output_biases(run, s.index)} if bias_part else {}
+            near = {id(p): _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
+            total = sum([*near.values(), *biases.values()], near_carried)
+            sums, slack = {}, None
+            attention = [p for p in s.parts if p.kind == "attention"]
+            if tolerance:
+                n_vectors = sum(p.n_heads for p in attention) * torch.arange(1, n_tokens + 1, device=whole.device)
+                slack = tolerance * total / n_vectors.clamp_min(1)
+            for p in attention:
+                found = sums[id(p)] = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack)
+                total = total + found.sum.sum(1)
+                error[s.index] += found.off.cpu()
+            per = 1 / torch.where(total > 0, total, 1)
+            totals[s.index] = total.cpu()
+            error[s.index] *= per.cpu()
+            carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
+            for p in s.parts:
+                if id(p) in sums:
+                    shares[id(p)] = _attention_share(sums[id(p)], per, biases.get(id(p)))
+                elif id(p) in near:
+                    shares[id(p)] = PartShare((near[id(p)] * per).cpu())
+        done(n_states - 1, n_states - 1)
     return Flow(
         run,
         carried,

@@ -26,6 +26,8 @@ from .decomposition.readout import Readout
 from .decomposition.residual import Path, Spread
 from .decomposition.vectors import constant_vectors, head_vectors
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
+from .memory import check_room
+from .progress import Progress, reported
 from .tokens import Token
 
 if TYPE_CHECKING:
@@ -150,17 +152,22 @@ def record(
     interventions: Sequence[Any] = (),
     strict: bool = True,
     check: Literal["sample", "all"] = "sample",
+    force: bool = False,
+    progress: Progress | None = None,
 ) -> Run:
     """One ordinary forward pass of the model on a prompt, split into states and parts that add up.
 
     prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages.
     strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
+    force: record also what is likely to take more memory than the device has.
+    progress(done, total) is called after every layer; None shows a bar when it takes more than a second.
 
     A projection that rounds its own inputs (quantised activations) is not refused: what its heads miss is a "rounding"
     part, and the fidelity says so. Neither the result of the pass nor anything in the model is changed.
 
-    Raises ValueError for a prompt the model cannot take, a model in training mode, or logits that are not finite;
+    Raises ValueError for a prompt the model cannot take or that is too long for the memory, a model in training mode,
+    or logits that are not finite;
     ForwardError (with the module) when the model itself fails; UndecomposableError (layer, module, reason) when parts
     do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
     """
@@ -174,9 +181,12 @@ def record(
     encoded = model.encode(prompt)
     n_tokens = len(encoded.ids)
     layers = list(model.layers if model.layers is not None else find_layers(module))
+    if not force:
+        check_room(module, layers, n_tokens, model.device)
     with turn(layers):  # one recording of a model at a time: the switches are the model's, not the thread's
-        with readable(module) as switched:
-            recording = run_recorded(module, layers, n_tokens, model.inputs(encoded.ids), check_all=check == "all")
+        with readable(module) as switched, reported("recording", progress) as done:
+            inputs = model.inputs(encoded.ids)
+            recording = run_recorded(module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
         own = _own_logits(module, model.inputs(encoded.ids)) if switched else None
     logits = recording.logits
     if logits is None or logits.ndim != 3:

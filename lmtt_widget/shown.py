@@ -18,6 +18,7 @@ BUDGET = 5_000_000  # bytes of a page or a saved analysis
 _PREVIEW_SCALE = 1.5
 _PREVIEWED = 2_000_000  # bytes of a graph; a larger one takes seconds to draw
 _VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
+INTERRUPTED = "interrupted; nothing was changed"
 _ONE_WAY = {"sync": True, "echo_update": False}
 
 
@@ -160,6 +161,9 @@ class Shown(anywidget.AnyWidget):
                 super().set_state({name: value})
             except self._refused as e:
                 said = str(e)
+                self.send_state(name)
+            except KeyboardInterrupt:
+                said = INTERRUPTED
                 self.send_state(name)
             except Exception as e:  # noqa: BLE001
                 # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.

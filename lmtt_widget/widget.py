@@ -8,6 +8,7 @@ import json
 import math
 import operator
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -21,14 +22,16 @@ from .decomposition.layers import ForwardError, UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
 from .included import Include, chosen_of, drawn_threshold, peek_of, remembering, room_of, saved_prompt, visible
 from .model import NO_PROMPT, Model, Prompt
+from .progress import Progress
 from .routes import Routes, trace
 from .run import Run, record
 from .saved import TRAITS, Analysis, SavedPrompt
-from .shown import BUDGET, Shown, bundle, status_of
+from .shown import BUDGET, INTERRUPTED, Shown, bundle, status_of
 from .state import detail_state, graph_state
 
 _KEPT = 8  # recorded prompts that stay in memory, the latest ones
 _KEPT_ANSWERS = 64
+_OFTEN = 0.1  # seconds between two reports of progress
 _IDLE = 0.15  # seconds of quiet before something is prepared
 
 
@@ -47,10 +50,11 @@ class FlowWidget(Shown):
         self._runs: OrderedDict[str, tuple[Run, Flow]] = OrderedDict()
         self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.RLock()
-        self._changing_prompt = False
+        self._changing_prompt = self._is_shown = False
         self._recorded(prompts[0])
         first = {"_esm": bundle(), "prompts": [_as_json(p) for p in prompts]}
         super().__init__(**first)
+        self._is_shown = True
         self.prompt = _as_json(prompts[0])
         for name, value in traits.items():
             if name not in self.trait_names():
@@ -181,12 +185,41 @@ class FlowWidget(Shown):
         key = json.dumps(_as_json(prompt))
         with self._lock:
             if key not in self._runs:
-                run = record(self._model, prompt)
-                self._runs[key] = run, attribute(run)
+                self._runs[key] = self._analysed(prompt)
                 while len(self._runs) > _KEPT:
                     self._runs.popitem(last=False)
             self._runs.move_to_end(key)
             return self._runs[key]
+
+    def _analysed(self, prompt: Prompt) -> tuple[Run, Flow]:
+        """The status says how far it is; afterwards it is what it was, or says that it was interrupted."""
+        if not self._is_shown:
+            run = record(self._model, prompt)
+            return run, attribute(run)
+        before = self.status
+        try:
+            run = record(self._model, prompt, progress=self._telling("recording"))
+            flow = attribute(run, progress=self._telling("attributing"))
+        except KeyboardInterrupt:
+            self.status = status_of("error", INTERRUPTED)
+            raise
+        except BaseException:
+            self.status = before
+            raise
+        self.status = before
+        return run, flow
+
+    def _telling(self, what: str) -> Progress:
+        """Sets the status, but not more often than it can be read."""
+        last = -math.inf
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > _OFTEN:
+                last = time.monotonic()
+                self.status = status_of("running", what, done, total)
+
+        return tell
 
     @t.validate("prompt")
     def _prompt_can_be_recorded(self, proposal: Any) -> Any:
@@ -276,7 +309,6 @@ class FlowWidget(Shown):
 
     def _before_prompt(self, prompt: Prompt) -> None:
         """Records it while the status travels."""
-        self.status = status_of("running", "recording", 0, 1)
         self._recorded(prompt)
 
 

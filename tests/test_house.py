@@ -23,6 +23,8 @@ ROOMS = [
     "kernels.in_torch",
     ("kernels.in_numba", "kernels.compiled"),
     "kernels.sums",
+    "progress",
+    "memory",
     "tokens",
     "bundled",
     "model",

@@ -130,14 +130,23 @@ def find_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def run_recorded(
-    model: nn.Module, layers: Iterable[nn.Module], n_tokens: int, inputs: dict[str, Any], *, check_all: bool = False
+    model: nn.Module,
+    layers: Iterable[nn.Module],
+    n_tokens: int,
+    inputs: dict[str, Any],
+    *,
+    check_all: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
 
-    The hooks are gone afterwards, also after an exception. Raises UndecomposableError where a layer's output is not
-    its input plus something, ForwardError where the model itself fails.
+    progress(done, total) is called after each layer. The hooks are gone afterwards, also after an exception.
+
+    Raises UndecomposableError where a layer's output is not its input plus something, ForwardError where the model
+    itself fails.
     """
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
+    recorder.progress = progress
     with recorder.hooks(), torch.no_grad(), recorder.tape:
         try:
             logits = forward_logits(model, inputs)
@@ -250,6 +259,7 @@ class _Recorder:
         self.states: list[Node] = []
         self.between: list[Node] = []  # values like the stream that were made outside of layers, in case one is reused
         self.number = 0  # of the layer that runs
+        self.progress: Callable[[int, int], None] = lambda *_: None
         self.values: dict[int, int] = {}  # where the values of attention lie in memory -> the state they were made from
 
     @cached_property
@@ -347,6 +357,7 @@ class _Recorder:
         self.states[-1:] = [self.tape.add(h, "state")]
         self._forget()
         self.number += 1
+        self.progress(self.number, max(self.number, len(self.layers)))
 
     def _forget(self) -> None:
         """Empties the tape, but for what a later layer may read again."""

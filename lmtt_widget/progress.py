@@ -1,0 +1,43 @@
+"""How far a long piece of work has come: told to the caller, or shown by tqdm when it takes more than a second."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Progress = Callable[[int, int], None]  # done, total
+_PATIENCE = 1.0  # seconds without a bar
+
+
+@contextlib.contextmanager
+def reported(what: str, progress: Progress | None) -> Iterator[Progress]:
+    """What to call with (done, total): the caller's own, or a bar that is gone at the end."""
+    if progress is not None:
+        yield progress
+        return
+    bar = _Bar(what)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+class _Bar:
+    def __init__(self, what: str) -> None:
+        self.what, self.start = what, time.monotonic()
+        self.bar: Any = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None and done < total and time.monotonic() - self.start >= _PATIENCE:
+            from tqdm import tqdm
+
+            self.bar = tqdm(total=total, desc=self.what, leave=False)
+        if self.bar is not None:
+            self.bar.n = done
+            self.bar.refresh()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
