@@ -51,6 +51,10 @@ def llama_pair() -> Model:
     return load_model(LlamaForCausalLM(shape).eval())
 
 
+def quiet(done: int, total: int) -> None:
+    """For `progress`: a bar would be measured too."""
+
+
 def machine() -> str:
     """What it ran on, and when."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as f:

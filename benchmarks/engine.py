@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks._measure import gpt2_small, llama_pair, machine, medians, random_prompt
+from benchmarks._measure import gpt2_small, llama_pair, machine, medians, quiet, random_prompt
 from lmtt_widget import Model, attribute, record
 from lmtt_widget.kernels.sums import kernel_for
 
@@ -67,9 +67,13 @@ def _work(model: Model, n_tokens: int, kernels: list[str]) -> dict[str, Callable
             model.module(ids)
 
     def both(kernel: str) -> Callable[[], object]:
-        return lambda: attribute(record(model, prompt), kernel=kernel)  # type: ignore[arg-type]
+        return lambda: attribute(record(model, prompt, progress=quiet), kernel=kernel, progress=quiet)  # type: ignore[arg-type]
 
-    return {"forward": forward, "record": lambda: record(model, prompt), **{k: both(k) for k in kernels}}
+    return {
+        "forward": forward,
+        "record": lambda: record(model, prompt, progress=quiet),
+        **{k: both(k) for k in kernels},
+    }
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from benchmarks._measure import gpt2_small, llama_pair, machine, random_prompt
+from benchmarks._measure import gpt2_small, llama_pair, machine, quiet, random_prompt
 from lmtt_widget import attribute, record
 
 _TARGETS = {"gpt2": {128: 0.3, 512: 0.7, 1024: 1.5}, "llama": {1024: 3.0}}
@@ -48,9 +48,9 @@ def _one(shape: str, n_tokens: int, kernel: str) -> None:
     with torch.no_grad():
         model.module(torch.tensor([prompt]))
     forward = _peak()
-    run = record(model, prompt)
+    run = record(model, prompt, progress=quiet)
     recorded = _peak()
-    attribute(run, kernel=kernel)  # type: ignore[arg-type]
+    attribute(run, kernel=kernel, progress=quiet)  # type: ignore[arg-type]
     print(*(f"{max(0, peak - before) / 2**30:.2f}" for peak in (forward, recorded, _peak())))
 
 

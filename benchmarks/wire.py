@@ -6,7 +6,7 @@ import argparse
 
 import torch
 
-from benchmarks._measure import gpt2_small, machine, medians, random_prompt
+from benchmarks._measure import gpt2_small, machine, medians, quiet, random_prompt
 from lmtt_widget import attribute, record
 from lmtt_widget.state import graph_state
 from lmtt_widget.wire import unpack
@@ -25,8 +25,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for n_tokens in options.tokens:
         prompt = random_prompt(model.module, n_tokens)
-        run = record(model, prompt)
-        flow = attribute(run)
+        run = record(model, prompt, progress=quiet)
+        flow = attribute(run, progress=quiet)
         message = graph_state(run, flow)
         sections = unpack(message)[2]
         n_edges = sum(len(x) for name, x in sections.items() if name.endswith(".key"))

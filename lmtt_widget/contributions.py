@@ -21,6 +21,9 @@ from .kernels.sums import KernelName, ProximitySums, head_proximities, kernel_fo
 from .progress import Progress, reported
 from .run import Part, Run
 
+_EDGE = 10  # bytes of one query and key: share_sum, share_max, top_head
+_MAPS = 1 << 30  # bytes that the maps of all attention parts may take
+_MOST_KEYS = 1024  # kept of every query where they would take more
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 
 
@@ -32,6 +35,39 @@ class AttentionShare:
     share_max: Tensor  # [query, key], of the one head with the largest share
     top_head: Tensor  # [query, key], that head
     constant: Tensor | None = None  # [query], of the output bias, where constants are parts
+
+
+class Heaviest:
+    """Which keys of every query are kept of a [query, key] map; the others are 0 when it is made again."""
+
+    def __init__(self, share: Tensor, n: int) -> None:
+        self.size = share.shape[1]
+        self.key = share.topk(n).indices.int()  # [query, n]
+
+    def kept(self, values: Tensor) -> Tensor:
+        """[query, key] -> [query, n]"""
+        return values.gather(1, self.key.long())
+
+    def full(self, values: Tensor) -> Tensor:
+        """[query, n] -> [query, key]"""
+        return values.new_zeros(len(values), self.size).scatter_(1, self.key.long(), values)
+
+
+class LongAttentionShare(AttentionShare):
+    """The same where only the heaviest keys of every query are kept; the maps are made each time they are asked for."""
+
+    def __init__(self, share: AttentionShare, n: int) -> None:
+        heaviest = Heaviest(share.share_sum, n)
+        kept = [heaviest.kept(x) for x in (share.share_sum, share.share_max, share.top_head)]
+        self.__dict__.update(heaviest=heaviest, _kept=kept, constant=share.constant)
+
+    heaviest: Heaviest
+    share_sum = property(lambda self: self.heaviest.full(self._kept[0]))
+    share_max = property(lambda self: self.heaviest.full(self._kept[1]))
+    top_head = property(lambda self: self.heaviest.full(self._kept[2]))
+
+    def __repr__(self) -> str:
+        return f"LongAttentionShare({self.heaviest.key.shape[1]} keys of every query)"
 
 
 @dataclass(frozen=True)
@@ -52,6 +88,7 @@ class Flow:
     total: Tensor  # [state, pos], the sum of all proximities, which shares are fractions of
     bias_part: bool = False
     error: Tensor | None = None  # [state, pos]: no share is further from the exact one; None: all are exact
+    truncated: Tensor | None = None  # [state, pos]: shares of edges that were not kept; None: all are kept
     kernel: str = ""  # what computed it, and why not something faster
     partition: str = field(init=False)
 
@@ -108,6 +145,7 @@ def attribute(
     *,
     bias_part: bool = False,
     tolerance: float = 0.0,
+    most_keys: int | None = None,
     kernel: KernelName = "auto",
     progress: Progress | None = None,
 ) -> Flow:
@@ -116,20 +154,27 @@ def attribute(
     bias_part: give constants and rounding parts shares too (the papers' partition gives them none).
     tolerance: how far any share may be off. sign(y) . z then stands for the proximity of the smallest vectors z to y,
     which it is never less than; Flow.error says by how much at most the shares of each node are off.
+    most_keys: of every query only so many keys are kept, the heaviest; Flow.truncated holds what the others had, and
+    nothing is divided anew. None keeps all while they take less than 1 GiB, otherwise 1,024.
     kernel: what computes it; the same numbers up to rounding. "numba" needs numba, "compiled" goes through
     torch.compile; where one cannot run, "torch" does, and Flow.kernel says why. progress(done, total) is called for
     every state; None shows a bar when it takes more than a second.
 
-    Raises ValueError for a tolerance outside [0, 1) or an unknown kernel.
+    Raises ValueError for a tolerance outside [0, 1), no keys, or an unknown kernel.
     """
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a share in [0, 1), got {tolerance}")
+    if most_keys is not None and most_keys < 1:
+        raise ValueError(f"most_keys must be at least 1, got {most_keys}")
     n_states, n_tokens = len(run.states), run.n_tokens
+    n_maps = sum(p.kind == "attention" for p in run.parts)
+    if most_keys is None:
+        most_keys = n_tokens if n_maps * n_tokens**2 * _EDGE < _MAPS else _MOST_KEYS
     first = run.value(0)
     with_kernel = kernel_for(first.device, kernel)
     carried = torch.zeros(n_states, n_tokens, dtype=first.dtype)
     totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
-    error = torch.zeros_like(carried)
+    error, truncated = torch.zeros_like(carried), torch.zeros_like(carried)
     shares: dict[int, AttentionShare | PartShare] = {}
     with reported("attributing", progress) as done:
         for s in run.states[1:]:
@@ -154,7 +199,12 @@ def attribute(
             carried[s.index], ended[s.index] = (near_carried * per).cpu(), (total == 0).cpu()
             for p in s.parts:
                 if id(p) in sums:
-                    shares[id(p)] = _attention_share(sums[id(p)], per, biases.get(id(p)))
+                    share = _attention_share(sums[id(p)], per, biases.get(id(p)))
+                    if most_keys < n_tokens:
+                        before = share.share_sum.sum(1)
+                        share = LongAttentionShare(share, most_keys)
+                        truncated[s.index] += before - share.share_sum.sum(1)
+                    shares[id(p)] = share
                 elif id(p) in near:
                     shares[id(p)] = PartShare((near[id(p)] * per).cpu())
         done(n_states - 1, n_states - 1)
@@ -166,6 +216,7 @@ def attribute(
         totals,
         bias_part,
         error if tolerance else None,
+        truncated if most_keys < n_tokens else None,
         str(with_kernel),
     )
 
@@ -286,11 +337,9 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
             for q in (p.share_max > threshold).any(1).nonzero().reshape(-1).tolist():  # only these keep a head
                 heads = head_shares(run, part, q, flow=flow).to(summed)
                 summed[q] = torch.where(heads > threshold, heads, 0).sum(0)
-            p = replace(p, share_sum=summed, share_max=torch.where(p.share_max > threshold, p.share_max, 0))
-            total[part.state] += summed.sum(1)
-            if p.constant is not None:
-                constant = torch.where(p.constant > threshold, p.constant, 0)
-                p, total[part.state] = replace(p, constant=constant), total[part.state] + constant
+            constant = None if p.constant is None else torch.where(p.constant > threshold, p.constant, 0)
+            p = AttentionShare(summed, torch.where(p.share_max > threshold, p.share_max, 0), p.top_head, constant)
+            total[part.state] += summed.sum(1) + (0 if constant is None else constant)
         elif p is not None:
             p = replace(p, share=torch.where(p.share > threshold, p.share, 0))
             total[part.state] += p.share
@@ -308,7 +357,7 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
         elif p is not None:
             p = replace(p, share=p.share * scale)
         parts.append(p)
-    return replace(flow, carried=carried * per, parts=parts, ended=ended, error=None)
+    return replace(flow, carried=carried * per, parts=parts, ended=ended, error=None, truncated=None)
 
 
 # ---- proximities of one node ----

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .contributions import AttentionShare, Flow
+from .contributions import AttentionShare, Flow, Heaviest, LongAttentionShare
 from .run import Part
 
 Reading = Literal["max", "sum"]
@@ -24,6 +24,17 @@ class PartRoute:
 
     strength: Tensor
     flow: Tensor
+
+
+class LongPartRoute(PartRoute):
+    """The same for an attention part of which only the heaviest keys are kept."""
+
+    def __init__(self, heaviest: Heaviest, strength: Tensor, flow: Tensor) -> None:
+        self.__dict__.update(heaviest=heaviest, _kept=[heaviest.kept(x) for x in (strength, flow)])
+
+    heaviest: Heaviest
+    strength = property(lambda self: self.heaviest.full(self._kept[0]))
+    flow = property(lambda self: self.heaviest.full(self._kept[1]))
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ class Routes:
     parts: list[PartRoute | None]  # None where the part has no share
     node_strength: Tensor  # [state, pos]
     node_flow: Tensor  # [state, pos], the target's is 1
-    ended: dict[str, float]  # cause -> flow that reaches no token: "mixer", "no parts", "constants"
+    ended: dict[str, float]  # cause -> flow that reaches no token: "mixer", "no parts", "constants", "truncated"
 
     @property
     def input_share(self) -> Tensor:
@@ -148,6 +159,8 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
     for s in reversed(run.states[1:]):
         here, through = strength[s.index], amount[s.index]
         ended["no parts"] += float(through[flow.ended[s.index]].sum())
+        if flow.truncated is not None:
+            ended["truncated"] = ended.get("truncated", 0.0) + float((flow.truncated[s.index] * through).sum())
         moved = flow.carried[s.index] * through
         passed = torch.minimum(moved if encoding == "flow" else flow.carried[s.index], here)
         carried.strength[s.index], carried.flow[s.index] = passed, moved
@@ -173,7 +186,10 @@ def trace(flow: Flow, target: int = -1, *, heads: Reading = "max", encoding: Enc
                     amount[part.reads] += moved
                 else:
                     ended["mixer" if part.kind == "mixer" else "constants"] += float(moved.sum())
-            routes[k] = PartRoute(passed, moved)
+            if isinstance(p, LongAttentionShare):
+                routes[k] = LongPartRoute(p.heaviest, passed, moved)
+            else:
+                routes[k] = PartRoute(passed, moved)
     return Routes(flow, target, heads, encoding, carried, routes, strength, amount, ended)
 
 

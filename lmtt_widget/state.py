@@ -30,7 +30,7 @@ def graph_state(
         "ended": _half(flow.ended),
     }
     smallest = _smallest_kept(flow, _edge_budget(n_tokens) if max_edges is None else max_edges)
-    truncated = torch.zeros_like(flow.carried)
+    truncated = torch.zeros_like(flow.carried) if flow.truncated is None else flow.truncated.clone()
     shown = [k for k, p in enumerate(run.parts) if p.kind != "embedding" and flow.parts[k] is not None]
     for k, number in enumerate(shown):
         share = flow.parts[number]
