@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -17,11 +20,20 @@ MEGABYTE = 1_000_000
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel and the source archive of this checkout."""
-    if not (ROOT / "lmtt_widget" / "static" / "widget.js").is_file():
-        pytest.fail("lmtt_widget/static/widget.js is missing: npm ci && npm run build", pytrace=False)
-    folder = tmp_path_factory.mktemp("dist")
-    _run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", folder, ROOT)
+    """A folder with the wheel and the source archive of a clean clone: of what git has and nothing else."""
+    if not (ROOT / "node_modules").is_dir():
+        pytest.fail("node_modules is missing: npm ci", pytrace=False)
+    clone, folder = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("dist")
+    command = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.check_output(["git", "-c", "safe.directory=*", *command], cwd=ROOT, text=True)
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (clone / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, clone / name)
+    (clone / "node_modules").symlink_to((ROOT / "node_modules").resolve())  # for npm ci, which would need a network
+    _run("npm", "run", "build", cwd=clone)
+    (clone / "node_modules").unlink()
+    _run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--sdist", "--outdir", folder, clone)
     return folder
 
 
@@ -70,9 +82,47 @@ def test_the_source_archive_carries_the_bundle_and_its_sources(sdist: Path) -> N
     assert not [name for name in names if name.startswith((".venv", "node_modules", "shots", ".demo"))]
 
 
-def test_the_source_archive_installs_without_npm(sdist: Path, tmp_path: Path) -> None:
+# As a reader has it: the packages it stands on, no Node, and none of this checkout.
+EXPLORE = """
+import json, shutil, lmtt_widget as lmtt
+widget = lmtt.explore(lmtt.bundled_model(), "When Mary and John went to the store, John gave a drink to")
+print(json.dumps({
+    "file": lmtt.__file__,
+    "version": lmtt.__version__,
+    "node": shutil.which("node"),
+    "tokens": widget.run.n_tokens,
+    "views": sorted(widget._repr_mimebundle_()[0]),
+    "script": len(widget._esm.encode()),
+    "page": str(lmtt.save_html(widget, "page.html", include="nothing")),
+}))
+"""
+
+
+def test_the_wheel_makes_the_widget_in_a_fresh_environment_without_node(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    environment = tmp_path / "fresh"
+    _run(sys.executable, "-m", "venv", "--without-pip", environment)
+    python = environment / "bin" / "python"
+    options = ["--no-deps", "--no-index", "--disable-pip-version-check"]
+    _run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel.filename or "")
+    (site,) = environment.glob("lib/python*/site-packages")
+    (site / "what-it-stands-on.pth").write_text(sysconfig.get_path("purelib"))  # torch is large to install again
+    (tmp_path / "empty").mkdir()
+    done = _run(python, "-I", "-c", EXPLORE, cwd=tmp_path, env={"PATH": str(tmp_path / "empty"), "HOME": str(tmp_path)})
+    told = json.loads(done.splitlines()[-1])
+    assert Path(told["file"]).is_relative_to(site)
+    assert told["version"] == _version()
+    assert told["node"] is None
+    assert told["tokens"] == 14
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(told["views"])
+    assert told["script"] == wheel.getinfo("lmtt_widget/static/widget.js").file_size
+    assert (tmp_path / told["page"]).stat().st_size > told["script"]
+
+
+def test_the_source_archive_installs_the_same_without_npm(sdist: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     _install(sdist, tmp_path / "site", tmp_path / "empty")
-    assert (tmp_path / "site" / "lmtt_widget" / "static" / "widget.js").is_file()
+    for name in wheel.namelist():
+        if name.startswith("lmtt_widget/"):
+            assert (tmp_path / "site" / name).read_bytes() == wheel.read(name), name
 
 
 def test_without_bundle_and_npm_the_build_says_what_to_install(sdist: Path, tmp_path: Path) -> None:
@@ -91,17 +141,17 @@ def _install(source: Path, target: Path, path: Path) -> None:
     _run(sys.executable, "-m", "pip", "install", *options, source, env={**os.environ, "PATH": str(path)})
 
 
-def _run(*command: str | Path, env: dict[str, str] | None = None) -> None:
-    subprocess.run(
+def _run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path = ROOT) -> str:
+    return subprocess.run(
         list(map(str, command)),
         check=True,
-        cwd=ROOT,
+        cwd=cwd,
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ).stdout
 
 
 def _version() -> str:
