@@ -13,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTE = 1_000_000
@@ -80,6 +81,24 @@ def test_the_source_archive_carries_the_bundle_and_its_sources(sdist: Path) -> N
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
     assert {"lmtt_widget/static/widget.js", "js/src/index.ts", "package-lock.json", "LICENSE", "README.md"} <= names
     assert not [name for name in names if name.startswith((".venv", "node_modules", "shots", ".demo"))]
+
+
+def test_the_release_looks_for_the_bundle(built: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))["jobs"]
+    (script,) = [step["run"] for step in jobs["build"]["steps"] if step.get("name") == "bundle"]
+    (tmp_path / "dist").mkdir()
+    for file in built.iterdir():
+        shutil.copy(file, tmp_path / "dist")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path}
+    _run("bash", "-e", "-c", script, cwd=tmp_path, env=environment)
+    with zipfile.ZipFile(tmp_path / "dist" / Path(wheel.filename or "").name, "w") as without:
+        for name in wheel.namelist():
+            if not name.endswith("static/widget.js"):
+                without.writestr(name, wheel.read(name))
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _run("bash", "-e", "-c", script, cwd=tmp_path, env=environment)
+    assert "wheel.txt has no widget.js" in failed.value.output
 
 
 # As a reader has it: the packages it stands on, no Node, and none of this checkout.
