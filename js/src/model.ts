@@ -230,14 +230,12 @@ export function createStore(model: HostModel, abort: AbortSignal): Store {
     return g && trace(g, target.value, traits.encoding.value, traits.reading.value);
   });
   const threshold = computed(() => traits.threshold.value ?? routes.value?.automatic ?? 0);
-  const scale = computed(() =>
-    graph.value && routes.value ? thresholdScale(graph.value, routes.value) : { low: 1e-4, high: 1 },
-  );
+  const scale = computed(() => (routes.value ? thresholdScale(routes.value) : { low: 1e-4, high: 1 }));
   const n_drawn = computed(() => (routes.value ? drawnCount(routes.value, threshold.value) : 0));
   const covered = computed(() => (graph.value && routes.value ? coverage(graph.value, routes.value, threshold.value) : 0));
   const weight = computed(() =>
     graph.value && routes.value
-      ? weights(graph.value, routes.value, threshold.value, traits.renormalise.value)
+      ? weights(graph.value, routes.value, traits.renormalise.value ? threshold.value : 0, traits.renormalise.value)
       : new Float32Array(),
   );
 

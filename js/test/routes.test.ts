@@ -133,6 +133,31 @@ test("the automatic threshold draws the budget of attention edges", () => {
   expect(trace(g, 39, "share").automatic).toBe(0.04);
 });
 
+test("of a long prompt only the strongest edges are sorted at once, and the others when they are wanted", () => {
+  const g = graphOf({ T: 200, layers: 12, block: "sequential" });
+  for (const [encoding, reading] of SETTINGS) {
+    const routes = trace(g, 199, encoding, reading);
+    const first = routes.order;
+    expect(first.length).toBeLessThan(routes.strength.filter((s) => s > 0).length);
+    expect(drawnCount(routes, 0)).toBe(routes.strength.filter((s) => s > 0).length);
+    expect(routes.order).toEqual(strongestFirst(routes.strength));
+    expect(routes.order.slice(0, first.length)).toEqual(first);
+  }
+});
+
+test("drawn nodes are the ends of drawn edges", () => {
+  const g = graphOf({ T: 30, layers: 5, block: "four" });
+  for (const [encoding, reading] of SETTINGS) {
+    const routes = trace(g, 29, encoding, reading);
+    for (const t of [0, 0.003, 0.04]) {
+      const ends = new Set([(g.S - 1) * g.T + 29]);
+      for (const e of routes.order.subarray(0, drawnCount(routes, t))) ends.add(g.source[e]).add(g.entered[e]);
+      const drawn = Array.from(routes.node_strength.keys()).filter((n) => routes.node_strength[n] > t);
+      expect(drawn).toEqual([...ends].sort((a, b) => a - b));
+    }
+  }
+});
+
 test("all edges zero: no routes, everything ends at the target, nothing breaks", () => {
   const g = graphOf({ T: 4, layers: 2, block: "sequential", zero: true });
   const routes = trace(g, 3);
@@ -141,7 +166,7 @@ test("all edges zero: no routes, everything ends at the target, nothing breaks",
   expect(routes.ended["no parts"]).toBe(1);
   expect(coverage(g, routes, 0)).toBe(0);
   expect(Array.from(busyColumns(g, routes, 0))).toEqual([0, 0, 0, 1]);
-  const scale = thresholdScale(g, routes);
+  const scale = thresholdScale(routes);
   expect(thresholdAt(scale, stepAt(scale, 0.01))).toBeGreaterThan(0);
 });
 
@@ -180,7 +205,7 @@ test("the radix sort agrees with a comparison sort, infinity first", () => {
 
 test("slider steps and thresholds go back and forth", () => {
   const g = graphOf({ T: 20, layers: 4, block: "sequential" });
-  const scale = thresholdScale(g, trace(g, 19));
+  const scale = thresholdScale(trace(g, 19));
   expect(thresholdAt(scale, 0)).toBe(0);
   for (let step = 0; step <= STEPS; step++)
     expect(Math.abs(stepAt(scale, thresholdAt(scale, step)) - step)).toBeLessThanOrEqual(1);

@@ -138,58 +138,58 @@ export function buildGraph({ meta, sections, shapes }: Container<GraphMeta>): Gr
     next_p: need("next.p") as Float32Array,
   };
 
+  // Whole rows at a time: this is most of the time before the first picture of a long prompt.
   let e = 0;
-  const add = (source: number, entered: number, kind: number, part: number, sum: number, max: number, head: number) => {
-    g.source[e] = source;
-    g.entered[e] = entered;
-    g.kind[e] = kind;
-    g.part[e] = part;
-    g.share_sum[e] = sum;
-    g.share_max[e] = max;
-    g.head[e] = head;
-    e++;
+  const column = (kind: number, k: number, source: number, entered: number, share: Section | null) => {
+    count(g.source, e, source * T, T);
+    count(g.entered, e, entered * T, T);
+    g.kind.fill(kind, e, e + T);
+    g.part.fill(k, e, e + T);
+    if (share) g.share_sum.set(share, e);
+    else g.share_sum.fill(1, e, e + T);
+    g.share_max.set(g.share_sum.subarray(e, e + T), e);
+    e += T;
   };
   for (let s = S - 1; s >= 0; s--) {
     g.rows[S - 1 - s] = e;
     g.lowest[s] = s;
+    const here = meta.parts.flatMap(({ state }, k) => (state === s ? [k] : []));
     const from = meta.states[s].carried;
     if (s > 0 && from >= 0) {
       g.lowest[s] = Math.min(g.lowest[s], from);
-      for (let t = 0; t < T; t++) {
-        const share = carried[s * T + t];
-        add(from * T + t, s * T + t, EdgeKind.carried, -1, share, share, -1);
-      }
+      column(EdgeKind.carried, -1, from, s, carried.subarray(s * T, (s + 1) * T));
     }
-    for (let k = 0; k < meta.parts.length; k++) {
+    for (const k of here) {
       const part = meta.parts[k];
-      if (part.state !== s) continue;
       if (part.reads >= 0) g.lowest[s] = Math.min(g.lowest[s], part.reads);
       if (part.kind === "attention") {
         const row = need(`p${k}.row`, T + 1);
-        const key = need(`p${k}.key`);
-        const sum = need(`p${k}.sum`, key.length);
-        const max = need(`p${k}.max`, key.length);
-        const top = need(`p${k}.top`, key.length);
-        for (let t = 0; t < T; t++) {
-          for (let i = row[t]; i < row[t + 1]; i++) {
-            add(part.reads * T + key[i], s * T + t, EdgeKind.attention, k, sum[i], max[i], top[i]);
-          }
-        }
-      } else {
-        const share = need(`p${k}.share`, T);
-        const square = S + squareOf[k];
-        for (let t = 0; t < T; t++) add(square * T + t, s * T + t, EdgeKind.part, k, share[t], share[t], -1);
-      }
+        const n = row[T];
+        const key = need(`p${k}.key`, n);
+        add(g.source, e, key, part.reads * T);
+        for (let t = 0; t < T; t++) g.entered.fill(s * T + t, e + row[t], e + row[t + 1]);
+        g.kind.fill(EdgeKind.attention, e, e + n);
+        g.part.fill(k, e, e + n);
+        g.share_sum.set(need(`p${k}.sum`, n), e);
+        g.share_max.set(need(`p${k}.max`, n), e);
+        g.head.set(need(`p${k}.top`, n), e);
+        e += n;
+      } else column(EdgeKind.part, k, S + squareOf[k], s, need(`p${k}.share`, T));
     }
-    for (let k = 0; k < meta.parts.length; k++) {
-      const part = meta.parts[k];
-      if (part.state !== s || squareOf[k] < 0 || !goesOn(part)) continue;
-      const square = S + squareOf[k];
-      for (let t = 0; t < T; t++) add(part.reads * T + t, square * T + t, EdgeKind.read, k, 1, 1, -1);
+    for (const k of here) {
+      if (squareOf[k] >= 0 && goesOn(meta.parts[k])) column(EdgeKind.read, k, meta.parts[k].reads, S + squareOf[k], null);
     }
   }
   g.rows[S] = e;
   return g;
+}
+
+function count(array: Int32Array, at: number, from: number, n: number): void {
+  for (let i = 0; i < n; i++) array[at + i] = from + i;
+}
+
+function add(array: Int32Array, at: number, values: Section, plus: number): void {
+  for (let i = 0; i < values.length; i++) array[at + i] = values[i] + plus;
 }
 
 /** Whether what reaches this part's square goes on to the state it read; a mixer has no key axis, so there it ends. */

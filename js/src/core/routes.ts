@@ -14,11 +14,15 @@ export interface Routes {
   flow: Float32Array; // [edge]
   node_flow: Float64Array; // [node]
   strength: Float32Array; // [edge]; drawn iff strength > threshold
-  order: Uint32Array; // edges of positive strength, strongest first
+  node_strength: Float32Array; // [node]; of the strongest edge that leaves it upward: drawn iff > threshold
+  sorted: number; // edges stronger than this are in `order`; drawnCount() adds the others when they are wanted
+  order: Uint32Array; // strongest first
   attention: Uint32Array; // [order + 1]; how many of the first i edges are attention edges
   input_share: Float64Array; // [pos]
   ended: { mixer: number; truncated: number; constants: number; "no parts": number };
   automatic: number; // the threshold when none is given
+  kind: Uint8Array; // the graph's
+  range: [number, number]; // the smallest and the largest strength of an attention edge; both 0 where none reaches the target
   top_weight: number; // the largest weight of an attention edge that reaches the target: the full line width
 }
 
@@ -32,25 +36,35 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
   const top = (S - 1) * T + target;
   node_flow[top] = 1;
   node_strength[top] = Number.POSITIVE_INFINITY;
-  const byShare = encoding === "share";
-  const own = byShare && reading === "max" ? share_max : share_sum;
+  const by_share = encoding === "share";
+  const own = by_share && reading === "max" ? share_max : share_sum;
+  const bits = new Uint32Array(strength.buffer);
+  const bins = new Uint32Array(1 << 13); // edges, then attention edges, by exponent and upper mantissa of their strength
   let top_weight = 0;
-  for (let e = 0; e < n_edges; e++) {
-    const to = entered[e];
-    const reached = node_strength[to];
-    if (reached <= 0 && node_flow[to] <= 0) continue;
-    const f = share_sum[e] * node_flow[to];
-    flow[e] = f;
-    node_flow[source[e]] += f;
-    const weight = !byShare ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
-    const s = Math.min(weight, reached);
-    strength[e] = s;
-    if (s > node_strength[source[e]]) node_strength[source[e]] = s;
-    if (kind[e] === EdgeKind.attention && weight > top_weight) top_weight = weight;
-  }
-  const order = strongestFirst(strength);
-  const attention = new Uint32Array(order.length + 1);
-  for (let i = 0; i < order.length; i++) attention[i + 1] = attention[i] + (kind[order[i]] === EdgeKind.attention ? 1 : 0);
+  let [low, high] = [Number.POSITIVE_INFINITY, 0];
+  const scan = (from: number, to: number) => {
+    for (let e = from; e < to; e++) {
+      const to = entered[e];
+      const reached = node_strength[to];
+      if (reached <= 0 && node_flow[to] <= 0) continue;
+      const f = share_sum[e] * node_flow[to];
+      flow[e] = f;
+      node_flow[source[e]] += f;
+      const weight = !by_share ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
+      const s = Math.min(weight, reached);
+      if (!(s > 0)) continue;
+      strength[e] = s;
+      if (s > node_strength[source[e]]) node_strength[source[e]] = s;
+      const bin = bits[e] >>> 19;
+      bins[bin]++;
+      if (kind[e] !== EdgeKind.attention) continue;
+      bins[4096 + bin]++;
+      if (weight > top_weight) top_weight = weight;
+      if (s < low) low = strength[e];
+      if (s > high) high = strength[e];
+    }
+  };
+  for (let row = 0; row < S; row++) scan(g.rows[row], g.rows[row + 1]);
   const routes: Routes = {
     target,
     encoding,
@@ -58,15 +72,43 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
     flow,
     node_flow,
     strength,
-    order,
-    attention,
+    node_strength,
+    sorted: Number.POSITIVE_INFINITY,
+    order: new Uint32Array(),
+    attention: new Uint32Array(1),
     input_share: node_flow.slice(0, T),
     ended: endedByCause(g, node_flow),
-    automatic: byShare ? SHARE_THRESHOLD : 0,
+    automatic: by_share ? SHARE_THRESHOLD : 0,
+    kind,
+    range: high > 0 ? [low, high] : [0, 0],
     top_weight,
   };
-  if (!byShare) routes.automatic = automaticThreshold(g, routes);
+  sortAbove(routes, firstPart(bins));
+  if (!by_share) routes.automatic = automaticThreshold(g, routes);
   return routes;
+}
+
+const FIRST = 4000; // edges sorted at once; of a long prompt's hundreds of thousands the first picture needs no more
+
+/** The strength above which the first edges are sorted: FIRST of them, and enough of attention for the automatic threshold. */
+function firstPart(bins: Uint32Array): number {
+  let [n, n_attention] = [0, 0];
+  for (let bin = 4095; bin > 0; bin--) {
+    n += bins[bin];
+    n_attention += bins[4096 + bin];
+    if (n >= FIRST && n_attention > BUDGET) return new Float32Array(Uint32Array.of((bin << 19) - 1).buffer)[0];
+  }
+  return 0;
+}
+
+/** Sorts the edges stronger than `least`. */
+function sortAbove(routes: Routes, least: number): void {
+  const order = strongestFirst(routes.strength, least);
+  const attention = new Uint32Array(order.length + 1);
+  for (let i = 0; i < order.length; i++) attention[i + 1] = attention[i] + (routes.kind[order[i]] === EdgeKind.attention ? 1 : 0);
+  routes.order = order;
+  routes.attention = attention;
+  routes.sorted = least;
 }
 
 /** The strength of the (budget + 1)-th strongest attention edge, so that about `budget` attention edges are drawn. */
@@ -95,6 +137,7 @@ function endedByCause(g: Graph, node_flow: Float64Array): Routes["ended"] {
 
 /** How many edges of `routes.order` are drawn at a threshold: those with strength > threshold. */
 export function drawnCount(routes: Routes, threshold: number): number {
+  if (threshold < routes.sorted) sortAll(routes);
   let lo = 0;
   let hi = routes.order.length;
   while (lo < hi) {
@@ -110,7 +153,12 @@ export function coverage(g: Graph, routes: Routes, threshold: number): number {
   const { T, S, n_edges, source, entered, share_sum } = g;
   const mass = new Float64Array(g.n_nodes);
   mass[(S - 1) * T + routes.target] = 1;
-  for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  const n = drawnCount(routes, threshold);
+  if (n < n_edges / 32) {
+    for (const e of routes.order.slice(0, n).sort()) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  } else {
+    for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  }
   let sum = 0;
   for (let t = 0; t < T; t++) sum += mass[t];
   return sum;
@@ -146,26 +194,26 @@ export function routeBelow(g: Graph, routes: Routes, threshold: number, node: nu
   return out;
 }
 
-/** Which positions a drawn edge touches. */
+/** Which positions a drawn edge touches: both of its ends are drawn nodes. */
 export function busyColumns(g: Graph, routes: Routes, threshold: number): Uint8Array {
   const busy = new Uint8Array(g.T);
-  busy[routes.target] = 1;
-  for (let i = 0, n = drawnCount(routes, threshold); i < n; i++) {
-    const e = routes.order[i];
-    busy[placeOf(g, g.source[e]).pos] = 1;
-    busy[placeOf(g, g.entered[e]).pos] = 1;
-  }
+  const rows = g.n_nodes / g.T;
+  for (let row = 0; row < rows; row++) busyInRow(routes.node_strength, row * g.T, g.T, threshold, busy);
   return busy;
 }
 
-/** Indices of the positive numbers, largest first: a radix sort on the float bits, which order like integers. Stable. */
-export function strongestFirst(strength: Float32Array): Uint32Array {
+function busyInRow(strength: Float32Array, at: number, n: number, threshold: number, busy: Uint8Array): void {
+  for (let t = 0; t < n; t++) if (strength[at + t] > threshold) busy[t] = 1;
+}
+
+/** Indices of the numbers above `least` (0 or more), largest first: a radix sort on the float bits, which order like integers. Stable. */
+export function strongestFirst(strength: Float32Array, least = 0): Uint32Array {
   const bits = new Uint32Array(strength.buffer, strength.byteOffset, strength.length);
   let n = 0;
-  for (let e = 0; e < strength.length; e++) if (strength[e] > 0) n++;
+  for (let e = 0; e < strength.length; e++) if (strength[e] > least) n++;
   let from = new Uint32Array(n);
   let to = new Uint32Array(n);
-  for (let e = 0, i = 0; e < strength.length; e++) if (strength[e] > 0) from[i++] = e;
+  for (let e = 0, i = 0; e < strength.length; e++) if (strength[e] > least) from[i++] = e;
   const count = new Uint32Array(2048);
   for (const shift of [0, 11, 22]) {
     count.fill(0);
@@ -181,6 +229,11 @@ export function strongestFirst(strength: Float32Array): Uint32Array {
   return from;
 }
 
+/** Sorts what is not sorted yet: when there is time, so that a moved slider need not wait for it. */
+export function sortAll(routes: Routes): void {
+  if (routes.sorted > 0) sortAbove(routes, 0);
+}
+
 /** Slider position in [0, 1] <-> threshold, logarithmic over the strengths there are; 0 draws everything. */
 export interface Scale {
   low: number;
@@ -189,14 +242,8 @@ export interface Scale {
 
 export const STEPS = 200; // slider positions; the value is quantised, so a small move does not re-lay the picture
 
-export function thresholdScale(g: Graph, routes: Routes): Scale {
-  let high = 0;
-  let low = 0;
-  for (const e of routes.order) {
-    if (g.kind[e] !== EdgeKind.attention) continue;
-    if (high === 0) high = routes.strength[e];
-    low = routes.strength[e];
-  }
+export function thresholdScale(routes: Routes): Scale {
+  let [low, high] = routes.range;
   if (routes.encoding === "share") high = Math.max(high, 2 * SHARE_THRESHOLD);
   if (!(high > 0)) return { low: 1e-4, high: 1 };
   high = Math.min(high, 1);
