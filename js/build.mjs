@@ -16,6 +16,7 @@ const INTERNAL = [
   ...["share_sum", "share_max", "input_share", "node_x", "node_y", "node_flow", "n_nodes", "n_edges", "n_drawn", "n_slots"],
   ...["n_next", "column_gap", "row_gap", "max_radius", "half_square", "top_weight", "edge_kind", "squareOf", "folded"],
   ...["setSelection", "setView", "setTarget", "togglePin", "has_sign", "quiet", "beside", "caption", "halo", "faint", "sliding"],
+  ...["node_strength", "routes", "circles", "sources", "settle", "readers", "inner", "depth", "zoom"],
   ...["layout", "lowest", "finding", "n_lines", "setEncoding", "squares", "next_token"],
 ];
 
@@ -72,7 +73,10 @@ async function checkInternal() {
     (await readdir(path(folder), { recursive: deep }))
       .filter((file) => ending.test(file))
       .map((file) => readFile(path(`${folder}/${file}`), "utf8"));
-  const all = await Promise.all([...(await texts("lmtt_widget", /\.py$/, false)), ...(await texts("js/src", /\.tsx?$/, true))]);
+  const all = await Promise.all([
+    ...(await texts("lmtt_widget", /(?<!__init__)\.py$/, false)),
+    ...(await texts("js/src", /\.tsx?$/, true)),
+  ]);
   const elsewhere = /["'`](\w+)["'`]|export (?:const|function) (\w+)/g;
   const written = new Set(all.flatMap((text) => [...text.matchAll(elsewhere)].map(([, quoted, name]) => quoted ?? name)));
   const clashes = INTERNAL.filter((name) => written.has(name));

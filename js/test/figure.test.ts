@@ -4,7 +4,7 @@ import { columns } from "../src/core/order.js";
 import { busyColumns, drawnCount, trace, weights } from "../src/core/routes.js";
 import { DARK, LIGHT } from "../src/paint/colour.js";
 import { escapeXml, MONO_EM } from "../src/paint/pen.js";
-import { labelText, type Scene, svgText } from "../src/views/flow/draw.js";
+import { labelText, type Scene, sliceEnd, svgText } from "../src/views/flow/draw.js";
 import { edgeDistance, hit, nearestEdge, segmentDistance } from "../src/views/flow/hit.js";
 import { type Camera, HOME, labels, layerTicks, layoutGraph, zoomAt } from "../src/views/flow/layout.js";
 import { graphOf, random, SHAPES } from "./synthetic.js";
@@ -110,6 +110,65 @@ test("states and squares are hit where they are drawn, tokens under the picture"
     expect(hit(g, routes, layout, threshold, layout.x[t], layout.bottom + 20)).toEqual({ kind: "token", pos: t });
   }
   expect(hit(g, routes, layout, threshold, 2, 100)).toBeNull();
+});
+
+describe.each([
+  ["in view as a whole", (fit: number) => fit],
+  ["at its natural size", () => 1],
+  ["close up", () => 8],
+])("a long prompt %s", (_, zoom) => {
+  const g = graphOf({ T: 300, layers: 40, block: "sequential" });
+  const { layout: home } = sceneOf(g, { fold: false });
+  const scene = sceneOf(g, { fold: false, camera: { zoom: zoom(home.fit), x: null, y: null } });
+  const { routes, layout, threshold } = scene;
+  const { left, right, top, bottom, node_x, node_y } = layout;
+  const isIn = (x: number, y: number) => x > left && x < right && y > top && y < bottom;
+
+  test("every drawn node is hit where it is", () => {
+    let n_hit = 0;
+    for (let n = 0; n < g.n_nodes; n++) {
+      if (!(routes.node_strength[n] > threshold) || !isIn(node_x[n], node_y[n])) continue;
+      const found = hit(g, routes, layout, threshold, node_x[n], node_y[n]);
+      if (found?.kind !== "node") expect.unreachable(`node ${n} is ${JSON.stringify(found)}`);
+      else expect(Math.hypot(node_x[found.node] - node_x[n], node_y[found.node] - node_y[n])).toBeLessThan(1e-6);
+      n_hit++;
+    }
+    expect(n_hit).toBeGreaterThan(10);
+  });
+
+  test("every drawn edge is hit halfway, unless something drawn is in the way", () => {
+    let n_hit = 0;
+    for (const e of routes.order.subarray(0, scene.n_drawn)) {
+      const [a, b] = [g.source[e], g.entered[e]];
+      const [x, y] = [(node_x[a] + node_x[b]) / 2, (node_y[a] + node_y[b]) / 2];
+      if (!isIn(x, y) || Math.abs(node_x[a] - node_x[b]) < 60) continue;
+      const found = hit(g, routes, layout, threshold, x, y);
+      if (found?.kind === "edge") expect(edgeDistance(g, layout, found.edge, x, y)).toBeLessThan(1e-3);
+      else if (found?.kind === "node") {
+        expect(routes.node_strength[found.node]).toBeGreaterThan(threshold);
+        expect(Math.hypot(node_x[found.node] - x, node_y[found.node] - y)).toBeLessThan(7);
+      } else expect.unreachable(`edge ${e} is not hit`);
+      if (found?.kind === "edge") n_hit++;
+    }
+    expect(n_hit).toBeGreaterThan(1);
+  });
+});
+
+test("slice by slice all drawn edges are drawn once, those of a search over all edges", () => {
+  const g = graphOf({ T: 120, layers: 12, block: "sequential" });
+  const scene = sceneOf(g, { fold: false });
+  const { routes } = scene;
+  for (const threshold of [0, 1e-5, routes.automatic]) {
+    const n_drawn = drawnCount(routes, threshold);
+    const slices: number[] = [];
+    for (let from = 0; from < n_drawn; ) {
+      const to = sliceEnd({ ...scene, n_drawn }, from, 700);
+      slices.push(...routes.order.subarray(from, to));
+      from = to;
+    }
+    const all = Array.from(routes.strength.keys()).filter((e) => routes.strength[e] > threshold);
+    expect(slices.sort((a, b) => a - b)).toEqual(all);
+  }
 });
 
 test("distance to a segment", () => {

@@ -1,23 +1,36 @@
 // Long drawings in slices: the heaviest edges first, the rest over the following frames.
 
-export const SLICE = 12_000; // edges a frame
+export const SLICE = 3000; // edges in the first frame: a few milliseconds without a graphics processor
 
-/** Calls draw(from, to) for 0..n, the first slice now and one slice a frame after that. Returns a way to stop. */
+const LEAST = 500;
+const MOST = 24_000;
+const BRISK = 20; // ms from frame to frame
+const SLOW = 34;
+
+/**
+ * Calls draw(from, most), which returns how far it came, until that is `n`: once a frame, beginning with the next, with slices
+ * as large as keep the frames brisk. Returns a way to stop.
+ */
 export function progressive(
+  start: number,
   n: number,
-  draw: (from: number, to: number) => void,
-  frame: (f: () => void) => number = requestAnimationFrame,
+  draw: (from: number, most: number) => number,
+  frame: (f: (now: number) => void) => number = requestAnimationFrame,
   cancel: (id: number) => void = cancelAnimationFrame,
 ): () => void {
-  let next = 0;
+  let next = start;
+  let most = SLICE;
+  let before = 0;
   let id = 0;
-  const step = () => {
-    const to = Math.min(n, next + SLICE);
-    draw(next, to);
-    next = to;
+  const step = (now: number) => {
+    const passed = before > 0 ? now - before : BRISK;
+    if (passed < BRISK) most = Math.min(MOST, 2 * most);
+    else if (passed > SLOW) most = Math.max(LEAST, most / 2);
+    before = now;
+    next = draw(next, most);
     id = next < n ? frame(step) : 0;
   };
-  step();
+  if (next < n) id = frame(step);
   return () => {
     if (id) cancel(id);
     id = 0;

@@ -5,7 +5,18 @@ import type { Routes } from "../../core/routes.js";
 import { mix, type Palette } from "../../paint/colour.js";
 import { MONO_EM, type Pen, svgPen } from "../../paint/pen.js";
 import * as words from "../../words.js";
-import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, type Layout, labels, layerBands, layerTicks, slotX } from "./layout.js";
+import {
+  BAR_HEIGHT,
+  LABEL_ANGLE,
+  LABEL_SIZE,
+  type Layout,
+  labels,
+  layerBands,
+  layerTicks,
+  outside,
+  showsIdle,
+  slotX,
+} from "./layout.js";
 
 /** Everything a picture depends on. */
 export interface Scene {
@@ -50,20 +61,34 @@ export function drawGrid(pen: Pen, scene: Scene): void {
 function gridDots(pen: Pen, { g, layout, palette }: Scene): void {
   const { left, right, top, bottom, x, y, columns } = layout;
   for (const { slot } of columns.folds) {
-    pen.rect(slotX(layout, slot) - 0.5, y[g.S - 1], 1, y[0] - y[g.S - 1], palette.line);
+    pen.rect(slotX(layout, slot) - 0.5, y[g.S - 1], 1, y[0] - y[g.S - 1], palette.line, layout.column_gap < 9 ? 0.5 : 1);
   }
-  if (layout.column_gap < 9 || layout.row_gap < 6) return;
+  if (!showsIdle(layout)) return;
   const dots: number[] = [];
   for (let t = 0; t < g.T; t++) {
     if (columns.folded[t] || x[t] < left || x[t] > right) continue;
-    for (let s = 0; s < g.S; s++) if (y[s] > top - 6 && y[s] < bottom + 2) dots.push(x[t], y[s], 1);
+    for (let s = 0; s < g.S; s++) if (y[s] > top - 6 && y[s] < bottom + 2) dots.push(x[t], y[s], 0.9);
   }
-  pen.circles(dots, dots.length / 3, palette.faint, null, 0);
+  pen.squares(dots, dots.length / 3, palette.faint, null, 0);
 }
 
 /** Edges `from`..`to` of the drawn ones. */
 export function drawEdges(pen: Pen, scene: Scene, from: number, to: number): void {
   strokeEdges(pen, scene, scene.routes.order.subarray(from, to));
+}
+
+/** How far from `from` the drawn edges go of which `most` are in view. */
+export function sliceEnd({ g, routes, layout, n_drawn }: Scene, from: number, most: number): number {
+  const longest = Math.min(n_drawn, from + 40 * most);
+  let to = from;
+  for (let n = 0; to < longest && n < most; to++) if (inView(g, layout, routes.order[to])) n++;
+  return to;
+}
+
+function inView({ source, entered }: Graph, { node_x, node_y, left, right, top, bottom }: Layout, e: number): boolean {
+  const [a, b] = [source[e], entered[e]];
+  const [ax, bx] = [node_x[a], node_x[b]];
+  return !((ax < left && bx < left) || (ax > right && bx > right) || node_y[b] > bottom || node_y[a] < top - 8);
 }
 
 /** Edges gathered into one stroke per kind and level, faint ones first. */
@@ -73,10 +98,10 @@ function strokeEdges(pen: Pen, scene: Scene, edges: ArrayLike<number>): void {
   const buckets: number[][] = Array.from({ length: 4 * LEVELS }, () => []);
   for (let i = 0; i < edges.length; i++) {
     const e = edges[i];
+    if (!inView(g, layout, e)) continue;
     const a = g.source[e];
     const b = g.entered[e];
     const [ax, ay, bx, by] = [layout.node_x[a], layout.node_y[a], layout.node_x[b], layout.node_y[b]];
-    if ((ax < left && bx < left) || (ax > right && bx > right) || by > bottom || ay < top - 8) continue;
     const level = Math.min(LEVELS - 1, Math.floor(LEVELS * strengthOf(weight[e], routes.top_weight)));
     const bucket = buckets[g.kind[e] * LEVELS + level];
     if (g.kind[e] === EdgeKind.attention && ax === bx) bow(bucket, ax, ay, by, layout.bow);
@@ -110,39 +135,38 @@ function bow(out: number[], x: number, y0: number, y1: number, lean: number): vo
 
 /** Reached states as circles, parts as squares, parts at which a route ends as hollow squares. */
 export function drawNodes(pen: Pen, scene: Scene): void {
-  const { g, routes, n_drawn } = scene;
-  const touched = new Uint8Array(g.n_nodes);
-  touched[(g.S - 1) * g.T + routes.target] = 1;
-  for (let i = 0; i < n_drawn; i++) {
-    touched[g.source[routes.order[i]]] = 1;
-    touched[g.entered[routes.order[i]]] = 1;
-  }
   const nodes: number[] = [];
-  for (let n = 0; n < g.n_nodes; n++) if (touched[n]) nodes.push(n);
-  drawGlyphs(pen, scene, nodes);
+  scene.routes.node_strength.forEach((strength, n) => {
+    if (strength > scene.threshold) nodes.push(n);
+  });
+  drawGlyphs(pen, scene, nodes, 0.005);
 }
 
-function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>): void {
-  const { left, right, top, bottom, node_x, node_y } = layout;
+/** Circles and squares; where cells are a few pixels small, dots, and none for less flow than `least`. */
+function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>, least: number): void {
+  const { left, right, top, bottom, node_x, node_y, max_radius, half_square } = layout;
+  const small = max_radius < 2;
   const states: number[] = [];
   const squares: number[] = [];
   const ends: number[] = [];
   for (const n of nodes) {
     const [x, y] = [node_x[n], node_y[n]];
     if (x < left - 2 || x > right + 2 || y < top - 6 || y > bottom + 2) continue;
+    if (small && routes.node_flow[n] < least) continue;
     const f = Math.sqrt(Math.min(1, routes.node_flow[n]));
-    if (n < g.S * g.T) states.push(x, y, 1.4 + (layout.max_radius - 1.4) * f);
-    else (goesOn(g.meta.parts[placeOf(g, n).part]) ? squares : ends).push(x, y, layout.half_square * (0.55 + 0.45 * f));
+    if (n < g.S * g.T) states.push(x, y, small ? 0.7 + 0.8 * f : 1.4 + (max_radius - 1.4) * f);
+    else (goesOn(g.meta.parts[placeOf(g, n).part]) ? squares : ends).push(x, y, half_square * (0.55 + 0.45 * f));
   }
   pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
     pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
     pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
     const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
-    pen.circles(states, states.length / 3, fill, palette.attention, layout.max_radius > 2.5 ? 1.3 : 1);
+    if (small) pen.squares(states, states.length / 3, palette.attention, null, 0);
+    else pen.circles(states, states.length / 3, fill, palette.attention, max_radius > 2.5 ? 1.3 : 1);
   });
 }
 
-/** Layer and token labels, input-share bars, folds, and the target's marker with the model's next token. */
+/** Layer and token labels, input-share bars, folds. */
 export function drawLabels(pen: Pen, scene: Scene): void {
   const { g, routes, layout, palette } = scene;
   const { left, right, bottom, x, columns } = layout;
@@ -152,6 +176,10 @@ export function drawLabels(pen: Pen, scene: Scene): void {
   for (const { y, text } of layerTicks(g, layout)) {
     pen.text(text, left - 9, y + 4, { size: 11, colour: palette.muted, anchor: "end" });
   }
+  const [before, after] = outside(layout);
+  const beyond = { size: 11, colour: palette.muted };
+  if (before) pen.text(`‹ ${before}`, left + 2, layout.top - 13, beyond);
+  if (after) pen.text(`${after} ›`, right - 2, layout.top - 13, { ...beyond, anchor: "end" });
   pen.text(words.inputs, left - 5, base - 1, { size: 11, colour: palette.muted, anchor: "end" });
   pen.clip(0, bottom, right, layout.height - bottom, () => {
     pen.rect(left, base, right - left, 1, palette.line);
@@ -173,10 +201,10 @@ export function drawLabels(pen: Pen, scene: Scene): void {
       });
     }
   });
-  drawTarget(pen, scene);
 }
 
-function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
+/** The target's marker with the model's next token. */
+export function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
   const x = layout.x[routes.target];
   if (x < layout.left || x > layout.right) return;
   const y = Math.max(layout.top, layout.y[g.S - 1]) - layout.max_radius - 5;
@@ -274,7 +302,12 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
       }
     }
   });
-  drawGlyphs(pen, scene, new Set([...mark.nodes, ...[...mark.route, ...mark.edges].flatMap((e) => [g.source[e], g.entered[e]])]));
+  drawGlyphs(
+    pen,
+    scene,
+    new Set([...mark.nodes, ...[...mark.route, ...mark.edges].flatMap((e) => [g.source[e], g.entered[e]])]),
+    0,
+  );
   const rings: number[] = [];
   for (const n of mark.nodes) {
     if (node_x[n] < left || node_x[n] > right || node_y[n] < top - 8 || node_y[n] > bottom + 6) continue;
@@ -306,6 +339,7 @@ export function drawFigure(pen: Pen, scene: Scene): void {
   drawEdges(pen, scene, 0, scene.n_drawn);
   drawNodes(pen, scene);
   drawLabels(pen, scene);
+  drawTarget(pen, scene);
 }
 
 /** One sentence for the file's title. */

@@ -1,30 +1,31 @@
-// The graph on screen: three stacked canvases, pointer, wheel and keys, tooltip.
+// The graph on screen: four stacked canvases, pointer, wheel and keys, tooltip.
 
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
 import { tokenName } from "../../core/names.js";
-import { routeBelow } from "../../core/routes.js";
+import { routeBelow, sortAll } from "../../core/routes.js";
 import { type Item, sameItem, selectionOf } from "../../core/select.js";
 import { computed, effect } from "../../dom/signals.js";
 import type { Store } from "../../model.js";
 import { DARK, LIGHT } from "../../paint/colour.js";
 import { canvasPen, type Pen } from "../../paint/pen.js";
-import { progressive } from "../../paint/progressive.js";
+import { SLICE } from "../../paint/progressive.js";
 import { factsOf } from "../../panels/facts.js";
 import * as words from "../../words.js";
 import {
   drawColumnLabel,
   drawEdges,
-  drawGrid,
-  drawLabels,
   drawMark,
   drawNodes,
+  drawTarget,
   drawVeil,
   type Mark,
   type Scene,
+  sliceEnd,
 } from "./draw.js";
+import { groundOf } from "./ground.js";
 import { hit } from "./hit.js";
 import { keyAction } from "./keys.js";
-import { HOME, layoutGraph, MARGIN, zoomAt } from "./layout.js";
+import { HOME, type Layout, layoutGraph, MARGIN, zoomAt } from "./layout.js";
 
 export interface FlowView {
   dispose(): void;
@@ -52,7 +53,7 @@ export function flowView(
     if (!c) throw new Error(words.noCanvas);
     return { canvas, c };
   };
-  const [edges, nodes, top] = [sheet(), sheet(), sheet()];
+  const [faint, edges, nodes, top] = [sheet(), sheet(), sheet(), sheet()];
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.hidden = true;
@@ -63,16 +64,21 @@ export function flowView(
   tip.append(tip_name, tip_figures);
   el.append(tip);
 
+  const layout = computed<Layout | null>(() => {
+    const g = store.graph.value;
+    const columns = store.columns.value;
+    const [width, height] = [size.width(), size.height()];
+    if (!g || !columns || columns.slot.length !== g.T || width < 60 || height < 60) return null;
+    return layoutGraph(g, columns, width, height, store.camera.value, store.target.value);
+  });
   const scene = computed<Scene | null>(() => {
     const g = store.graph.value;
     const routes = store.routes.value;
-    const columns = store.columns.value;
-    const [width, height] = [size.width(), size.height()];
-    if (!g || !routes || !columns || columns.slot.length !== g.T || width < 60 || height < 60) return null;
+    if (!g || !routes || !layout.value) return null;
     return {
       g,
       routes,
-      layout: layoutGraph(g, columns, width, height, store.camera.value, routes.target),
+      layout: layout.value,
       palette: store.dark.value ? DARK : LIGHT,
       threshold: store.threshold.value,
       n_drawn: store.n_drawn.value,
@@ -94,7 +100,7 @@ export function flowView(
     return canvasPen(c);
   };
 
-  let stopDrawing = () => {};
+  const ground = groundOf(faint.canvas, faint.c, () => clear(faint));
   let frame = 0;
   const guarded = () => {
     try {
@@ -106,16 +112,15 @@ export function flowView(
   const paint = () => {
     frame = 0;
     const s = scene.peek();
-    stopDrawing();
-    const pen = clear(edges);
-    const above = clear(nodes);
+    ground.show(s);
+    const [pen, above] = [clear(edges), clear(nodes)];
     if (!s) return;
-    drawGrid(pen, s);
-    stopDrawing = progressive(s.n_drawn, (from, to) => drawEdges(pen, s, from, to));
+    drawEdges(pen, s, 0, sliceEnd(s, 0, SLICE));
     drawNodes(above, s);
-    drawLabels(above, s);
+    drawTarget(above, s);
     paintTop();
     el.dataset.edges = String(s.routes.attention[s.n_drawn]);
+    setTimeout(() => sortAll(s.routes), 300);
   };
   stops.push(
     effect(() => {
@@ -144,12 +149,15 @@ export function flowView(
     return a === b ? [a] : [a, b];
   };
 
+  let marked = true; // something may be on the top canvas
   const paintTop = () => {
-    const pen = clear(top);
     const s = scene.peek();
-    if (!s) return;
     const selected = store.selected.peek();
     const hovered = store.hover.peek();
+    if (!marked && !selected && !hovered) return;
+    const pen = clear(top);
+    marked = s !== null && (selected ?? hovered) !== null;
+    if (!s) return;
     if (selected && selected.kind !== "token") drawVeil(pen, s);
     if (selected) drawMark(pen, s, markOf(s, selected, true), true);
     if (hovered && !sameItem(hovered, selected)) drawMark(pen, s, markOf(s, hovered, false), hovered.kind !== "node");
@@ -363,7 +371,7 @@ export function flowView(
     show,
     dispose() {
       abort.abort();
-      stopDrawing();
+      ground.stop();
       if (frame) cancelAnimationFrame(frame);
       for (const stop of stops) stop();
       el.replaceChildren();

@@ -2,7 +2,7 @@
 import { EdgeKind, type Graph } from "../../core/graph.js";
 import type { Routes } from "../../core/routes.js";
 import type { Item } from "../../core/select.js";
-import type { Layout } from "./layout.js";
+import { type Layout, showsIdle } from "./layout.js";
 
 export const HIT_RADIUS = 12;
 const EDGE_REACH = 6;
@@ -13,8 +13,11 @@ export function hit(g: Graph, routes: Routes, layout: Layout, threshold: number,
     const pos = py <= layout.height ? tokenAt(layout, px, py) : -1;
     return pos < 0 ? null : { kind: "token", pos };
   }
-  const near = nearestNode(g, routes, layout, px, py);
-  if (near.distance <= Math.min(HIT_RADIUS, Math.max(layout.max_radius + 1.5, 4))) return { kind: "node", node: near.node };
+  // Where cells are too small for idle states to be seen, only what is drawn is in the way of a line.
+  const least = showsIdle(layout) ? -1 : threshold;
+  const near = nearestNode(g, routes, layout, least, px, py);
+  const radius = least < 0 ? Math.max(layout.max_radius + 1.5, 4) : layout.max_radius + 1;
+  if (near.distance <= Math.min(HIT_RADIUS, radius)) return { kind: "node", node: near.node };
   const edge = nearestEdge(g, routes, layout, threshold, px, py);
   if (edge >= 0) return { kind: "edge", edge };
   return near.distance <= HIT_RADIUS ? { kind: "node", node: near.node } : null;
@@ -36,25 +39,33 @@ export function tokenAt(layout: Layout, px: number, py: number): number {
   return best;
 }
 
-function nearestNode(g: Graph, routes: Routes, layout: Layout, px: number, py: number): { node: number; distance: number } {
+/** The nearest state or reached square of more strength than `least`. */
+function nearestNode(
+  g: Graph,
+  routes: Routes,
+  layout: Layout,
+  least: number,
+  px: number,
+  py: number,
+): { node: number; distance: number } {
   const { T, S } = g;
   let node = -1;
   let distance = Number.POSITIVE_INFINITY;
-  const consider = (n: number, bias: number) => {
-    const d = Math.hypot(layout.node_x[n] - px, layout.node_y[n] - py) + bias;
-    if (d < distance) {
+  const consider = (n: number) => {
+    const d = Math.hypot(layout.node_x[n] - px, layout.node_y[n] - py);
+    if (d < distance && routes.node_strength[n] > least) {
       distance = d;
       node = n;
     }
   };
-  const s = Math.max(0, Math.min(S - 1, Math.round((layout.y[0] - py) / layout.row_gap)));
+  const stateAt = (y: number) => Math.max(0, Math.min(S - 1, Math.round((layout.y[0] - y) / layout.row_gap)));
+  const [from, to] = [stateAt(py + HIT_RADIUS), stateAt(py - HIT_RADIUS)];
+  const squares: number[] = [];
+  for (let q = S; q * T < g.n_nodes; q++) if (Math.abs(layout.node_y[q * T] - py) <= HIT_RADIUS) squares.push(q);
   for (let t = 0; t < T; t++) {
     if (Math.abs(layout.x[t] - px) > HIT_RADIUS + layout.half_square + 12 || layout.columns.folded[t]) continue;
-    consider(s * T + t, 0);
-    for (let q = 0; q < g.squares.length; q++) {
-      const n = (S + q) * T + t;
-      if (routes.node_flow[n] > 0 && Math.abs(layout.node_y[n] - py) <= HIT_RADIUS) consider(n, 0);
-    }
+    for (let s = from; s <= to; s++) consider(s * T + t);
+    for (const q of squares) if (routes.node_flow[q * T + t] > 0) consider(q * T + t);
   }
   return { node, distance };
 }

@@ -10,15 +10,15 @@ export const LABEL_SIZE = 12;
 
 const FIRST_COLUMN = 24; // room left of the first column for its slanted label
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
-const COLUMN = { min: 7, max: 96 };
-const ROW = { min: 2.5, max: 60 };
+const COLUMN = { min: 3.3, max: 96 };
+const ROW = { min: 1.5, max: 60 };
 export const ZOOM = { max: 12 };
 
 /** What the reader moved: a factor on the column and row gaps, and where the first column and lowest row are. */
 export interface Camera {
   zoom: number; // 1 is the natural size
   x: number | null; // px from the resting place of the first column; null starts at the target
-  y: number | null; // px from the resting place of the lowest row
+  y: number | null; // px from the resting place of the lowest row; null starts at the target's
 }
 
 export const HOME: Camera = { zoom: 1, x: null, y: null };
@@ -68,7 +68,7 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
   // With room to spare the content is centred and stands near the labels; without, it starts at the target and stops at the ends.
   const at_target = 0.85 * room_x - columns.slot[target] * column_gap;
   const shift_x = slack_x >= -0.5 ? slack_x / 2 : Math.min(0, Math.max(slack_x, wanted.x ?? at_target));
-  const shift_y = slack_y >= -0.5 ? -Math.min(16, slack_y / 2) : Math.min(-slack_y, Math.max(0, wanted.y ?? 0));
+  const shift_y = slack_y >= -0.5 ? -Math.min(16, slack_y / 2) : Math.min(-slack_y, Math.max(0, wanted.y ?? -slack_y));
   const first = left + FIRST_COLUMN + shift_x;
   const lowest = bottom - 10 + shift_y;
 
@@ -94,10 +94,12 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
     const from = part.reads >= 0 ? part.reads : part.state - 1;
     const at = goesOn(part) ? (y[from] + y[part.state]) / 2 : y[part.state] + 0.42 * row_gap;
     const shift = lean + i * Math.min(2.6 * half_square, column_gap * 0.3);
-    for (let t = 0; t < T; t++) {
-      node_x[(S + q) * T + t] = x[t] + shift;
-      node_y[(S + q) * T + t] = at;
-    }
+    const first_square = (S + q) * T;
+    node_x.set(
+      x.map((at_x) => at_x + shift),
+      first_square,
+    );
+    node_y.fill(at, first_square, first_square + T);
   });
   return {
     width,
@@ -121,6 +123,11 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
   };
 }
 
+/** Whether there is room for a dot at every state that no route reaches. */
+export function showsIdle({ column_gap, row_gap }: Layout): boolean {
+  return column_gap >= 9 && row_gap >= 6;
+}
+
 /** The camera after zooming by `factor` with the content under (px, py) staying where it is. */
 export function zoomAt(layout: Layout, factor: number, px: number, py: number): Camera {
   const zoom = Math.min(ZOOM.max, Math.max(layout.fit, layout.camera.zoom * factor));
@@ -139,8 +146,8 @@ export interface Tick {
   text: string;
 }
 
-/** Layer labels at least 14 px apart, each at the middle of its layer's states. */
-export function layerTicks(g: Graph, layout: Layout): Tick[] {
+/** Where layers are: the number of each and the middle of its states, from the lowest up. */
+function layersOf(g: Graph, layout: Layout): { layer: number; y: number }[] {
   const sums = new Map<number, { y: number; n: number }>();
   g.meta.states.forEach(({ layer }, s) => {
     if (layer === null) return;
@@ -149,25 +156,47 @@ export function layerTicks(g: Graph, layout: Layout): Tick[] {
     sum.n++;
     sums.set(layer, sum);
   });
-  const all = [...sums].map(([layer, { y, n }]) => ({ layer, y: y / n })).sort((a, b) => a.layer - b.layer);
-  if (all.length === 0) return [];
-  const apart = all.length > 1 ? Math.abs(all[1].y - all[0].y) : 99;
-  const every = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48].find((n) => n * apart >= 14) ?? 64;
+  return [...sums].map(([layer, { y, n }]) => ({ layer, y: y / n })).sort((a, b) => a.layer - b.layer);
+}
+
+/** Of so many layers one is labelled. */
+function layersPerLabel(layers: { y: number }[]): number {
+  const apart = layers.length > 1 ? Math.abs(layers[1].y - layers[0].y) : 99;
+  return [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48].find((n) => n * apart >= 14) ?? 64;
+}
+
+/** Layer labels at least 14 px apart, each at the middle of its layer's states. */
+export function layerTicks(g: Graph, layout: Layout): Tick[] {
+  const all = layersOf(g, layout);
+  const every = layersPerLabel(all);
   return all
     .filter(({ layer, y }) => layer % every === 0 && y > layout.top - 4 && y < layout.bottom + 4)
     .map(({ layer, y }) => ({ y, text: `L${layer}` }));
 }
 
-/** The horizontal bands of every other layer, as [y from, y to]. */
+/** The horizontal bands of every other layer, or group of layers where one label stands for several, as [y from, y to]. */
 export function layerBands(g: Graph, layout: Layout): [number, number][] {
+  const every = layersPerLabel(layersOf(g, layout));
   const ends = new Map<number, [number, number]>();
   g.meta.states.forEach(({ layer, carried }, s) => {
-    if (layer === null || layer % 2 === 1) return;
+    if (layer === null) return;
+    const band = Math.floor(layer / every);
+    if (band % 2 === 1) return;
     const below = carried >= 0 ? carried : Math.max(0, s - 1);
-    const [lo, hi] = ends.get(layer) ?? [below, s];
-    ends.set(layer, [Math.min(lo, below), Math.max(hi, s)]);
+    const [lo, hi] = ends.get(band) ?? [below, s];
+    ends.set(band, [Math.min(lo, below), Math.max(hi, s)]);
   });
   return [...ends.values()].map(([lo, hi]) => [layout.y[hi], layout.y[lo]]);
+}
+
+/** How many positions lie beyond the left and the right end of the plot. */
+export function outside({ x, left, right }: Layout): [number, number] {
+  let [before, after] = [0, 0];
+  for (const at of x) {
+    if (at < left) before++;
+    else if (at > right) after++;
+  }
+  return [before, after];
 }
 
 /** Where a slot is, folds included. */
