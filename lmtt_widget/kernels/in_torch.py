@@ -40,8 +40,8 @@ def proximities(
     whole, ov = tile.whole, tile.ov
     d_model = ov.value.shape[-1]
     if ov.by_coordinate is None or ov.reach is None:
-        low, high = ov.value.aminmax(dim=-1)
-        ov.reach, ov.by_coordinate = torch.maximum(high, -low), ov.value.transpose(1, 2).contiguous()
+        ov.reach = torch.maximum(ov.value.amax(-1), -ov.value.amin(-1))  # aminmax takes twenty times as long
+        ov.by_coordinate = ov.value.transpose(1, 2).contiguous()
     near = (tile.weight * tile.dot).clamp_min_(0)
     taken = near <= whole.slack[:, None]
     if bool(whole.slack.any()):

@@ -167,7 +167,9 @@ def _values(product: Product, heads: slice, stop: int, whole: Whole) -> Tensor:
 def _weight(write: LinearWrite, product: Product, heads: slice, whole: Whole) -> Tensor | None:
     """The rows of the output projection that these heads write through: [head * d_head, d_model]."""
     weight = write.map.weight()
-    return None if weight is None else weight[product.slots[heads].reshape(-1)].to(whole.unit)
+    if weight is None:
+        return None
+    return weight.index_select(0, product.slots[heads].reshape(-1).to(weight.device)).to(whole.unit)
 
 
 def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -> Tensor:
