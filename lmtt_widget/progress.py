@@ -33,7 +33,7 @@ class _Bar:
         if self.bar is None and done < total and time.monotonic() - self.start >= _PATIENCE:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, desc=self.what, leave=False)
+            self.bar = tqdm(total=total, initial=done, desc=self.what, leave=False)
         if self.bar is not None:
             self.bar.n = done
             self.bar.refresh()

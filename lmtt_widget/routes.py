@@ -72,13 +72,16 @@ class Routes:
 
     def attention_strengths(self) -> Tensor:
         """The strength of every attention edge, strongest first."""
-        found = [r.strength[r.strength > 0] for r in self.parts if r is not None and r.strength.ndim == 2]
-        return torch.cat(found or [torch.zeros(0)]).sort(descending=True).values
+        return self._attention_strengths().sort(descending=True).values
 
     def automatic_threshold(self, budget: int = 80) -> float:
         """A threshold at which about `budget` attention edges are drawn; 0 if there are no more."""
-        strengths = self.attention_strengths()
-        return float(strengths[budget]) if len(strengths) > budget else 0.0
+        strengths = self._attention_strengths()
+        return float(strengths.topk(budget + 1).values[-1]) if len(strengths) > budget else 0.0
+
+    def _attention_strengths(self) -> Tensor:
+        strengths = (r.strength for r in self.parts if r is not None)
+        return torch.cat([x[x > 0] for x in strengths if x.ndim == 2] or [torch.zeros(0)])
 
     def coverage(self, threshold: float) -> float:
         """The part of the target's flow that reaches the embedding through drawn edges only, not renormalised."""
