@@ -52,7 +52,9 @@ def live(page: Page) -> Locator:
 
 
 def output(page: Page, index: int) -> Locator:
-    return page.locator(".jp-Cell").nth(index).locator(".jp-OutputArea-output").first
+    """What a cell shows, less what it printed on the way."""
+    shown = page.locator(".jp-Cell").nth(index).locator(".jp-OutputArea-output:not([data-mime-type*=stderr])")
+    return shown.first
 
 
 def copied(lab: JupyterServer, notebook: dict[str, Any], name: str) -> str:
@@ -71,7 +73,7 @@ def expect_snapshot_alive(page: Page) -> None:
 
 
 def test_a_picture_is_saved_beside_the_widget_and_no_state(saved: dict[str, Any]) -> None:
-    (shown,) = saved["cells"][0]["outputs"]
+    (shown,) = (output for output in saved["cells"][0]["outputs"] if "data" in output)
     assert {VIEW, "image/png", "text/plain"} <= set(shown["data"])
     assert "widgets" not in saved["metadata"]  # without "state" in it GitHub shows nothing of the notebook
 
