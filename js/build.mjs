@@ -17,7 +17,7 @@ const INTERNAL = [
   ...["n_next", "column_gap", "row_gap", "max_radius", "half_square", "top_weight", "edge_kind", "squareOf", "folded"],
   ...["setSelection", "setView", "setTarget", "togglePin", "has_sign", "quiet", "beside", "caption", "halo", "faint", "sliding"],
   ...["node_strength", "routes", "circles", "sources", "settle", "readers", "inner", "depth", "zoom"],
-  ...["layout", "lowest", "finding", "n_lines", "setEncoding", "squares", "next_token"],
+  ...["anchor", "layout", "lowest", "finding", "n_lines", "setEncoding", "squares", "next_token"],
 ];
 
 const options = {

@@ -22,7 +22,7 @@ export const automaticTitle = (flow: boolean) => (flow ? "Draw about 80 attentio
 export const edges = (n: string) => `${n} ${n === "1" ? "edge" : "edges"}`;
 export const edgesTitle = "Attention edges drawn";
 export const carries = (share: string) => `carries ${share}`;
-export const carriesTitle = "How much of the target's state reaches the tokens through the drawn lines alone";
+export const carriesTitle = "How much of the target's state reaches tokens through drawn lines alone";
 export const encoding = "Line width";
 export const flow = "flow";
 export const flowTitle = "Shares multiplied along paths from the target";
@@ -34,8 +34,7 @@ export const maxTitle = "A line passes when one head alone is above the threshol
 export const sum = "sum";
 export const sumTitle = "A line passes when its heads together are above the threshold";
 export const renormalise = "renorm.";
-export const renormaliseTitle =
-  "Divide the lines that pass by their sum at every state; renormalize() in Python drops single heads";
+export const renormaliseTitle = "Divide lines that pass by their sum at each state; Python's renormalize() drops single heads";
 export const fold = "Fold";
 export const foldTitle = "Fold token columns that no drawn line touches";
 export const fit = "Fit";
@@ -59,7 +58,7 @@ export const attention = "attention";
 export const residual = "residual";
 export const mlp = "MLP";
 export const mixer = "mixer (ends)";
-export const legendFlow = "Flow multiplies shares along paths down from the target; it is bookkeeping, not a causal effect.";
+export const legendFlow = "Flow multiplies shares along paths from the target; it is bookkeeping, not a causal effect.";
 export const legendShare = "A share is how much of its state a line accounts for; a state's shares add up to 100%.";
 export const legendRenormalised = "Shares of the drawn lines, divided by their sum at every state.";
 export const widthIs = (what: string) => `width = ${what}`;
@@ -165,7 +164,7 @@ export const empty = "Nothing recorded.";
 export const emptyHint = "Type a prompt and press Enter.";
 export const errorTitle = "The widget could not be drawn";
 export const errorHint =
-  "Run the cell again or reload the page. If it stays, update the browser, or report this message with what doctor() prints:";
+  "Run the cell again or reload the page. If it stays, update the browser, or report this with what doctor() prints:";
 export const noCanvas = "the browser gives no canvas to draw on";
 export const unknownError = "an unknown error";
 export const fidelity = "How exact the decomposition is";
@@ -195,12 +194,10 @@ export const moved = (n: number) => (n > 0 ? `up ${n}` : n < 0 ? `down ${-n}` : 
 export const lensTitle = "What the model would say here";
 export const lensCaption = (state: string, token: string) => `Logit lens at ${state}, ${token}`;
 export const normalise = "Normalise";
-export const normaliseTitle = "Apply the final norm before reading a state as tokens";
+export const normaliseTitle = "Apply the final norm before reading states as tokens";
 export const noReadout = "Without a linear read-out nothing can be read as tokens.";
 export const settled = (token: string, p: string, since: string, on_top: boolean) =>
-  on_top
-    ? `The final answer ${token} (${p}) is on top here; it stays on top from ${since} on.`
-    : `The final answer ${token} (${p}) is not on top here; it stays on top from ${since} on.`;
+  `The final answer ${token} (${p}) is ${on_top ? "" : "not "}on top here; it stays there from ${since}.`;
 export const unsettled = (token: string, p: string) => `The lens never settles on the final answer ${token} (${p}).`;
 export const uncertainty = (entropy: string, kl: string) => `Entropy ${entropy} nats, ${kl} nats from the final prediction.`;
 export const promoted = "Promoted";
@@ -336,7 +333,7 @@ export const formula = {
     `A part z of a state y has prox = max(0, |y|₁ − |y − z|₁). Its share is that over the sum for all parts: ${share}.`,
   heads: (shares: string, sum: string) => `A line adds up its heads: ${shares} = ${sum}.`,
   effect: (effect: string, token: string) =>
-    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, not what later layers make of it.`,
+    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, not what later layers do.`,
   lens: (score: string, p: string, token: string, normalised: boolean) =>
     `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}, by softmax ${p}.`,
   change: (token: string, before: number, now: number) => `${token} had rank ${before} in the state before, now ${now}.`,

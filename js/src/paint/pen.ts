@@ -7,6 +7,7 @@ export interface TextStyle {
   rotate?: number; // degrees, clockwise, around (x, y)
   mono?: boolean;
   bold?: boolean;
+  italic?: boolean;
   halo?: string; // colour of an outline that keeps text readable over lines
 }
 
@@ -103,7 +104,7 @@ export function canvasPen(c: CanvasRenderingContext2D): Pen {
       c.save();
       c.translate(x, y);
       if (style.rotate) c.rotate((style.rotate * Math.PI) / 180);
-      c.font = `${style.bold ? "600 " : ""}${style.size}px ${style.mono ? MONO : SANS}`;
+      c.font = `${style.italic ? "italic " : ""}${style.bold ? "600 " : ""}${style.size}px ${style.mono ? MONO : SANS}`;
       c.textAlign = style.anchor === "middle" ? "center" : (style.anchor ?? "start");
       c.textBaseline = "alphabetic";
       c.direction = "ltr";
@@ -177,7 +178,7 @@ export function svgPen(width: number, height: number, background: string, title:
       const halo = style.halo ? ` stroke="${style.halo}" stroke-width="6" stroke-linejoin="round" paint-order="stroke"` : "";
       out.push(
         `<text x="${num(x)}" y="${num(y)}" font-size="${style.size}" font-family="${escapeXml(style.mono ? MONO : SANS)}"` +
-          `${style.bold ? ' font-weight="600"' : ""} text-anchor="${style.anchor ?? "start"}" fill="${style.colour}"${halo}${turn} xml:space="preserve">${escapeXml(text)}</text>`,
+          `${style.bold ? ' font-weight="600"' : ""}${style.italic ? ' font-style="italic"' : ""} text-anchor="${style.anchor ?? "start"}" fill="${style.colour}"${halo}${turn} xml:space="preserve">${escapeXml(text)}</text>`,
       );
     },
     clip(x, y, w, h, inside) {

@@ -198,7 +198,17 @@ export function drawLabels(pen: Pen, scene: Scene): void {
         rotate: LABEL_ANGLE,
         mono: true,
         bold: is_target,
+        italic: g.meta.tokens.special[pos],
       });
+    }
+    const { role } = g.meta.tokens; // in a chat: whose words these are
+    for (let t = 0, end = 0; t < g.T; t = end) {
+      for (end = t + 1; role[end] === role[t]; ) end++;
+      const from = Math.max(left, x[t] - 4);
+      const wide = x[end - 1] + 4 - from;
+      if (!role[t] || wide < 4) continue;
+      pen.rect(from, layout.height - 15, wide, 1, palette.muted);
+      pen.text(visible(role[t] as string).slice(0, wide / 6), from, layout.height - 3, beyond);
     }
   });
 }

@@ -7,6 +7,7 @@ export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
 export const BAR_HEIGHT = 22;
 export const LABEL_ANGLE = -48;
 export const LABEL_SIZE = 12;
+const ROLE_ROW = 16; // below the labels, where a chat says whose words they are
 
 const FIRST_COLUMN = 24; // room left of the first column for its slanted label
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
@@ -48,7 +49,7 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
   const left = MARGIN.left;
   const right = Math.max(left + 40, width - 6);
   const top = MARGIN.top;
-  const bottom = Math.max(top + 40, height - MARGIN.bottom);
+  const bottom = Math.max(top + 40, height - MARGIN.bottom - (g.meta.tokens.role.some(Boolean) ? ROLE_ROW : 0));
   const room_x = Math.max(20, right - MARGIN.right - left - FIRST_COLUMN);
   const room_y = Math.max(20, bottom - top - 20);
   const gaps_x = Math.max(1, columns.n_slots - 1);
