@@ -333,7 +333,7 @@ export const formula = {
     `A part z of a state y has prox = max(0, |y|₁ − |y − z|₁). Its share is that over the sum for all parts: ${share}.`,
   heads: (shares: string, sum: string) => `A line adds up its heads: ${shares} = ${sum}.`,
   effect: (effect: string, token: string) =>
-    `The direct effect, ${effect}, is what the vector itself adds to the logit of ${token}, not what later layers do.`,
+    `The direct effect, ${effect}, is what the vector adds to the logit of ${token}, not what later layers do.`,
   lens: (score: string, p: string, token: string, normalised: boolean) =>
     `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}, by softmax ${p}.`,
   change: (token: string, before: number, now: number) => `${token} had rank ${before} in the state before, now ${now}.`,
