@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, their answers hold, and as pages they show their pictures."""
+"""The notebooks run from top to bottom, and their answers hold."""
 
 from __future__ import annotations
 
@@ -12,11 +12,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
-from playwright.sync_api import sync_playwright
-
-from .browser.conftest import FLAGS, NO_CHROMIUM, chromium
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
@@ -118,25 +114,6 @@ def test_a_notebook_says_first_what_is_learned_and_last_what_the_answers_are(nam
     for cell in cells:
         for link in re.findall(r"\]\(([^)#]+)\)", cell.source if cell.cell_type == "markdown" else ""):
             assert link.startswith("https://") or (FOLDER / link).exists(), link
-
-
-@pytest.mark.browser
-def test_pages_made_from_the_notebooks_show_their_pictures_without_javascript(tmp_path: Path) -> None:
-    path = chromium()
-    if path is None:
-        pytest.fail(NO_CHROMIUM, pytrace=False)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS, timeout=60_000)
-        page = browser.new_context(java_script_enabled=False, offline=True).new_page()
-        for name in NOTEBOOKS:
-            notebook = committed(name)
-            n_pictures = sum("image/png" in output.get("data", {}) for output in outputs_of(notebook.cells))
-            (tmp_path / f"{name}.html").write_text(HTMLExporter().from_notebook_node(notebook)[0], "utf-8")
-            page.goto((tmp_path / f"{name}.html").as_uri())
-            sizes = page.locator("img").evaluate_all("all => all.map((img) => [img.naturalWidth, img.clientWidth])")
-            assert len(sizes) == n_pictures, name
-            assert all(natural > 200 and shown > 200 for natural, shown in sizes), (name, sizes)
-        browser.close()
 
 
 def test_the_quickstart_shows_the_bundled_model_in_three_cells() -> None:
