@@ -17,13 +17,16 @@ from torch import Tensor
 
 from .decomposition.layers import LinearWrite, in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
-from .kernels.sums import KernelName, ProximitySums, head_proximities, kernel_for, proximity_sums
+from .kernels.sums import KernelName, head_proximities, kernel_for, proximity_sums
+from .kernels.threads import side_by_side
+from .kernels.tiles import Sums
 from .progress import Progress, reported
 from .run import Part, Run
 
 _EDGE = 10  # bytes of one query and key: share_sum, share_max, top_head
 _MAPS = 1 << 30  # bytes that the maps of all attention parts may take
 _MOST_KEYS = 1024  # kept of every query where they would take more
+_NEAR = 1 << 16  # numbers that are compared at a time
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 
 
@@ -176,7 +179,7 @@ def attribute(
     totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
     error, truncated = torch.zeros_like(carried), torch.zeros_like(carried)
     shares: dict[int, AttentionShare | PartShare] = {}
-    with reported("attributing", progress) as done:
+    with reported("attributing", progress) as done, side_by_side(first.device) as team:
         for s in run.states[1:]:
             done(s.index - 1, n_states - 1)
             whole = run.value(s.index)
@@ -190,7 +193,7 @@ def attribute(
                 n_vectors = sum(p.n_heads for p in attention) * torch.arange(1, n_tokens + 1, device=whole.device)
                 slack = tolerance * total / n_vectors.clamp_min(1)
             for p in attention:
-                found = sums[id(p)] = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack)
+                found = sums[id(p)] = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team)
                 total = total + found.sum.sum(1)
                 error[s.index] += found.off.cpu()
             per = 1 / torch.where(total > 0, total, 1)
@@ -363,15 +366,19 @@ def renormalize(flow: Flow, threshold: float) -> Flow:
 # ---- proximities of one node ----
 
 
-def _attention_share(found: ProximitySums, per: Tensor, bias: Tensor | None) -> AttentionShare:
-    share_sum, share_max = ((x * per[:, None]).cpu() for x in (found.sum, found.max))
+def _attention_share(found: Sums, per: Tensor, bias: Tensor | None) -> AttentionShare:
+    share_sum, share_max = (x.mul_(per[:, None]).cpu() for x in (found.sum, found.max))
     return AttentionShare(share_sum, share_max, found.top.cpu(), None if bias is None else (bias * per).cpu())
 
 
 def _near(part: Tensor, whole: Tensor) -> Tensor:
     """The proximity of one part at every position: [pos]."""
-    part = part.to(whole.device, whole.dtype)
-    return (whole.abs().sum(-1) - (whole - part).abs().sum(-1)).clamp_min(0)
+    step = max(1, _NEAR // whole.shape[1]) if whole.device.type == "cpu" else len(whole)  # what stays in the cache
+    near = [
+        (y.abs().sum(-1) - (y - z).abs_().sum(-1)).clamp_min_(0)
+        for y, z in zip(whole.split(step), part.to(whole.device, whole.dtype).split(step), strict=True)
+    ]
+    return torch.cat(near)
 
 
 def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:

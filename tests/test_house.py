@@ -19,6 +19,7 @@ ROOMS = [
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.layers",
     "decomposition.vectors",
+    "kernels.threads",
     "kernels.tiles",
     "kernels.in_torch",
     ("kernels.in_numba", "kernels.compiled"),

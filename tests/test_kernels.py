@@ -18,6 +18,7 @@ from lmtt_widget.decomposition.layers import LinearWrite
 from lmtt_widget.decomposition.vectors import head_vectors
 from lmtt_widget.kernels import compiled, in_torch, sums, tiles
 from lmtt_widget.kernels.sums import kernel_for, proximity_sums
+from lmtt_widget.kernels.threads import Team
 
 from . import zoo
 
@@ -127,10 +128,11 @@ def test_a_tile_of_anything_is_what_the_definition_says(kernel: str, data: st.Da
     unit = data.draw(st.sampled_from([torch.ones(size["d"]).double(), rand(size["d"]).exp()]))
     ov, weight = rand(size["h"], n_keys, size["d"]), (spread * rand(size["h"], size["q"], n_keys)).tril(start)
     write: Any = SimpleNamespace(path=SimpleNamespace(apply=lambda x: x), output=unit.expand(2, -1))
-    whole = tiles.whole_for(write, y)
+    k = kernel_for(CPU, kernel)  # type: ignore[arg-type]
+    whole = tiles.whole_for(write, y, None, k.smallest, Team())
     dot = (whole.sign * whole.unit) @ ov.transpose(1, 2)
-    tile = tiles.Tile(0, start, n_keys, whole, weight, dot.contiguous(), tiles.OV(ov))
-    got = kernel_for(CPU, kernel).proximities(tile)  # type: ignore[arg-type]
+    tile = tiles.Tile(0, start, n_keys, whole, weight, dot.contiguous(), tiles.OV(ov), Team())
+    got = k.proximities(tile)
     z = weight[..., None] * ov[:, None] * whole.unit
     expected = (y.abs().sum(-1)[..., None] - (y[:, None] - z).abs().sum(-1)).clamp_min(0)
     torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9)

@@ -53,11 +53,15 @@ class Product:
         return self.value[head // (self.n_heads // self.value.shape[0])]
 
     def pattern(
-        self, query: Sequence[int] | slice = slice(None), heads: slice = slice(None), stop: int | None = None
+        self,
+        query: Sequence[int] | slice = slice(None),
+        heads: slice = slice(None),
+        stop: int | None = None,
+        into: Tensor | None = None,
     ) -> Tensor:
         """[head, query, key] for some queries and heads; each row over key sums to at most 1.
 
-        stop: keys 0..stop only, which must be all that these queries look at.
+        stop: keys 0..stop only, which must be all that these queries look at. into: memory that may be used for it.
         """
         if self.made is not None:
             return self.made[heads, query, :stop]
@@ -65,16 +69,19 @@ class Product:
         q, k, mask, causal, scale = self.scores
         wide = torch.promote_types(q.dtype, torch.float32)
         k = _for_all_heads(k, q.shape[0])[heads, :stop].to(wide)
-        score = (q[heads, query].to(wide) * scale) @ k.transpose(-1, -2)
+        into = into if into is not None and into.dtype == wide and into.device == k.device else None
+        score = torch.matmul(q[heads, query].to(wide) * scale, k.transpose(-1, -2), out=into)
         if causal:
             rows = torch.arange(q.shape[1], device=q.device)[query]
-            score.masked_fill_(torch.arange(k.shape[1], device=q.device) > rows[:, None], -math.inf)
+            first = int(rows[0]) if isinstance(query, slice) else 0  # earlier keys are before all of the queries
+            later = torch.arange(first, k.shape[1], device=q.device) > rows[:, None]
+            score[..., first:].masked_fill_(later, -math.inf)
         if mask is None:
-            return score.softmax(-1)
+            return torch.softmax(score, -1, out=into)
         mask = mask[:, query] if mask.shape[1] > 1 else mask
         mask = (mask[heads] if mask.shape[0] > 1 else mask)[..., :stop]
         score = score.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else score.add_(mask)
-        return score.softmax(-1).nan_to_num_(0.0)  # a row without any key
+        return torch.softmax(score, -1, out=into).nan_to_num_(0.0)  # a row without any key
 
 
 @dataclass

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from . import in_torch
-from .tiles import Tile
+from .tiles import Sums, Tile
 
-add = in_torch.add
+smallest = in_torch.smallest
 
 
 @cache
@@ -25,6 +25,11 @@ def proximities(tile: Tile) -> Tensor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the compiler, about itself
         return in_torch.proximities(tile, *_compiled())
+
+
+def add(tile: Tile, into: Sums) -> None:
+    """Adds the proximities of a tile to their sums."""
+    in_torch.add(tile, into, proximities)
 
 
 @cache

@@ -2,68 +2,55 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor
 
-from .tiles import OV, Tile
+from .threads import Team
+from .tiles import OV, Sums, Tile
 
 _KEYS = 64  # OV outputs of this many keys stay in the cache
 _LISTED = 32  # at most this many coordinates are worth a look at all keys
-_ALONE = 1 << 14  # below this many numbers a second thread does not pay
 
 _ROUNDING = {"reassoc", "contract", "nsz", "nnan"}  # not "ninf": the last level of a query may be infinite
 
 
 def proximities(tile: Tile) -> Tensor:
     """[head, query, key]"""
-    w, ov = tile.whole, tile.ov
-    if ov.by_coordinate is None:
-        _prepare(ov)
-    given: list[Any] = [tile.dot, tile.weight, ov.value, ov.by_coordinate, ov.reach]
-    given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit, w.unit.new_empty(tile.dot.shape[1], 2, _KEYS)]
-    _in_threads(_proximities, tile.dot.shape[1], tile.dot.numel(), [*(x.numpy() for x in given), tile.start])
+    _run(tile, Sums.zeros(tile.dot, 0, 0))
     return tile.dot
 
 
-def add(near: Tensor, first_head: int, total: Tensor, largest: Tensor, top: Tensor) -> None:
-    """Adds proximities [head, query, key] to their sum, maximum and top head [query, key], in place."""
-    given = [near.numpy(), first_head, total.numpy(), largest.numpy(), top.numpy()]
-    _in_threads(_add, near.shape[1], near.numel(), given)
+def add(tile: Tile, into: Sums) -> None:
+    """Adds the proximities of a tile to their sums."""
+    _run(tile, into)
 
 
-def _prepare(ov: OV) -> None:
+def _run(tile: Tile, into: Sums) -> None:
+    w, ov = tile.whole, tile.ov
+    if ov.by_coordinate is None:
+        _prepare(ov, tile.team)
+    given: list[Any] = [tile.dot, tile.weight, ov.value, ov.by_coordinate, ov.reach]
+    given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit, w.unit.new_empty(2, _KEYS)]
+    given += [into.sum, into.max, into.top]
+    _proximities(*(x.numpy() for x in given), tile.start, tile.first_head)
+
+
+def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
+    """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
+    _smallest(size.numpy(), level.numpy(), order.numpy())
+
+
+def _prepare(ov: OV, team: Team) -> None:
     """The OV outputs of `_KEYS` keys at a time with the keys together: [head, block, d_model, key]; and their reach."""
     n_heads, n_keys, d_model = ov.value.shape
-    n_blocks = -(-n_keys // _KEYS)
-    ov.by_coordinate = ov.value.new_empty(n_heads, n_blocks, d_model, _KEYS)
+    ov.by_coordinate = team.borrow("by_coordinate", (n_heads, -(-n_keys // _KEYS), d_model, _KEYS), ov.value)
     ov.reach = ov.value.new_empty(n_heads, n_keys)
-    given = [ov.value.numpy(), ov.by_coordinate.numpy(), ov.reach.numpy()]
-    _in_threads(_turned, n_heads * n_blocks, ov.value.numel(), given)
-
-
-def _in_threads(work: Callable[..., None], n: int, n_numbers: int, given: list[Any]) -> None:
-    """Python threads and no parallel loops of numba: those end the process when two notebooks' threads enter them."""
-    n_threads = min(torch.get_num_threads(), n)
-    if n_numbers < _ALONE or n_threads == 1:
-        return work(*given, 0, n)
-    ends = [n * i // n_threads for i in range(n_threads + 1)]
-    others = [_threads().submit(work, *given, *ends[i : i + 2]) for i in range(1, n_threads)]
-    work(*given, *ends[:2])
-    for other in others:
-        other.result()
-    return None
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), "lmtt")
+    _turn(ov.value.numpy(), ov.by_coordinate.numpy(), ov.reach.numpy())
 
 
 def _machine_code(f: Callable[..., None]) -> Any:
@@ -75,11 +62,43 @@ def _machine_code(f: Callable[..., None]) -> Any:
 
 
 @_machine_code
-def _turned(ov, turned, reach, start, stop):  # type: ignore[no-untyped-def]
-    """[head, key, d_model] -> [head, block, d_model, key] and the largest |ov|, for some of the blocks of all heads."""
+def _smallest(size, level, order):  # type: ignore[no-untyped-def]
+    n, n_listed = level.shape[1], order.shape[1]
+    buckets = np.empty(1 << 11, np.int32)  # of float32 bits: sign, exponent, three bits more
+    at, found = np.empty(size.shape[1], np.int32), np.empty(size.shape[1], np.int32)
+    for row in range(len(size)):
+        buckets[:] = 0
+        for c in range(size.shape[1]):
+            at[c] = np.float32(size[row, c]).view(np.int32) >> 20
+            buckets[at[c]] += 1
+        total = last = 0
+        while total < n:  # from here on buckets[i] is where the next of bucket i goes
+            here = buckets[last]
+            buckets[last] = total
+            total += here
+            last += 1
+        for c in range(size.shape[1]):
+            if at[c] < last:
+                found[buckets[at[c]]] = c
+                buckets[at[c]] += 1
+        for i in range(1, total):  # almost sorted
+            c = found[i]
+            x, j = size[row, c], i
+            while j > 0 and size[row, found[j - 1]] > x:
+                found[j] = found[j - 1]
+                j -= 1
+            found[j] = c
+        for i in range(n):
+            level[row, i] = size[row, found[i]]
+        order[row] = found[:n_listed]
+
+
+@_machine_code
+def _turn(ov, turned, reach):  # type: ignore[no-untyped-def]
+    """[head, key, d_model] -> [head, block, d_model, key] and the largest |ov|."""
     n_blocks, d_model, n_keys = turned.shape[1:]
     zero = ov.dtype.type(0)
-    for i in range(start, stop):
+    for i in range(len(ov) * n_blocks):
         h, b = i // n_blocks, i % n_blocks
         n = min(n_keys, ov.shape[1] - b * n_keys)
         turned[h, b, :, n:] = zero
@@ -120,22 +139,23 @@ def _rest(over, weight, ov, edge, done, sign, size, order, level, unit):  # type
 
 @_machine_code
 def _proximities(  # type: ignore[no-untyped-def]
-    dot, weight, ov, turned, reach, sign, size, order, level, slack, taken, unit, scratch, first, start, stop
-):
-    """Proximities of queries start..stop of a tile that begins at query `first`, in place of `dot`."""
-    n_heads, _, n_keys = dot.shape
+    dot, weight, ov, turned, reach, sign, size, order, level, slack, taken, unit, scratch, total, largest, top,
+    first, first_head
+):  # fmt: skip
+    """Proximities of a tile that begins at query `first`, in place of `dot`; added to their sums, if there are any."""
+    n_heads, n_queries, n_keys = dot.shape
     n_listed, block = order.shape[1], turned.shape[3]
     zero = dot.dtype.type(0)
     for h in range(n_heads):
         for b in range(turned.shape[1]):
             k0 = b * block
-            for q in range(start, stop):
+            for q in range(n_queries):
                 n = min(block, n_keys - k0)
                 if first + q < k0:
                     dot[h, q, k0 : k0 + n] = zero
                     continue
                 near, w, far = dot[h, q, k0 : k0 + n], weight[h, q, k0 : k0 + n], reach[h, k0 : k0 + n]
-                edge, over = scratch[q, 0, :n], scratch[q, 1, :n]
+                edge, over = scratch[0, :n], scratch[1, :n]
                 small = slack[q]
                 for k in range(n):  # short loops: each becomes vector instructions
                     lin = w[k] * near[k]
@@ -152,39 +172,34 @@ def _proximities(  # type: ignore[no-untyped-def]
                     reached += edge[k]
                 for k in range(n):
                     widest = edge[k] if edge[k] > widest else widest
-                if widest <= level[q, 0]:
-                    continue
-                for k in range(n):
-                    over[k] = zero
-                # All keys at once for the first few coordinates, then one by one those that reach further.
-                usual = min(widest, 8 * reached / n)
-                done = 0
-                while done < min(n_listed, _LISTED) and level[q, done] < usual:
-                    c = order[q, done]
-                    s, at, u, column = sign[q, c], level[q, done], unit[c], turned[h, b, c]
+                if widest > level[q, 0]:
                     for k in range(n):
-                        x = w[k] * s * column[k] - at
-                        over[k] += u * (x if x > zero else zero)
-                    done += 1
-                if widest > level[q, done]:
+                        over[k] = zero
+                    # All keys at once for the first few coordinates, then one by one those that reach further.
+                    usual = min(widest, 8 * reached / n)
+                    done = 0
+                    while done < min(n_listed, _LISTED) and level[q, done] < usual:
+                        c = order[q, done]
+                        s, at, u, column = sign[q, c], level[q, done], unit[c], turned[h, b, c]
+                        for k in range(n):
+                            x = w[k] * s * column[k] - at
+                            over[k] += u * (x if x > zero else zero)
+                        done += 1
+                    if widest > level[q, done]:
+                        for k in range(n):
+                            if edge[k] > level[q, done]:
+                                over[k] = _rest(
+                                    over[k], w[k], ov[h, k0 + k], edge[k], done, sign[q], size[q], order[q], level[q],
+                                    unit,
+                                )  # fmt: skip
                     for k in range(n):
-                        if edge[k] > level[q, done]:
-                            over[k] = _rest(
-                                over[k], w[k], ov[h, k0 + k], edge[k], done, sign[q], size[q], order[q], level[q], unit
-                            )
-                for k in range(n):
-                    x = near[k] - 2 * over[k]
-                    near[k] = (x if x > zero else zero) if edge[k] > zero else near[k]
-
-
-@_machine_code
-def _add(near, first_head, total, largest, top, start, stop):  # type: ignore[no-untyped-def]
-    n_heads, _, n_keys = near.shape
-    for q in range(start, stop):
-        for h in range(n_heads):
-            for k in range(n_keys):
-                x = near[h, q, k]
-                total[q, k] += x
-                better = x > largest[q, k]
-                largest[q, k] = x if better else largest[q, k]
-                top[q, k] = first_head + h if better else top[q, k]
+                        x = near[k] - 2 * over[k]
+                        near[k] = (x if x > zero else zero) if edge[k] > zero else near[k]
+                if len(total):
+                    sums, most, head = total[q, k0 : k0 + n], largest[q, k0 : k0 + n], top[q, k0 : k0 + n]
+                    for k in range(n):
+                        sums[k] += near[k]
+                    for k in range(n):
+                        head[k] = first_head + h if near[k] > most[k] else head[k]
+                    for k in range(n):
+                        most[k] = near[k] if near[k] > most[k] else most[k]

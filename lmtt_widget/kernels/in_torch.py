@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .tiles import Tile
+from .tiles import Sums, Tile
 
 _LIST = 1 << 20  # numbers gathered at a time
 _FIRST = (0, 4, 8, 16, 32, 64)  # how many coordinates may be looked at for all vectors at once
@@ -75,13 +75,21 @@ def proximities(
     return torch.where(taken, near, (near - 2 * over).clamp_min_(0))
 
 
-def add(near: Tensor, first_head: int, total: Tensor, largest: Tensor, top: Tensor) -> None:
-    """Adds proximities [head, query, key] to their sum, maximum and top head [query, key], in place."""
-    total += near.sum(0)
+def add(tile: Tile, into: Sums, proximities: Callable[[Tile], Tensor] = proximities) -> None:
+    """Adds the proximities of a tile to their sums."""
+    near = proximities(tile)
+    into.sum += near.sum(0)
     best = near.max(0)
-    better = best.values > largest
-    top.copy_(torch.where(better, (best.indices + first_head).to(top.dtype), top))
-    torch.maximum(largest, best.values, out=largest)
+    better = best.values > into.max
+    into.top.copy_(torch.where(better, (best.indices + tile.first_head).to(torch.int16), into.top))
+    torch.maximum(into.max, best.values, out=into.max)
+
+
+def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
+    """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
+    found = size.topk(level.shape[1], largest=False)
+    level.copy_(found.values)
+    order.copy_(found.indices[:, : order.shape[1]])
 
 
 def _first(edge: Tensor, level: Tensor) -> int:

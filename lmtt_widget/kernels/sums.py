@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..decomposition.layers import LinearWrite
-from .tiles import tiles, whole_for
+from .threads import Team, side_by_side
+from .tiles import Sums, Tile, tiles, whole_for
+
+_BAND = 1 << 22  # queries times keys that are summed at a time: every thread holds sums of its own
 
 KernelName = Literal["auto", "torch", "numba", "compiled"]
 
@@ -22,22 +25,13 @@ class Kernel:
     """One way to compute the same numbers."""
 
     name: str
-    proximities: Callable[..., Tensor]
-    add: Callable[..., None]
+    proximities: Callable[[Tile], Tensor]  # [head, query, key]
+    add: Callable[[Tile, Sums], None]
+    smallest: Callable[[Tensor, Tensor, Tensor], None]
     why: str = ""  # not the one that was asked for, or that would be faster
 
     def __str__(self) -> str:
         return f"{self.name} ({self.why})" if self.why else self.name
-
-
-@dataclass
-class ProximitySums:
-    """Over the heads of one attention write."""
-
-    sum: Tensor  # [query, key]
-    max: Tensor  # [query, key]
-    top: Tensor  # [query, key], int16, the head with the largest
-    off: Tensor  # [query], no sum of these proximities is further from the exact one
 
 
 def kernel_for(device: torch.device, name: KernelName = "auto") -> Kernel:
@@ -66,38 +60,39 @@ def _kernel(name: KernelName, device: str) -> Kernel:
         why = made.why_not(device)
         if why:
             return _torch(why)
-    return Kernel(name, made.proximities, made.add)
+    return Kernel(name, made.proximities, made.add, made.smallest)
 
 
 def _torch(why: str = "") -> Kernel:
     from . import in_torch
 
-    return Kernel("torch", in_torch.proximities, in_torch.add, why)
+    return Kernel("torch", in_torch.proximities, in_torch.add, in_torch.smallest, why)
 
 
 def proximity_sums(
-    write: LinearWrite,
-    whole: Tensor,
-    *,
-    kernel: Kernel,
-    slack: Tensor | None = None,
-) -> ProximitySums:
+    write: LinearWrite, whole: Tensor, *, kernel: Kernel, slack: Tensor | None = None, team: Team | None = None
+) -> Sums:
     """Sum, maximum and top head over the heads of max(0, |y|_1 - |y - z|_1), for every query and key.
 
     whole [query, d_model], the state y that the write enters. slack [query]: a vector z whose sign(y) . z, which is
-    never less than its proximity, is not above it is taken to be that near.
-    (Ferrando & Voita 2024, arXiv:2403.00824)
+    never less than its proximity, is not above it is taken to be that near. (Ferrando & Voita 2024, arXiv:2403.00824)
     """
     assert write.heads is not None
-    n = len(whole)
-    total = whole.new_zeros(n, n)
-    largest, top = torch.zeros_like(total), torch.zeros(n, n, dtype=torch.int16, device=whole.device)
-    prepared = whole_for(write, whole, slack)
-    for tile in tiles(write, prepared, range(n), range(write.heads.n_heads)):
-        here = slice(tile.start, tile.stop), slice(0, tile.stop)
-        near = kernel.proximities(tile)
-        kernel.add(near, tile.first_head, total[here], largest[here], top[here])
-    return ProximitySums(total, largest, top, prepared.taken)
+    n, team = len(whole), team or Team()
+    prepared = whole_for(write, whole, slack, kernel.smallest, team)
+
+    def summed(queries: range, heads: range) -> Sums:
+        here = replace(prepared.rows(queries.start, queries.stop), taken=whole.new_zeros(len(queries)))
+        found = Sums.zeros(whole, len(queries), queries.stop)
+        for tile in tiles(write, here, queries, heads, team):
+            kernel.add(tile, found.part(tile.start - queries.start, tile.stop - queries.start, tile.stop))
+        return replace(found, off=here.taken)
+
+    bands, step = [], max(1, _BAND // n)
+    for start in range(0, n, step):
+        queries = range(start, min(start + step, n))
+        bands.append(_over_heads(team.spread(partial(summed, queries), write.heads.n_heads)))
+    return bands[0] if len(bands) == 1 else _stacked(bands, n)
 
 
 def head_proximities(
@@ -108,11 +103,37 @@ def head_proximities(
     whole [query, d_model]: the state at all queries. heads: consecutive ones; None: all.
     """
     assert write.heads is not None
-    heads = range(write.heads.n_heads) if heads is None else heads
-    found = whole.new_zeros(len(heads), len(queries), len(whole))
-    prepared = whole_for(write, whole[queries.start : queries.stop])
-    for tile in tiles(write, prepared, queries, range(heads[0], heads[-1] + 1)):
-        first, row = tile.first_head - heads[0], tile.start - queries.start
-        near = kernel.proximities(tile)
-        found[first : first + len(near), row : row + near.shape[1], : tile.stop] = near
+    first = 0 if heads is None else heads.start
+    found = whole.new_zeros(write.heads.n_heads if heads is None else len(heads), len(queries), len(whole))
+    with side_by_side(whole.device) as team:
+        prepared = whole_for(write, whole[queries.start : queries.stop], None, kernel.smallest, team)
+
+        def fill(some: range) -> None:
+            for tile in tiles(write, prepared, queries, range(some.start + first, some.stop + first), team):
+                head, row = tile.first_head - first, tile.start - queries.start
+                near = kernel.proximities(tile)
+                found[head : head + len(near), row : row + near.shape[1], : tile.stop] = near
+
+        team.spread(fill, len(found))
     return found
+
+
+def _over_heads(found: list[Sums]) -> Sums:
+    """The sums over several groups of heads, in their order."""
+    into = found[0]
+    for more in found[1:]:
+        into.sum += more.sum
+        into.top = torch.where(more.max > into.max, more.top, into.top)
+        torch.maximum(into.max, more.max, out=into.max)
+        into.off += more.off
+    return into
+
+
+def _stacked(bands: list[Sums], n_keys: int) -> Sums:
+    """Bands of queries below one another; a band has the keys up to its last query."""
+
+    def full(of: Callable[[Sums], Tensor]) -> Tensor:
+        return torch.cat([torch.nn.functional.pad(of(b), (0, n_keys - b.sum.shape[1])) for b in bands])
+
+    off = torch.cat([b.off for b in bands])
+    return Sums(full(lambda b: b.sum), full(lambda b: b.max), full(lambda b: b.top), off)

@@ -11,7 +11,7 @@ they are below weight * reach, reach being the largest |ov_c| / unit_c of the ke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from ..decomposition.heads import Product
 from ..decomposition.layers import LinearWrite
 from ..decomposition.vectors import ov_outputs
+from .threads import Team
 
 _TILE = 1 << 19  # numbers in one tile: a few MB, so that it stays in the cache
 _OV = 1 << 22  # numbers in the OV outputs that are held at a time
@@ -54,6 +55,26 @@ class OV:
 
 
 @dataclass
+class Sums:
+    """The proximities of the vectors of one write, over heads."""
+
+    sum: Tensor  # [query, key]
+    max: Tensor  # [query, key]
+    top: Tensor  # [query, key], int16, the head with the largest
+    off: Tensor  # [query], no sum of these proximities is further from the exact one
+
+    @classmethod
+    def zeros(cls, like: Tensor, n_queries: int, n_keys: int) -> Sums:
+        total = like.new_zeros(n_queries, n_keys)
+        return cls(total, torch.zeros_like(total), torch.zeros_like(total, dtype=torch.int16), total.new_zeros(n_queries))
+
+    def part(self, start: int, stop: int, n_keys: int) -> Sums:
+        """Views of some queries and the first keys."""
+        here = slice(start, stop), slice(0, n_keys)
+        return Sums(self.sum[here], self.max[here], self.top[here], self.off[start:stop])
+
+
+@dataclass
 class Tile:
     """The vectors that some heads move from keys 0..stop to queries start..stop."""
 
@@ -64,32 +85,42 @@ class Tile:
     weight: Tensor  # [head, query, key]; 0 for later keys, which are no parts
     dot: Tensor  # [head, query, key], lin / weight; a kernel may write here
     ov: OV  # of these keys and maybe later ones
+    team: Team
 
 
-def whole_for(write: LinearWrite, value: Tensor, slack: Tensor | None = None) -> Whole:
+def whole_for(
+    write: LinearWrite,
+    value: Tensor,
+    slack: Tensor | None,
+    smallest: Callable[[Tensor, Tensor, Tensor], None],
+    team: Team,
+) -> Whole:
     """A state's values [query, d_model] prepared for the vectors of one write."""
     n_queries, d_model = value.shape
     # Any positive unit gives the same result; what the write adds tells which coordinates are large for all keys.
     unit = write.path.apply(write.output.to(value.dtype)).to(value.device).square().mean(0).sqrt()
     unit = unit + unit.mean() / 100 + 1e-30
-    size = value.abs() / unit
     n = min(d_model, max(16, d_model // 8))
-    smallest = size.topk(min(n + 1, d_model), largest=False)
-    level = torch.cat([smallest.values, size.new_full((n_queries, 1), math.inf)], 1)[:, : n + 1].contiguous()
+    sign, size = (team.borrow(name, (n_queries, d_model), value) for name in ("sign", "size"))
+    level = value.new_full((n_queries, n + 1), math.inf)
+    order = torch.zeros(n_queries, n, dtype=torch.int32, device=value.device)
+
+    def fill(queries: range) -> None:
+        some = slice(queries.start, queries.stop)
+        torch.div(torch.abs(value[some], out=size[some]), unit, out=size[some])
+        torch.ge(value[some], 0, out=sign[some]).mul_(2).sub_(1)
+        smallest(size[some], level[some, : min(n + 1, d_model)], order[some])
+
+    team.spread(fill, n_queries)
     none = value.new_zeros(n_queries)
-    return Whole(
-        torch.where(value < 0, -1, 1).to(value.dtype),
-        size,
-        smallest.indices[:, :n].int().contiguous(),
-        level,
-        none if slack is None else slack,
-        none.clone(),
-        unit,
-    )
+    return Whole(sign, size, order, level, none if slack is None else slack, none.clone(), unit)
 
 
-def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range) -> Iterator[Tile]:
-    """The tiles that cover these queries and heads; `whole` starts at the first of the queries."""
+def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range, team: Team) -> Iterator[Tile]:
+    """The tiles that cover these queries and heads; `whole` starts at the first of the queries.
+
+    The memory of a tile is used for the next one.
+    """
     assert write.heads is not None
     split, first = write.path.per_query(), 0
     for product in write.heads.products:
@@ -98,27 +129,32 @@ def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range) -> Ite
         for start in mine[::step]:
             group = slice(start - first, min(start + step, mine.stop) - first)
             if split is None or product.gate is not None:
-                found = _by_query(write, product, group, whole, queries)
+                found = _by_query(write, product, group, whole, queries, team)
             else:
-                found = _together(write, product, group, whole, queries)
+                found = _together(write, product, group, whole, queries, team)
             for tile in found:
                 tile.first_head += first
                 yield tile
         first += product.n_heads
 
 
-def _together(write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range) -> Iterator[Tile]:
+def _together(
+    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team
+) -> Iterator[Tile]:
     """Tiles of heads whose OV outputs are the same for all queries, but for one factor."""
     split = write.path.per_query()
     assert split is not None
     path, factor = split
     value = _values(product, heads, queries.stop, whole)  # [head, key, d_head]
-    n_heads, _, d_head = value.shape
+    n_heads, n_keys, d_head = value.shape
     weight = _weight(write, product, heads, whole)
     if weight is not None:
         weight = path.apply(weight)
-        ov = value @ (weight / whole.unit).reshape(n_heads, d_head, -1)
-        asked = (whole.sign @ weight.T).reshape(-1, n_heads, d_head).transpose(0, 1)
+        through = torch.div(weight, whole.unit, out=team.borrow("through", tuple(weight.shape), whole.unit))
+        ov = team.borrow("ov", (n_heads, n_keys, weight.shape[1]), whole.unit)
+        torch.matmul(value, through.reshape(n_heads, d_head, -1), out=ov)
+        asked = team.borrow("asked", (len(queries), weight.shape[0]), whole.unit)
+        asked = torch.matmul(whole.sign, weight.T, out=asked).reshape(-1, n_heads, d_head).transpose(0, 1)
         offered = value
     else:
         ov = path.apply(_called(write, product, heads, value)) / whole.unit
@@ -130,14 +166,18 @@ def _together(write: LinearWrite, product: Product, heads: slice, whole: Whole, 
     while start < queries.stop:
         stop = min(queries.stop, start + max(1, int(math.sqrt(start * start / 4 + area) - start / 2)))
         rows = slice(start - queries.start, stop - queries.start)
-        pattern = _pattern(product, heads, start, stop, whole)
-        pattern = pattern if factor is None else pattern * factor[start:stop, None]
-        dot = asked[:, rows] @ offered[:, :stop].transpose(1, 2)
-        yield Tile(heads.start, start, stop, whole.rows(rows.start, rows.stop), pattern, dot, shared)
+        pattern = _pattern(product, heads, start, stop, whole, team)
+        if factor is not None:
+            pattern.mul_(factor[start:stop, None])
+        dot = team.borrow("dot", (n_heads, stop - start, stop), whole.unit)
+        torch.matmul(asked[:, rows], offered[:, :stop].transpose(1, 2), out=dot)
+        yield Tile(heads.start, start, stop, whole.rows(rows.start, rows.stop), pattern, dot, shared, team)
         start = stop
 
 
-def _by_query(write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range) -> Iterator[Tile]:
+def _by_query(
+    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team
+) -> Iterator[Tile]:
     """One tile per query, where every query sees the OV outputs through a gate or factors of its own."""
     value = _values(product, heads, queries.stop, whole)
     weight = _weight(write, product, heads, whole)
@@ -148,18 +188,20 @@ def _by_query(write: LinearWrite, product: Product, heads: slice, whole: Whole, 
             seen = seen * product.gate[query, product.slots[heads]].to(whole.unit)[:, None]
         if weight is not None:
             through = (write.path.apply(weight, query) / whole.unit).reshape(*seen.shape[::2], -1)
-            ov = seen @ through
+            ov = torch.matmul(seen, through, out=team.borrow("ov", (*seen.shape[:2], through.shape[2]), whole.unit))
         else:
             ov = write.path.apply(_called(write, product, heads, seen), query) / whole.unit
         here = whole.rows(row, row + 1)
         dot = ov @ (here.sign[0] * whole.unit)
-        pattern = _pattern(product, heads, query, stop, whole)
-        yield Tile(heads.start, query, stop, here, pattern, dot[:, None], OV(ov))
+        pattern = _pattern(product, heads, query, stop, whole, team)
+        yield Tile(heads.start, query, stop, here, pattern, dot[:, None], OV(ov), team)
 
 
 def _values(product: Product, heads: slice, stop: int, whole: Whole) -> Tensor:
     """[head, key, d_head]"""
     each = product.n_heads // product.value.shape[0]
+    if each == 1:
+        return product.value[heads, :stop].to(whole.unit)
     of = torch.arange(heads.start, heads.stop, device=product.value.device) // each
     return product.value[of, :stop].to(whole.unit)
 
@@ -169,7 +211,11 @@ def _weight(write: LinearWrite, product: Product, heads: slice, whole: Whole) ->
     weight = write.map.weight()
     if weight is None:
         return None
-    return weight.index_select(0, product.slots[heads].reshape(-1).to(weight.device)).to(whole.unit)
+    rows = product.slots[heads].reshape(-1)
+    first, last = int(rows[0]), int(rows[-1])
+    if last - first == len(rows) - 1 and bool((rows.diff() == 1).all()):
+        return weight[first : last + 1].to(whole.unit)
+    return weight.index_select(0, rows.to(weight.device)).to(whole.unit)
 
 
 def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -> Tensor:
@@ -178,10 +224,11 @@ def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -
     return torch.stack([ov_outputs(write, product, h, v) for h, v in zip(numbers, value, strict=True)]).to(value)
 
 
-def _pattern(product: Product, heads: slice, start: int, stop: int, whole: Whole) -> Tensor:
+def _pattern(product: Product, heads: slice, start: int, stop: int, whole: Whole, team: Team) -> Tensor:
     """[head, query, key] up to the last of the queries; later keys are no parts."""
-    made = product.pattern(slice(start, stop), heads, stop)
-    if product.made is not None or made.dtype != whole.unit.dtype or made.device != whole.unit.device:
-        return made.to(whole.unit).tril(start)
-    made[..., start:].tril_()  # ours: it was made just now
+    into = team.borrow("pattern", (heads.stop - heads.start, stop - start, stop), whole.unit)
+    made = product.pattern(slice(start, stop), heads, stop, into)
+    if made is not into:
+        made = into.copy_(made)
+    made[..., start:].tril_()
     return made
