@@ -18,7 +18,6 @@ from torch import Tensor
 from .decomposition.layers import LinearWrite, in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
 from .kernels.sums import KernelName, head_proximities, kernel_for, proximity_sums
-from .kernels.threads import side_by_side
 from .kernels.tiles import Sums
 from .progress import Progress, reported
 from .run import Part, Run
@@ -179,7 +178,7 @@ def attribute(
     totals, ended = torch.zeros_like(carried), torch.zeros(n_states, n_tokens, dtype=torch.bool)
     error, truncated = torch.zeros_like(carried), torch.zeros_like(carried)
     shares: dict[int, AttentionShare | PartShare] = {}
-    with reported("attributing", progress) as done, side_by_side(first.device) as team:
+    with reported("attributing", progress) as done, with_kernel.team(first.device) as team:
         for s in run.states[1:]:
             done(s.index - 1, n_states - 1)
             whole = run.value(s.index)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,13 +35,16 @@ def _run(tile: Tile, into: Sums) -> None:
         _prepare(ov, tile.team)
     given: list[Any] = [tile.dot, tile.weight, ov.value, ov.by_coordinate, ov.reach]
     given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit, w.unit.new_empty(2, _KEYS)]
-    given += [into.sum, into.max, into.top]
+    given += [into.sum, into.max, into.top, tile.team.borrow("here", (3, tile.dot.shape[1], _KEYS), tile.dot)]
     _proximities(*(x.numpy() for x in given), tile.start, tile.first_head)
 
 
 def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
     """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
-    _smallest(size.numpy(), level.numpy(), order.numpy())
+    # Of positive numbers the bits are in the same order: exponent and three bits more say which bucket one belongs to.
+    kind, shift, n = (torch.int32, 20, 1 << 11) if size.dtype == torch.float32 else (torch.int64, 49, 1 << 14)
+    given = [size, size.view(kind), level, order, order.new_empty(n), order.new_empty(2, size.shape[1])]
+    _smallest(*(x.numpy() for x in given), shift)
 
 
 def _prepare(ov: OV, team: Team) -> None:
@@ -62,14 +64,12 @@ def _machine_code(f: Callable[..., None]) -> Any:
 
 
 @_machine_code
-def _smallest(size, level, order):  # type: ignore[no-untyped-def]
-    n, n_listed = level.shape[1], order.shape[1]
-    buckets = np.empty(1 << 11, np.int32)  # of float32 bits: sign, exponent, three bits more
-    at, found = np.empty(size.shape[1], np.int32), np.empty(size.shape[1], np.int32)
+def _smallest(size, bits, level, order, buckets, scratch, shift):  # type: ignore[no-untyped-def]
+    n, n_listed, at, found = level.shape[1], order.shape[1], scratch[0], scratch[1]
     for row in range(len(size)):
         buckets[:] = 0
         for c in range(size.shape[1]):
-            at[c] = np.float32(size[row, c]).view(np.int32) >> 20
+            at[c] = bits[row, c] >> shift
             buckets[at[c]] += 1
         total = last = 0
         while total < n:  # from here on buckets[i] is where the next of bucket i goes
@@ -138,22 +138,34 @@ def _rest(over, weight, ov, edge, done, sign, size, order, level, unit):  # type
 
 
 @_machine_code
+def _add(near, total, largest, top, head):  # type: ignore[no-untyped-def]
+    for k in range(len(near)):  # in a longer function the compiler makes no vector instructions of it
+        x = near[k]
+        total[k] += x
+        better = x > largest[k]
+        largest[k] = x if better else largest[k]
+        top[k] = head if better else top[k]
+
+
+@_machine_code
 def _proximities(  # type: ignore[no-untyped-def]
     dot, weight, ov, turned, reach, sign, size, order, level, slack, taken, unit, scratch, total, largest, top,
-    first, first_head
+    here, first, first_head
 ):  # fmt: skip
     """Proximities of a tile that begins at query `first`, in place of `dot`; added to their sums, if there are any."""
     n_heads, n_queries, n_keys = dot.shape
-    n_listed, block = order.shape[1], turned.shape[3]
+    n_listed, block, summed = order.shape[1], turned.shape[3], len(total) > 0
     zero = dot.dtype.type(0)
-    for h in range(n_heads):
-        for b in range(turned.shape[1]):
-            k0 = b * block
-            for q in range(n_queries):
-                n = min(block, n_keys - k0)
-                if first + q < k0:
-                    dot[h, q, k0 : k0 + n] = zero
-                    continue
+    for b in range(turned.shape[1]):
+        k0 = b * block
+        n = min(block, n_keys - k0)
+        q0 = min(max(0, k0 - first), n_queries)  # earlier queries do not see these keys
+        if n > 0:
+            dot[:, :q0, k0 : k0 + n] = zero
+        if summed:
+            here[:] = zero
+        for h in range(n_heads):
+            for q in range(q0, n_queries):
                 near, w, far = dot[h, q, k0 : k0 + n], weight[h, q, k0 : k0 + n], reach[h, k0 : k0 + n]
                 edge, over = scratch[0, :n], scratch[1, :n]
                 small = slack[q]
@@ -178,13 +190,19 @@ def _proximities(  # type: ignore[no-untyped-def]
                     # All keys at once for the first few coordinates, then one by one those that reach further.
                     usual = min(widest, 8 * reached / n)
                     done = 0
-                    while done < min(n_listed, _LISTED) and level[q, done] < usual:
-                        c = order[q, done]
-                        s, at, u, column = sign[q, c], level[q, done], unit[c], turned[h, b, c]
+                    while done + 4 <= min(n_listed, _LISTED) and level[q, done] < usual:
+                        c0, c1, c2, c3 = order[q, done], order[q, done + 1], order[q, done + 2], order[q, done + 3]
+                        x0, x1, x2, x3 = turned[h, b, c0], turned[h, b, c1], turned[h, b, c2], turned[h, b, c3]
+                        s0, s1, s2, s3 = sign[q, c0], sign[q, c1], sign[q, c2], sign[q, c3]
+                        y0, y1, y2, y3 = level[q, done], level[q, done + 1], level[q, done + 2], level[q, done + 3]
+                        u0, u1, u2, u3 = unit[c0], unit[c1], unit[c2], unit[c3]
                         for k in range(n):
-                            x = w[k] * s * column[k] - at
-                            over[k] += u * (x if x > zero else zero)
-                        done += 1
+                            z0, z1 = w[k] * s0 * x0[k] - y0, w[k] * s1 * x1[k] - y1
+                            z2, z3 = w[k] * s2 * x2[k] - y2, w[k] * s3 * x3[k] - y3
+                            over[k] += (u0 * (z0 if z0 > zero else zero) + u1 * (z1 if z1 > zero else zero)) + (
+                                u2 * (z2 if z2 > zero else zero) + u3 * (z3 if z3 > zero else zero)
+                            )
+                        done += 4
                     if widest > level[q, done]:
                         for k in range(n):
                             if edge[k] > level[q, done]:
@@ -195,11 +213,12 @@ def _proximities(  # type: ignore[no-untyped-def]
                     for k in range(n):
                         x = near[k] - 2 * over[k]
                         near[k] = (x if x > zero else zero) if edge[k] > zero else near[k]
-                if len(total):
-                    sums, most, head = total[q, k0 : k0 + n], largest[q, k0 : k0 + n], top[q, k0 : k0 + n]
-                    for k in range(n):
-                        sums[k] += near[k]
-                    for k in range(n):
-                        head[k] = first_head + h if near[k] > most[k] else head[k]
-                    for k in range(n):
-                        most[k] = near[k] if near[k] > most[k] else most[k]
+                if summed:
+                    _add(near, here[0, q], here[1, q], here[2, q], zero + first_head + h)
+        if summed:
+            for q in range(q0, n_queries):
+                for k in range(n):
+                    total[q, k0 + k] += here[0, q, k]
+                    if here[1, q, k] > largest[q, k0 + k]:
+                        largest[q, k0 + k] = here[1, q, k]
+                        top[q, k0 + k] = here[2, q, k]

@@ -78,11 +78,11 @@ def proximities(
 def add(tile: Tile, into: Sums, proximities: Callable[[Tile], Tensor] = proximities) -> None:
     """Adds the proximities of a tile to their sums."""
     near = proximities(tile)
-    into.sum += near.sum(0)
+    total, largest, top = (x[:, : tile.stop] for x in (into.sum, into.max, into.top))
+    total += near.sum(0)
     best = near.max(0)
-    better = best.values > into.max
-    into.top.copy_(torch.where(better, (best.indices + tile.first_head).to(torch.int16), into.top))
-    torch.maximum(into.max, best.values, out=into.max)
+    top.copy_(torch.where(best.values > largest, (best.indices + tile.first_head).to(top.dtype), top))
+    torch.maximum(largest, best.values, out=largest)
 
 
 def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:

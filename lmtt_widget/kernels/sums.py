@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, Literal
@@ -29,6 +30,10 @@ class Kernel:
     add: Callable[[Tile, Sums], None]
     smallest: Callable[[Tensor, Tensor, Tensor], None]
     why: str = ""  # not the one that was asked for, or that would be faster
+
+    def team(self, device: torch.device) -> AbstractContextManager[Team]:
+        """The threads it works in; what torch.compile makes has threads of its own."""
+        return nullcontext(Team()) if self.name == "compiled" else side_by_side(device)
 
     def __str__(self) -> str:
         return f"{self.name} ({self.why})" if self.why else self.name
@@ -85,7 +90,7 @@ def proximity_sums(
         here = replace(prepared.rows(queries.start, queries.stop), taken=whole.new_zeros(len(queries)))
         found = Sums.zeros(whole, len(queries), queries.stop)
         for tile in tiles(write, here, queries, heads, team):
-            kernel.add(tile, found.part(tile.start - queries.start, tile.stop - queries.start, tile.stop))
+            kernel.add(tile, found.rows(tile.start - queries.start, tile.stop - queries.start))
         return replace(found, off=here.taken)
 
     bands, step = [], max(1, _BAND // n)
@@ -105,7 +110,7 @@ def head_proximities(
     assert write.heads is not None
     first = 0 if heads is None else heads.start
     found = whole.new_zeros(write.heads.n_heads if heads is None else len(heads), len(queries), len(whole))
-    with side_by_side(whole.device) as team:
+    with kernel.team(whole.device) as team:
         prepared = whole_for(write, whole[queries.start : queries.stop], None, kernel.smallest, team)
 
         def fill(some: range) -> None:

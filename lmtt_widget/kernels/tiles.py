@@ -66,12 +66,14 @@ class Sums:
     @classmethod
     def zeros(cls, like: Tensor, n_queries: int, n_keys: int) -> Sums:
         total = like.new_zeros(n_queries, n_keys)
-        return cls(total, torch.zeros_like(total), torch.zeros_like(total, dtype=torch.int16), total.new_zeros(n_queries))
+        return cls(
+            total, torch.zeros_like(total), torch.zeros_like(total, dtype=torch.int16), total.new_zeros(n_queries)
+        )
 
-    def part(self, start: int, stop: int, n_keys: int) -> Sums:
-        """Views of some queries and the first keys."""
-        here = slice(start, stop), slice(0, n_keys)
-        return Sums(self.sum[here], self.max[here], self.top[here], self.off[start:stop])
+    def rows(self, start: int, stop: int) -> Sums:
+        """Views of some queries."""
+        here = slice(start, stop)
+        return Sums(self.sum[here], self.max[here], self.top[here], self.off[here])
 
 
 @dataclass
@@ -125,7 +127,8 @@ def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range, team: 
     split, first = write.path.per_query(), 0
     for product in write.heads.products:
         mine = range(max(heads.start, first), min(heads.stop, first + product.n_heads))
-        step = max(1, _OV // (queries.stop * whole.unit.numel()))
+        most = max(1, _OV // (queries.stop * whole.unit.numel()))
+        step = math.ceil(len(mine) / math.ceil(len(mine) / most)) if mine else 1  # groups of about the same size
         for start in mine[::step]:
             group = slice(start - first, min(start + step, mine.stop) - first)
             if split is None or product.gate is not None:
