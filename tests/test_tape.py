@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lmtt_widget.decomposition.residual import Walk, is_constant, linear_leaf
 from lmtt_widget.decomposition.tape import Node, Tape, is_fresh, is_linear_module, plain, replay
@@ -99,6 +100,28 @@ def test_the_tape_is_off_outside_of_it() -> None:
     n = len(tape.nodes)
     rand(3) * 2
     assert len(tape.nodes) == n
+
+
+class Counting(TorchFunctionMode):
+    """A mode of the user's, like a default device."""
+
+    seen = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen += func is torch.add
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_paused_tape_tapes_nothing_and_leaves_modes_of_others_alone() -> None:
+    x, outer, inner = torch.ones(2), Counting(), Counting()
+    with outer, Tape() as tape:
+        with tape.paused():
+            a = torch.add(x, 1)
+        with inner, tape.paused():  # now another one is on top
+            b = torch.add(x, 2)
+        c = torch.add(x, 3)
+    assert (outer.seen, inner.seen) == (3, 1)
+    assert [id(y) in tape.nodes for y in (a, b, c)] == [False, False, True]
 
 
 def test_a_replay_is_the_same_calls_on_other_values() -> None:

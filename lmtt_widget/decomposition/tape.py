@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch.overrides
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -161,7 +162,8 @@ class Tape(TorchFunctionMode):
         """Nothing is taped inside: for reading the tape while the forward pass waits."""
         self._inside += 1
         try:
-            yield
+            with _without(self):
+                yield
         finally:
             self._inside -= 1
 
@@ -222,6 +224,17 @@ class Tape(TorchFunctionMode):
         if type(x) is dict:
             return {k: self._lift(v) for k, v in x.items()}
         return x
+
+
+@contextlib.contextmanager
+def _without(mode: TorchFunctionMode) -> Iterator[None]:
+    """Calls do not go through a mode that is on top; the names are torch's own, and without them calls only cost more."""
+    top, pop = (getattr(torch.overrides, n, None) for n in ("_get_current_function_mode", "_pop_mode_temporarily"))
+    if top is None or pop is None or top() is not mode:
+        yield
+        return
+    with pop():
+        yield
 
 
 def _is_inplace(name: str) -> bool:
