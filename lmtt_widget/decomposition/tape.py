@@ -228,7 +228,7 @@ class Tape(TorchFunctionMode):
 
 @contextlib.contextmanager
 def _without(mode: TorchFunctionMode) -> Iterator[None]:
-    """Calls do not go through a mode that is on top; the names are torch's own, and without them calls only cost more."""
+    """Calls do not go through a mode that is on top. These names are torch's own; without them calls only cost more."""
     top, pop = (getattr(torch.overrides, n, None) for n in ("_get_current_function_mode", "_pop_mode_temporarily"))
     if top is None or pop is None or top() is not mode:
         yield
