@@ -10,8 +10,9 @@ from torch import Tensor
 from .tiles import Sums, Tile
 
 _LIST = 1 << 20  # numbers gathered at a time
-_FIRST = (0, 4, 8, 16, 32, 64)  # how many coordinates may be looked at for all vectors at once
-_ONE_BY_ONE = 1000  # looking at one vector by itself costs about as much as so many in a row
+_AT_ONCE = 8  # coordinates looked at for all vectors in one call
+_FIRST = (0, 8, 16, 32, 64)  # how many that may be in all
+_ONE_BY_ONE = 2000  # looking at one vector by itself costs about as much as so many in a row
 
 
 def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor, unit: Tensor) -> Tensor:
@@ -19,43 +20,50 @@ def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor, unit: Tens
     return ((weight[:, None] * ov * sign - size).clamp_min(0) * unit).sum(-1)
 
 
-def first_overshoot(weight: Tensor, turned: Tensor, order: Tensor, sign: Tensor, size: Tensor, unit: Tensor) -> Tensor:
-    """The same over the first coordinates of every query [query, n], for all vectors of a tile: [head, query, key].
+def first_overshoot(
+    over: Tensor, z: Tensor, weight: Tensor, turned: Tensor, order: Tensor, sign: Tensor, size: Tensor, unit: Tensor
+) -> None:
+    """Adds the same over the first coordinates of every query [query, n] to `over`, for all vectors of a tile.
 
-    turned [head, d_model, key].
+    over, weight [head, query, key], z [head, query, n, key] in which to compute, turned [head, d_model, key].
     """
-    over = torch.zeros_like(weight)
-    for n in range(order.shape[1]):
-        z = turned[:, order[:, n]] * weight
-        over += (z.mul_((sign * unit)[:, n, None]).sub_((size * unit)[:, n, None])).clamp_min_(0)
-    return over
+    factor, level = (sign * unit)[..., None], (size * unit)[..., None]
+    for n in range(0, order.shape[1], z.shape[2]):
+        some = slice(n, n + z.shape[2])
+        torch.index_select(turned, 1, order[:, some].reshape(-1), out=z.flatten(1, 2))
+        z.mul_(weight[:, :, None]).mul_(factor[:, some]).sub_(level[:, some]).clamp_min_(0)
+        over += z.sum(2)
 
 
 def proximities(
     tile: Tile,
     overshoot: Callable[..., Tensor] = overshoot,
-    first_overshoot: Callable[..., Tensor] = first_overshoot,
+    first_overshoot: Callable[..., None] = first_overshoot,
 ) -> Tensor:
     """[head, query, key]"""
     whole, ov = tile.whole, tile.ov
     d_model = ov.value.shape[-1]
     if ov.by_coordinate is None or ov.reach is None:
         ov.reach = torch.maximum(ov.value.amax(-1), -ov.value.amin(-1))  # aminmax takes twenty times as long
-        ov.by_coordinate = ov.value.transpose(1, 2).contiguous()
-    near = (tile.weight * tile.dot).clamp_min_(0)
+        turned = ov.value.transpose(1, 2)
+        ov.by_coordinate = tile.team.borrow("by_coordinate", tuple(turned.shape), turned).copy_(turned)
+    near = tile.dot.mul_(tile.weight).clamp_min_(0)
+    edge, over = (tile.team.borrow(name, tuple(near.shape), near) for name in ("edge", "over"))
+    z = tile.team.borrow("z", (*near.shape[:2], _AT_ONCE, near.shape[2]), near)
     taken = near <= whole.slack[:, None]
     if bool(whole.slack.any()):
         whole.taken += torch.where(taken, near, 0).sum((0, 2))
-    edge = (tile.weight.abs() * ov.reach[:, None, : tile.stop]).masked_fill_(taken, 0)
+    torch.abs(tile.weight, out=edge).mul_(ov.reach[:, None, : tile.stop]).masked_fill_(taken, 0)
     listed = whole.order.long()
     n_listed = listed.shape[1]
 
     n = _first(edge, whole.level)
-    over = torch.zeros_like(near)
+    over.zero_()
     if n:
         c = listed[:, :n]
         sign, unit = whole.sign.gather(1, c), whole.unit[c]
-        over = first_overshoot(tile.weight, ov.by_coordinate[..., : tile.stop], c, sign, whole.level[:, :n], unit)
+        turned = ov.by_coordinate[..., : tile.stop]
+        first_overshoot(over, z, tile.weight, turned, c, sign, whole.level[:, :n], unit)
     far = edge > whole.level[:, n, None]
     head, query, key = far.nonzero(as_tuple=True)
     for most in (n_listed, d_model):  # those with a short list, then those that need all coordinates
@@ -72,7 +80,7 @@ def proximities(
                 c = listed[q]
                 sign = whole.sign[q[:, None], c]
                 over[h, q, k] = overshoot(weight, flat[row[:, None], c], sign, whole.level[q, :-1], whole.unit[c])
-    return torch.where(taken, near, (near - 2 * over).clamp_min_(0))
+    return near.sub_(over.mul_(2).masked_fill_(taken, 0)).clamp_min_(0)
 
 
 def add(tile: Tile, into: Sums, proximities: Callable[[Tile], Tensor] = proximities) -> None:
