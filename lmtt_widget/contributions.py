@@ -18,6 +18,7 @@ from torch import Tensor
 from .decomposition.layers import LinearWrite, in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
 from .kernels.sums import KernelName, head_proximities, kernel_for, proximity_sums
+from .kernels.threads import Team
 from .kernels.tiles import Sums
 from .progress import Progress, reported
 from .run import Part, Run
@@ -182,9 +183,9 @@ def attribute(
         for s in run.states[1:]:
             done(s.index - 1, n_states - 1)
             whole = run.value(s.index)
-            near_carried = _near(run.carried(s.index), whole)
+            near_carried = _near(run.carried(s.index), whole, team)
             biases = {id(p): _near(c, whole) for p, c in _output_biases(run, s.index)} if bias_part else {}
-            near = {id(p): _near(v, whole) for p, v in _summands(run, s.index, bias_part)}
+            near = {id(p): _near(v, whole, team) for p, v in _summands(run, s.index, bias_part)}
             total = sum([*near.values(), *biases.values()], near_carried)
             sums, slack = {}, None
             attention = [p for p in s.parts if p.kind == "attention"]
@@ -370,14 +371,16 @@ def _attention_share(found: Sums, per: Tensor, bias: Tensor | None) -> Attention
     return AttentionShare(share_sum, share_max, found.top.cpu(), None if bias is None else (bias * per).cpu())
 
 
-def _near(part: Tensor, whole: Tensor) -> Tensor:
+def _near(part: Tensor, whole: Tensor, team: Team | None = None) -> Tensor:
     """The proximity of one part at every position: [pos]."""
+    part = part.to(whole.device, whole.dtype)
     step = max(1, _NEAR // whole.shape[1]) if whole.device.type == "cpu" else len(whole)  # what stays in the cache
-    near = [
-        (y.abs().sum(-1) - (y - z).abs_().sum(-1)).clamp_min_(0)
-        for y, z in zip(whole.split(step), part.to(whole.device, whole.dtype).split(step), strict=True)
-    ]
-    return torch.cat(near)
+
+    def some(rows: range) -> list[Tensor]:
+        y, z = whole[rows.start : rows.stop].split(step), part[rows.start : rows.stop].split(step)
+        return [(a.abs().sum(-1) - (a - b).abs_().sum(-1)).clamp_min_(0) for a, b in zip(y, z, strict=True)]
+
+    return torch.cat([near for found in (team or Team()).spread(some, len(whole)) for near in found])
 
 
 def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:
