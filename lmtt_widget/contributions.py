@@ -380,7 +380,8 @@ def _near(part: Tensor, whole: Tensor, team: Team | None = None) -> Tensor:
         y, z = whole[rows.start : rows.stop].split(step), part[rows.start : rows.stop].split(step)
         return [(a.abs().sum(-1) - (a - b).abs_().sum(-1)).clamp_min_(0) for a, b in zip(y, z, strict=True)]
 
-    return torch.cat([near for found in (team or Team()).spread(some, len(whole)) for near in found])
+    found = team.spread(some, len(whole)) if team and whole.numel() > 4 * _NEAR else [some(range(len(whole)))]
+    return torch.cat([near for piece in found for near in piece])
 
 
 def _summands(run: Run, state: int, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:

@@ -59,7 +59,7 @@ def side_by_side(device: torch.device) -> Iterator[Team]:
     with torch.no_grad():
         if n_threads > 1:
             _threads(n_threads - 1)
-            torch.set_num_threads(1)
+            _use_one(n_threads)
         try:
             yield Team(n_threads)
         finally:
@@ -73,22 +73,37 @@ def _is_per_thread() -> bool:
     return "backend: OpenMP" in torch.__config__.parallel_info()
 
 
+def _use_one(usual: int) -> None:
+    """From here on this thread has one torch thread, and new threads of the process as many as before."""
+    torch.get_num_threads()  # the first call in a thread sets it to what is usual
+    torch.set_num_threads(1)  # both this thread's number and what is usual
+    _keeper().submit(torch.set_num_threads, usual).result()
+
+
+@cache
+def _keeper() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "lmtt")
+
+
 @cache
 def _threads(n: int) -> ThreadPoolExecutor:
     usual, started = torch.get_num_threads(), threading.Barrier(n + 1)
 
-    def use_one() -> None:
-        torch.get_num_threads()  # the first call in a thread sets it to what is usual in the process
-        torch.set_num_threads(1)
+    def start() -> None:
+        _use_one(usual)
         started.wait()
 
-    threads = ThreadPoolExecutor(n, "lmtt", use_one)
+    threads = ThreadPoolExecutor(n, "lmtt", start)
     for _ in range(n):
         threads.submit(int)
     started.wait()
-    torch.set_num_threads(usual)  # of the process, too
     return threads
 
 
+def _forget() -> None:
+    _keeper.cache_clear()
+    _threads.cache_clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_forget)  # a child has none of its parent's threads

@@ -23,7 +23,7 @@ from ..decomposition.layers import LinearWrite
 from ..decomposition.vectors import ov_outputs
 from .threads import Team
 
-_TILE = 1 << 19  # numbers in one tile: a few MB, so that it stays in the cache
+_TILE = 1 << 18  # numbers in one tile: a MB, so that it stays in the cache
 _OV = 1 << 22  # numbers in the OV outputs that are held at a time
 
 
@@ -233,5 +233,6 @@ def _pattern(product: Product, heads: slice, start: int, stop: int, whole: Whole
     made = product.pattern(slice(start, stop), heads, stop, into)
     if made is not into:
         made = into.copy_(made)
-    made[..., start:].tril_()
+    if product.scores is None or not product.scores[3]:  # it may look at later keys
+        made[..., start:].tril_()
     return made
