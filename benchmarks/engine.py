@@ -6,7 +6,11 @@ Everything measured and the plain forward pass run in turn, and medians are divi
 from __future__ import annotations
 
 import argparse
+import cProfile
+import pstats
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -31,9 +35,13 @@ def main() -> None:
     parser.add_argument("--kernels", nargs="*", default=["numba", "torch", "compiled"])
     parser.add_argument("--shape", choices=_TARGETS, default="gpt2", help="llama: two layers of Llama 3 8B's shape")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--profile", type=int, metavar="TOKENS", help="where one thread spends its time, instead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = gpt2_small(max(options.tokens)) if options.shape == "gpt2" else llama_pair()
+    model = gpt2_small(max(*options.tokens, options.profile or 0)) if options.shape == "gpt2" else llama_pair()
+    if options.profile:
+        _profile(model, options.profile, options.kernels[0], options.rounds)
+        return
     names = {"gpt2": "GPT-2 small's shape", "llama": "two layers of Llama 3 8B's shape"}
     print(f"{names[options.shape]}, random weights, float32. {machine()}\n")
     kernels = [k for k in options.kernels if _can_run(k)]
@@ -49,6 +57,22 @@ def main() -> None:
         first = next(iter(kernels), "record")
         cells.append(f"{seconds[first] / n_tokens**2 * 1e9:.0f}")
         print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _profile(model: Model, n_tokens: int, kernel: str, rounds: int) -> None:
+    """The functions with the most time of their own, in multiples of the forward pass; the profiler's time included."""
+    torch.set_num_threads(1)
+    work = _work(model, n_tokens, [kernel])
+    forward = medians({"forward": work["forward"], kernel: work[kernel]}, rounds)["forward"]
+    profile = cProfile.Profile()
+    for _ in range(rounds):
+        profile.runcall(work[kernel])
+    print(f"record + attribute, {kernel}, {n_tokens} tokens. {machine()}; a forward pass is 1\n")
+    stats: Any = pstats.Stats(profile)
+    own = sorted(((own, calls, f) for f, (_, calls, own, *_) in stats.stats.items()), reverse=True)
+    for seconds, calls, (file, line, name) in own[:16]:
+        where = name if file == "~" else f"{Path(file).name}:{line} {name}"
+        print(f"{seconds / rounds / forward:6.3f}  {calls // rounds:6,} calls  {where}")
 
 
 def _can_run(name: str) -> bool:
