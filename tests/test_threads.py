@@ -5,14 +5,15 @@ from __future__ import annotations
 import importlib.util
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from lmtt_widget import Run, attribute, load_model, record
+from lmtt_widget import Run, attribute, head_shares, load_model, record
 from lmtt_widget.contributions import AttentionShare
 from lmtt_widget.kernels import sums
 from lmtt_widget.kernels.sums import kernel_for
@@ -115,6 +116,34 @@ def test_neither_threads_nor_bands_show(run: Run, kernel: str, band: int, monkey
             torch.testing.assert_close(a.share_sum, b.share_sum, atol=1e-6, rtol=1e-5)
             torch.testing.assert_close(a.share_max, b.share_max, atol=1e-6, rtol=1e-5)
             assert (a.top_head != b.top_head).float().mean() < 0.001  # only where two heads are as near
+
+
+def test_a_module_that_must_be_called_is_never_called_twice_at_once() -> None:
+    """As when its weights are moved in before the call and out after it."""
+    model = zoo.make("llama", dtype=torch.float32, max_position_embeddings=256)
+    busy, calls = threading.Lock(), []
+
+    def alone(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            assert busy.acquire(blocking=False)
+            try:
+                time.sleep(0.001)
+                calls.append(threading.get_ident())
+                return forward(x)
+            finally:
+                busy.release()
+
+        return call
+
+    for name, module in model.named_modules():
+        if name.endswith("o_proj"):
+            module.forward = alone(module.forward)
+    run = record(load_model(model), zoo.prompt(20))
+    calls.clear()
+    flow = attribute(run)
+    part = next(p for p in run.parts if p.kind == "attention")
+    head_shares(run, part, flow=flow)
+    assert set(calls) == {threading.get_ident()}
 
 
 def test_interrupting_leaves_torch_as_it_was(run: Run) -> None:

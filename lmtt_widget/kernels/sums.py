@@ -96,7 +96,7 @@ def proximity_sums(
     bands, step = [], max(1, _BAND // n)
     for start in range(0, n, step):
         queries = range(start, min(start + step, n))
-        bands.append(_over_heads(team.spread(partial(summed, queries), write.heads.n_heads)))
+        bands.append(_over_heads(_among_heads(write, team).spread(partial(summed, queries), write.heads.n_heads)))
     return bands[0] if len(bands) == 1 else _stacked(bands, n)
 
 
@@ -119,8 +119,14 @@ def head_proximities(
                 near = kernel.proximities(tile)
                 found[head : head + len(near), row : row + near.shape[1], : tile.stop] = near
 
-        team.spread(fill, len(found))
+        _among_heads(write, team).spread(fill, len(found))
     return found
+
+
+def _among_heads(write: LinearWrite, team: Team) -> Team:
+    """Those who may work on heads at the same time: one where a module is called, which may not stand two calls at once
+    (its weights may be moved in before it and out after it)."""
+    return team if write.map.weight() is not None else Team()
 
 
 def _over_heads(found: list[Sums]) -> Sums:
