@@ -12,7 +12,7 @@ import torch
 from lmtt_widget import Check, Fidelity, Flow, Model, Run, attribute, lens_logits, load_model, record
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.lens import TokenList
-from lmtt_widget.state import _OF_EACH, detail_state, graph_state, model_facts, peek_state
+from lmtt_widget.state import detail_state, graph_state, model_facts, peek_state
 from lmtt_widget.wire import VERSION, pack, unpack
 
 from . import text, wire_fixture, zoo
@@ -235,11 +235,14 @@ def test_every_node_keeps_its_heaviest_edges_however_light() -> None:
     run = record(text.model(), [3 + i % 90 for i in range(60)])
     flow = attribute(run)
     n = sum(int((p.share_sum > 0).sum()) for p in flow.parts if isinstance(p, AttentionShare))
-    back = wire_fixture.flow_of_wire(*unpacked(run, flow, max_edges=n // 2))
+    meta, sections = unpacked(run, flow, max_edges=n // 2)
+    back, lightest = wire_fixture.flow_of_wire(meta, sections), 1.0
     for told, exact in zip(back.parts, flow.parts, strict=False):
         if isinstance(told, AttentionShare) and isinstance(exact, AttentionShare):
-            heaviest = exact.share_sum.topk(_OF_EACH).indices
+            heaviest = exact.share_sum.topk(4).indices
             half(told.share_sum.gather(1, heaviest), exact.share_sum.gather(1, heaviest))
+            lightest = min(lightest, float(exact.share_sum[8:].topk(4).values.min()))
+    assert 0 < lightest < meta["smallest"]  # it would not travel otherwise
 
 
 # ---- tokens ----

@@ -118,6 +118,22 @@ def test_neither_threads_nor_bands_show(run: Run, kernel: str, band: int, monkey
             assert (a.top_head != b.top_head).float().mean() < 0.001  # only where two heads are as near
 
 
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("band", [1 << 22, 1000])
+def test_the_error_bound_has_what_every_thread_and_band_took(
+    run: Run, kernel: str, band: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as m:
+        m.setattr(sums, "_BAND", band)
+        several = attribute(run, kernel=kernel, tolerance=0.05).error  # type: ignore[arg-type]
+    torch.set_num_threads(1)
+    one = attribute(run, kernel=kernel, tolerance=0.05).error  # type: ignore[arg-type]
+    assert several is not None
+    assert one is not None
+    assert float(one.max()) > 1e-3
+    torch.testing.assert_close(several, one, atol=1e-5, rtol=1e-3)
+
+
 def test_a_module_that_must_be_called_is_never_called_twice_at_once() -> None:
     """As when its weights are moved in before the call and out after it."""
     model = zoo.make("llama", dtype=torch.float32, max_position_embeddings=256)
