@@ -296,3 +296,21 @@ def test_a_snapshot_in_it_is_interactive_offline(outputs: Page) -> None:
     picture = Picture(frame.locator("#page"))
     picture.click("^L0 after MLP · 5 mat$")
     expect(frame.get_by_role("heading", name="What made up L0 after MLP at mat")).to_be_visible()
+
+
+def test_pages_of_earlier_versions_are_alive_as_they_are_and_saved_again(
+    browser: Browser, problems: list[str], tmp_path: Path
+) -> None:
+    """The page with its own script, and what it says with today's."""
+    old = ROOT / "tests" / "fixtures" / "v0_1"
+    again = lmtt.load_json(old / "analysis.json")
+    for path in (old / "page.html", lmtt.save_html(again, tmp_path / "again.html")):
+        page = offline_page(browser, problems)
+        page.goto(path.as_uri())
+        page.locator("[data-ready='1']").wait_for()
+        assert Picture(page.locator("#page")).pixels()
+        expect(page.locator(".panel").get_by_text(re.compile("^Pinned: "))).to_be_visible()
+        expect(page.locator(".panel").get_by_text(NOT_SAVED)).to_have_count(0)
+        page.get_by_role("combobox", name="Explain").select_option("5")
+        page.context.close()
+    again.close()
