@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .contributions import AttentionShare, Flow, PartShare, expert_shares, head_map, head_shares, neuron_shares
+from .decomposition.heads import Heads
 from .decomposition.layers import LinearWrite
-from .decomposition.vectors import head_vectors, neuron_vectors
+from .decomposition.vectors import cell_vectors, head_vectors, neuron_vectors
 from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens, update_logits
 from .run import Part, Run
 
@@ -27,6 +28,7 @@ FIELDS = {
 }  # fmt: skip
 _PART_KIND = {"edge": "attention", "head": "attention", "mlp": "mlp", "neuron": "mlp", "mixer": "mixer"}
 _THUMB = 64  # side of a small pattern, in cells
+_BLOCK = 1 << 20  # numbers of patterns that are made at a time
 _LENS_ROWS, _UPDATE_ROWS, _PART_ROWS, _NEURON_ROWS = 30, 15, 40, 20
 
 
@@ -287,11 +289,10 @@ def _edge(q: _About) -> dict[str, Any]:
     key = q.selection["key"]
     shares = head_shares(q.run, part, q.pos, flow=q.flow)[:, key]
     assert part.heads is not None
-    pattern = part.heads.pattern().cpu()
-    vectors = torch.stack([head_vectors(part.linear[0], h).at(q.pos, key) for h in range(part.n_heads)])
-    effects = q.effects(vectors)
+    attention = part.heads.pattern(slice(q.pos, q.pos + 1))[:, 0, key].cpu()
+    effects = q.effects(cell_vectors(part.linear[0], q.pos, key))
     order = shares.argsort(descending=True, stable=True)
-    thumbs, largest = _thumbs(pattern)
+    thumbs, largest = _thumbs(_pooled(part.heads, q.run.n_tokens))
     return {
         "state": q.state,
         "query": q.pos,
@@ -301,19 +302,33 @@ def _edge(q: _About) -> dict[str, Any]:
         "heads": {
             "head": order,
             "share": shares[order],
-            "attention": pattern[order, q.pos, key],
+            "attention": attention[order],
             "effect": [None] * len(order) if effects is None else effects[order],
         },
         "thumbs": thumbs,
         "thumb_max": largest,
-        "pattern_max": float(pattern.max()),
+        "pattern_max": float(largest.max()),
     }
 
 
-def _thumbs(pattern: Tensor) -> tuple[Tensor, Tensor]:
-    """Patterns [head, query, key] as bytes on a square-root scale, at most 64 cells a side, each to its largest."""
-    n = pattern.shape[-1]
-    small = pattern.float() if n <= _THUMB else F.adaptive_max_pool2d(pattern.float(), _THUMB)
+def _pooled(heads: Heads, n_tokens: int) -> Tensor:
+    """The patterns of all heads, each cell the largest of what it stands for: [head, side, side], a side up to 64.
+
+    Made some queries at a time, since whole patterns of all heads take 0.5 GiB at 2,048 tokens and 32 heads.
+    """
+    side = min(n_tokens, _THUMB)
+    cells = [range(k * n_tokens // side, -(-(k + 1) * n_tokens // side)) for k in range(side)]  # of adaptive_max_pool
+    at_once = max(1, _BLOCK * side // (heads.n_heads * n_tokens**2))
+    rows = []
+    for some in (cells[k : k + at_once] for k in range(0, side, at_once)):
+        first = some[0].start
+        pattern = heads.pattern(slice(first, some[-1].stop))
+        rows += [pattern[:, c.start - first : c.stop - first].amax(1) for c in some]
+    return F.adaptive_max_pool1d(torch.stack(rows, 1).float(), side).cpu()
+
+
+def _thumbs(small: Tensor) -> tuple[Tensor, Tensor]:
+    """Small patterns [head, query, key] as bytes on a square-root scale, each to its largest."""
     largest = small.amax((1, 2))
     scaled = (small / largest.clamp_min(1e-30)[:, None, None]).sqrt()
     return (scaled * 255).round().to(torch.uint8), largest
@@ -342,7 +357,10 @@ def _head(q: _About) -> dict[str, Any]:
         "pattern": pattern,
         "contribution": contribution,
         "max": {"pattern": float(pattern.max()), "contribution": float(contribution.max())},
-        "max_all": {"pattern": float(part.heads.pattern().max()), "contribution": float(share.share_max.max())},
+        "max_all": {
+            "pattern": float(_pooled(part.heads, q.run.n_tokens).max()),
+            "contribution": float(share.share_max.max()),
+        },
         "all": q.update(output.sum(0)),
         "this_key": None if key is None else q.update(output[key]),
     }

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from lmtt_widget import attribute, direct_logit_attribution, head_shares, load_model, neuron_shares, record, top_tokens
-from lmtt_widget.decomposition.vectors import constant_vectors
+from lmtt_widget.decomposition.vectors import cell_vectors, constant_vectors, head_vectors
 from lmtt_widget.detail import check_selection, follow_ups, inspect
 from lmtt_widget.lens import direct_effects, head_output, lens_logits, promoted
 from lmtt_widget.run import Run
 from lmtt_widget.state import detail_state
 from lmtt_widget.wire import unpack
 from tests import zoo
+from tests.allocated import peak
 
 IDS = [3, 14, 15, 92, 65, 35, 8]
 QUERY, KEY, HEAD = 5, 2, 1
@@ -304,3 +305,42 @@ def test_answers_survive_the_wire(seen):
     assert meta["answers"][0]["question"] == question
     assert sections["a0.pattern"].shape == (len(IDS), len(IDS))
     assert meta["answers"][0]["effect"] == pytest.approx(answer["effect"])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("n_tokens", [7, 150])
+def test_small_patterns_hold_the_largest_attention_of_each_cell(attention, n_tokens):
+    run = record(load_model(zoo.make("llama", attention=attention, max_position_embeddings=256)), zoo.prompt(n_tokens))
+    flow = attribute(run)
+    state = attention_state(run)
+    part = next(p for p in run.states[state].parts if p.kind == "attention")
+    a = inspect(run, flow, {"kind": "edge", "state": state, "query": QUERY, "key": KEY})
+    whole = part.heads.pattern().float()
+    pooled = whole if n_tokens <= 64 else torch.nn.functional.adaptive_max_pool2d(whole, 64)
+    assert torch.equal(a["thumb_max"], pooled.amax((1, 2)))
+    scaled = (pooled / pooled.amax((1, 2), keepdim=True)).sqrt() * 255
+    assert torch.equal(a["thumbs"], scaled.round().to(torch.uint8))
+    assert a["pattern_max"] == float(whole.max())
+    b = inspect(run, flow, {"kind": "head", "state": state, "head": HEAD, "query": QUERY, "key": KEY})
+    assert b["max_all"]["pattern"] == float(whole.max())
+
+
+@pytest.mark.parametrize("kind", ["edge", "head"])
+def test_a_click_never_holds_the_patterns_of_all_heads(kind):
+    n_heads, n_tokens = 16, 1100
+    options = {"num_hidden_layers": 1, "num_attention_heads": n_heads, "num_key_value_heads": 4, "head_dim": 8}
+    model = load_model(zoo.make("llama", dtype=torch.float32, max_position_embeddings=2048, **options))
+    run = record(model, zoo.prompt(n_tokens))
+    flow = attribute(run)
+    question = {"kind": kind, "state": 1, "head": HEAD, "query": QUERY, "key": KEY}
+    assert peak(lambda: inspect(run, flow, question)) < 0.4 * n_heads * n_tokens**2 * 4
+
+
+@pytest.mark.parametrize("case", ["llama", "gpt2", "bloom", "gemma2", "longcat_flash"])
+def test_the_cells_of_a_line_are_what_each_head_wrote_there(case):
+    run = record(load_model(zoo.make(case)), IDS)
+    for part in run.parts:
+        if part.kind == "attention":
+            for query, key in ((0, 0), (QUERY, KEY), (6, 6)):
+                whole = torch.stack([head_vectors(part.linear[0], h).at(query, key) for h in range(part.n_heads)])
+                torch.testing.assert_close(cell_vectors(part.linear[0], query, key), whole)

@@ -27,7 +27,7 @@ class HeadVectors:
         if self.shared is not None:
             return self.weights(start, stop)[..., None] * self.shared[:stop]
         made = [
-            self.pattern[q, :stop, None] * _outputs(self.write, self.product, self.number, stop, q)
+            self.pattern[q, :stop, None] * _outputs(self.write, self.product, self.number, slice(stop), q)
             for q in range(start, stop)
         ]
         return torch.stack(made)
@@ -69,6 +69,16 @@ def head_vectors(write: LinearWrite, head: int) -> HeadVectors:
     )
 
 
+def cell_vectors(write: LinearWrite, query: int, key: int) -> Tensor:
+    """What every head writes at one query of one key: [head, d_model]; no other cell is made."""
+    if write.heads is None:
+        raise ValueError(f"{write.module} is no attention write")
+    pattern = write.heads.pattern(slice(query, query + 1))[:, 0, key]
+    found = (write.heads.head(h) for h in range(write.heads.n_heads))
+    outputs = [_outputs(write, product, number, slice(key, key + 1), query)[0] for product, number in found]
+    return torch.stack([w.to(z) * z for w, z in zip(pattern, outputs, strict=True)])
+
+
 def neuron_vectors(write: LinearWrite, row: int, index: Tensor) -> Tensor:
     """What some neurons of an MLP write add to the stream from leaf row `row`, n_u w_u: [neuron, d_model]."""
     wide = torch.promote_types(write.output.dtype, torch.float32)
@@ -101,9 +111,9 @@ def ov_outputs(write: LinearWrite, product: Product, number: int, value: Tensor)
     return write.map(z).to(value.dtype)
 
 
-def _outputs(write: LinearWrite, product: Product, number: int, stop: int, query: int) -> Tensor:
-    """OV outputs of keys 0..stop as one query sees them (its gate, its frozen steps): [key, d_model]."""
-    value = product.values_of(number)[:stop].to(torch.promote_types(write.output.dtype, torch.float32))
+def _outputs(write: LinearWrite, product: Product, number: int, keys: slice, query: int) -> Tensor:
+    """OV outputs of some keys as one query sees them (its gate, its frozen steps): [key, d_model]."""
+    value = product.values_of(number)[keys].to(torch.promote_types(write.output.dtype, torch.float32))
     if product.gate is not None:
         value = value * product.gate[query, product.slots[number]].to(value.dtype)
     return write.path.apply(ov_outputs(write, product, number, value), query)
