@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .contributions import Flow, attribute, head_shares, neuron_shares, proximity, renormalize
-    from .decomposition.layers import ForwardError, UndecomposableError
+    from .decomposition.writes import ForwardError, UndecomposableError
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .fidelity import Check, Fidelity
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "contributions": ("Flow", "attribute", "head_shares", "neuron_shares", "proximity", "renormalize"),
-    "decomposition.layers": ("ForwardError", "UndecomposableError"),
+    "decomposition.writes": ("ForwardError", "UndecomposableError"),
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
     "fidelity": ("Check", "Fidelity"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .decomposition.layers import LinearWrite, in_plain_precision
+from .decomposition.forward import in_plain_precision
 from .decomposition.vectors import constant_vectors, neuron_vectors
+from .decomposition.writes import LinearWrite
 from .kernels.sums import KernelName, head_proximities, kernel_for, proximity_sums
 from .kernels.threads import Team
 from .kernels.tiles import Sums

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from .contributions import AttentionShare, Flow, PartShare, expert_shares, head_map, head_shares, neuron_shares
 from .decomposition.heads import Heads
-from .decomposition.layers import LinearWrite
 from .decomposition.vectors import cell_vectors, head_vectors, neuron_vectors
+from .decomposition.writes import LinearWrite
 from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens, update_logits
 from .run import Part, Run
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .decomposition.layers import Layer, LinearWrite, Recording
+from .decomposition.writes import Layer, LinearWrite, Recording
 
 _MAY_ROUND = 0.2  # a called map that misses more than this is no rounded linear map: its heads would mean nothing
 

@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from .decomposition.forward import forward_logits, readable, turn
 from .decomposition.heads import Heads
-from .decomposition.layers import (
-    LayerState,
-    LinearWrite,
-    Recording,
-    UndecomposableError,
-    Write,
-    find_layers,
-    forward_logits,
-    readable,
-    run_recorded,
-    turn,
-)
+from .decomposition.layers import find_layers, run_recorded
+from .decomposition.paths import Path
 from .decomposition.readout import Readout
-from .decomposition.residual import Path, Spread
+from .decomposition.streams import Spread
 from .decomposition.vectors import constant_vectors, head_vectors
+from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError, Write
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
 from .memory import check_room
 from .progress import Progress, reported

@@ -18,7 +18,7 @@ from typing import Any
 import traitlets as t
 
 from .contributions import Flow, attribute
-from .decomposition.layers import ForwardError, UndecomposableError
+from .decomposition.writes import ForwardError, UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
 from .included import Include, chosen_of, drawn_threshold, peek_of, remembering, room_of, saved_prompt, visible
 from .model import NO_PROMPT, Model, Prompt

@@ -12,7 +12,7 @@ from torch import Tensor
 from lmtt_widget import Flow, attribute, contributions, head_shares, load_model, neuron_shares, proximity, record
 from lmtt_widget import renormalize as renormalized
 from lmtt_widget.contributions import AttentionShare, PartShare
-from lmtt_widget.decomposition.residual import Path
+from lmtt_widget.decomposition.paths import Path
 from lmtt_widget.run import Part, State
 
 from . import golden, oracle, zoo

@@ -14,9 +14,14 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 
 # A file imports only from files above it.
 ROOMS = [
-    "decomposition.tape",
+    ("decomposition.ops", "decomposition.tape", "decomposition.paths"),
+    ("decomposition.linear", "decomposition.streams"),
+    "decomposition.terms",
     "decomposition.residual",
+    "decomposition.rules",
     ("decomposition.heads", "decomposition.readout"),
+    "decomposition.writes",
+    ("decomposition.read_layer", "decomposition.forward"),
     "decomposition.layers",
     "decomposition.vectors",
     "kernels.threads",

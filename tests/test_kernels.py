@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lmtt_widget import Run, attribute, head_shares, load_model, record
 from lmtt_widget.contributions import AttentionShare, PartShare
-from lmtt_widget.decomposition.layers import LinearWrite
 from lmtt_widget.decomposition.vectors import head_vectors
+from lmtt_widget.decomposition.writes import LinearWrite
 from lmtt_widget.kernels import compiled, in_torch, sums, tiles
 from lmtt_widget.kernels.sums import kernel_for, proximity_sums
 from lmtt_widget.kernels.threads import Team

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from lmtt_widget.decomposition.residual import Walk, is_constant, linear_leaf
+from lmtt_widget.decomposition.linear import is_constant, linear_leaf
+from lmtt_widget.decomposition.residual import RULES, Walk, rule
 from lmtt_widget.decomposition.tape import Node, Tape, is_fresh, is_linear_module, plain, replay
 
 WIDTH, ROWS = 5, 3
@@ -261,3 +262,22 @@ def test_what_is_not_linear_stays_a_leaf_of_its_own(form: str) -> None:
     others = [t.leaf for t in terms if t.leaf is not w.stop and linear_leaf(t.leaf) is None]
     assert others
     assert all(isinstance(leaf, Node) and not is_constant(leaf) for leaf in others)
+
+
+def test_a_call_has_one_rule() -> None:
+    before = list(RULES)
+    with pytest.raises(ValueError, match="add is read by _sum already"):
+        rule("no such call", "add")(lambda _walk, _node: None)
+    assert before == RULES
+
+
+def test_a_new_rule_is_used_and_what_it_gives_up_is_a_leaf(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmtt_widget.decomposition.residual.RULES", rules := [*RULES])
+    x, weight = rand(ROWS, WIDTH), nn.Parameter(rand(WIDTH, WIDTH, seed=1))
+    with Tape() as tape:
+        state = F.linear(x, weight)
+        without, added = (torch.hypot(state, torch.full_like(state, c)) for c in (0.0, 1.0))
+    assert [t.leaf.op for t in Walk(WIDTH).terms(tape.node(without))] == ["hypot"]
+    rules.append((frozenset({"hypot"}), lambda walk, n: walk.terms(n.args[0]) if not n.args[1].value.any() else None))
+    assert [t.leaf.op for t in Walk(WIDTH).terms(tape.node(without))] == ["linear"]
+    assert [t.leaf.op for t in Walk(WIDTH).terms(tape.node(added))] == ["hypot"]

@@ -18,7 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .residual import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW, is_constant, is_linear, norm_factor
+from .linear import is_constant, is_linear
+from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
+from .rules import norm_factor
 from .tape import Node, plain
 
 _SHAPE = IDENTITY | VIEW | {

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .residual import (
-    DIV,
-    IDENTITY,
-    MUL,
-    VIEW,
-    LinearMap,
-    Path,
-    Spread,
-    Streams,
-    Walk,
-    is_constant,
-    linear_leaf,
-    together,
-)
+from .linear import LinearMap, is_constant, linear_leaf
+from .ops import DIV, IDENTITY, MUL, VIEW
+from .paths import Path
+from .residual import Walk
+from .streams import Spread, Streams
 from .tape import Node, replay
+from .terms import together
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .heads import Product
-from .layers import LinearWrite, Write
+from .writes import LinearWrite, Write
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..decomposition.layers import LinearWrite
+from ..decomposition.writes import LinearWrite
 from .threads import Team, side_by_side
 from .tiles import Sums, Tile, tiles, whole_for
 

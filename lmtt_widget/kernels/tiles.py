@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..decomposition.heads import Product
-from ..decomposition.layers import LinearWrite
 from ..decomposition.vectors import ov_outputs
+from ..decomposition.writes import LinearWrite
 from .threads import Team
 
 _TILE = 1 << 18  # numbers in one tile: a MB, so that it stays in the cache

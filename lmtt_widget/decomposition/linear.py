@@ -1,0 +1,179 @@
+"""Linear maps on the tape: which call is one, of what, and how it is applied to anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, VIEW
+from .tape import Node
+
+_OF_CONSTANTS = IDENTITY | VIEW | MUL | ADD | DIV | NEG | {
+    "__getitem__", "exp", "sigmoid", "tanh", "ones_like", "zeros_like", "full", "expand", "expand_as",
+}  # fmt: skip
+_OF_WEIGHTS = {
+    "__getitem__", "select", "t", "transpose", "getattr", "to", "unbind", "type", "contiguous", "chunk", "view",
+    "float", "squeeze",
+}  # fmt: skip
+
+
+class LinearMap:
+    """y = x W (+ b) as a function: Conv1D, LoRA, quantised, offloaded and sliced expert weights all look the same.
+
+    Weights are read only when they are plain tensors of the layer's own; otherwise the module is called.
+    """
+
+    def __init__(
+        self,
+        *,
+        module: Callable[[Tensor], Any] | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        group: int = 0,
+    ) -> None:
+        self.module: Any = module
+        self._weight, self._bias = weight, bias
+        self.group = group  # > 0: one weight per this many rows ([expert, in, out])
+
+    def weight(self, row: int = 0) -> Tensor | None:
+        """[in, out], or None if there is no plain tensor to read."""
+        if self._weight is not None:
+            return self._weight[row // self.group] if self.group else self._weight
+        w: Any = getattr(self.module, "weight", None)
+        if not _is_plain(w) or w.device.type == "meta" or not w.is_floating_point() or w.element_size() < 2:
+            return None
+        if "forward" in vars(self.module):  # replaced (offloading, a user's patch): what it does is not in the weight
+            return None
+        if type(self.module).forward is nn.Linear.forward:
+            return w.detach().t()
+        return w.detach() if type(self.module).__name__ == "Conv1D" else None
+
+    def bias(self, like: Tensor) -> Tensor | None:
+        """[out], or None. `like` gives the dtype, device and width of an input."""
+        if self.module is None:
+            return self._bias
+        if self.weight() is not None:
+            b = getattr(self.module, "bias", None)
+            return None if b is None else b.detach()
+        return self._call(like.new_zeros(1, like.shape[-1]))[0]
+
+    def __call__(self, x: Tensor, row: int = 0, outputs: slice | Tensor = slice(None)) -> Tensor:
+        """x W without the bias, or some of its outputs: [n, in] -> [n, out]."""
+        w = self.weight(row)
+        if w is not None:
+            w, wide = w[:, outputs], torch.promote_types(x.dtype, w.dtype)
+            return x.to(w.device, wide) @ w.to(wide)
+        y = self._call(torch.cat([x, x.new_zeros(1, x.shape[-1])]))
+        return (y[:-1] - y[-1:])[:, outputs]
+
+    def outputs(self, index: Tensor, like: Tensor, row: int = 0) -> Tensor:
+        """What each input coordinate in `index` writes per unit: [len(index), out]."""
+        w = self.weight(row)
+        if w is not None:
+            return w[index]
+        unit = like.new_zeros(len(index), like.shape[-1])
+        unit[torch.arange(len(index), device=unit.device), index] = 1
+        return self(unit)
+
+    def _call(self, x: Tensor) -> Tensor:
+        # Half-precision inputs of a module that is not in half precision: it ran under autocast, and does again.
+        own = {p.dtype for p in getattr(self.module, "parameters", tuple)() if p.is_floating_point()}
+        autocast = x.dtype in (torch.bfloat16, torch.float16) and bool(own) and x.dtype not in own
+        with torch.no_grad(), torch.autocast(x.device.type, dtype=x.dtype if autocast else None, enabled=autocast):
+            return self.module(x[None])[0]
+
+
+def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
+    """The linear map that made this node and the node it was applied to, or None."""
+    if n.op == "call_linear":
+        return LinearMap(module=n.module), n.args[0]
+    if n.op == "linear":
+        w, b = n.argument(1, "weight"), n.argument(2, "bias")
+        x = n.argument(0, "input")
+        if is_weight(w) and not _is_plain(w.value):
+            return LinearMap(module=lambda x: functional.linear(x, w.value, _value(b))), x
+        if is_weight(w):
+            return LinearMap(weight=w.value.detach().t(), bias=_value(b)), x
+    if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]) and _is_plain(n.args[2].value):
+        return LinearMap(weight=n.args[2].value.detach(), bias=_value(n.args[0])), n.args[1]
+    if (
+        n.op in MATMUL
+        and len(n.args) == 2
+        and all(isinstance(x, Node) for x in n.args)
+        and is_weight(n.args[1])
+        and _is_plain(n.args[1].value)
+        and not is_constant(n.args[0])
+    ):
+        w = n.args[1].value.detach()
+        if w.ndim == 2:
+            return LinearMap(weight=w), n.args[0]
+        if w.ndim == 3 and len(n.args[0].shape) == 3:
+            return LinearMap(weight=w, group=n.args[0].shape[1]), n.args[0]
+    return None
+
+
+def _is_plain(weight: Any) -> bool:
+    """Not a tensor of some class of its own (quantised, sharded), whose numbers only its own calls understand."""
+    return type(weight) in (nn.Parameter, Tensor)
+
+
+def is_linear(n: Node) -> bool:
+    return linear_leaf(n) is not None
+
+
+def weight_label(n: Node, parameter_names: dict[int, str]) -> str:
+    """The parameter a linear map read, with the indices it was sliced by: 'experts.down_proj[3]'."""
+    w = n.argument(1, "weight") if n.op != "addmm" else n.args[2]
+    index = ""
+    while w.op != "param":
+        if w.op in ("__getitem__", "select"):
+            index = f"[{_index_label(w.args[-1])}]{index}"
+        elif w.op == "unbind":
+            index = f"[{w.item}]{index}"
+        w = w.args[0]
+    return parameter_names.get(id(w.value), "parameter") + index
+
+
+def is_weight(n: Any) -> bool:
+    """Made from a parameter only, by slicing, transposing or casting."""
+    while isinstance(n, Node):
+        if n.op == "param":
+            return True
+        if n.op not in _OF_WEIGHTS or not n.args:
+            return False
+        n = n.args[0]
+    return False
+
+
+def is_constant(n: Node) -> bool:
+    """Does not depend on anything taped: parameters, buffers, and what was made from them alone."""
+    seen: dict[int, Node] = {}
+    stack = [n]
+    while stack:
+        m = stack.pop()
+        if id(m) in seen:
+            continue
+        seen[id(m)] = m
+        if m.op in ("param", "const") or is_weight(m):
+            continue
+        if m.op == "expand_as":
+            stack.append(m.args[0])
+        elif m.op in _OF_CONSTANTS:
+            stack.extend(m.parents())
+        else:
+            return False
+    return True
+
+
+def _value(n: Any) -> Tensor | None:
+    return n.value.detach() if isinstance(n, Node) else None
+
+
+def _index_label(x: Any) -> str:
+    if isinstance(x, Node):
+        return str(int(x.value)) if x.value.numel() == 1 else "?"
+    return ",".join(map(_index_label, x)) if isinstance(x, tuple) else str(x)

@@ -1,0 +1,17 @@
+"""The names that torch calls have on the tape, by what they do to a value."""
+
+from __future__ import annotations
+
+IDENTITY = {
+    "to", "type", "type_as", "float", "double", "half", "bfloat16", "contiguous", "clone", "detach", "dropout",
+    "alpha_dropout", "getattr", "__deepcopy__", "cpu", "cuda", "identity", "checkpoint",
+}  # fmt: skip
+VIEW = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "_unsafe_view", "view_as", "reshape_as"}
+ADD = {"add", "__add__", "__radd__", "__iadd__", "add_"}
+SUB = {"sub", "__sub__", "__isub__", "sub_", "subtract"}
+RSUB = {"__rsub__", "rsub"}
+MUL = {"mul", "__mul__", "__rmul__", "__imul__", "mul_", "multiply"}
+DIV = {"div", "__truediv__", "__itruediv__", "div_", "true_divide", "divide"}
+NEG = {"neg", "__neg__", "negative"}
+MATMUL = {"matmul", "__matmul__", "mm", "bmm", "__rmatmul__"}
+NORM = {"layer_norm", "rms_norm"}

@@ -1,0 +1,310 @@
+"""One layer's tape read as states and writes, without a hook or a model: nodes in, states out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .heads import find_heads, is_attention_product
+from .linear import is_constant, is_linear, linear_leaf, weight_label
+from .ops import IDENTITY, MATMUL, MUL, VIEW
+from .paths import Path
+from .residual import Walk
+from .streams import Spread, Streams
+from .tape import Node
+from .terms import together
+from .writes import LayerState, LinearWrite, UndecomposableError, Write, WriteKind
+
+
+class Names:
+    """What a model calls its modules and parameters, by their id; labels only."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.modules = {id(m): name for name, m in model.named_modules()}
+        self.buffers = {id(b) for b in model.buffers()}
+
+    @cached_property
+    def parameters(self) -> dict[int, str]:
+        return {id(p): name for name, p in self._model.named_parameters()}
+
+
+class LayerReader:
+    """Reads the tapes of layers that run one after the other; what it cannot read it says in `problems`."""
+
+    def __init__(self, names: Names, n_tokens: int, check_rows: list[int] | None) -> None:
+        self.names, self.n_tokens, self.check_rows = names, n_tokens, check_rows
+        self.width = 0
+        self.states: list[Node] = []  # oldest first; whoever runs the layers puts the latest one's node in its place
+        self.problems: list[str] = []
+        self.notes: list[str] = []  # what is exact, but not resolved as usual
+        self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
+        self._values: dict[int, int] = {}  # where attention's values lie in memory -> the state they were made from
+
+    def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
+        """The first layer's input, made by `made` from what is taped."""
+        self.width = h.shape[-1]
+        self._taped_before = [n.value for n in taped if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
+        value = _stream_rows(h, self.n_tokens)
+        writes = []
+        if made is not None and made.op != "const":
+            terms = Walk(self.width).terms(made)
+            for leaf, path, rows in together(terms, self.n_tokens, tuple(h.shape)):
+                kind: WriteKind = "constant" if is_constant(leaf) else "opaque"
+                if leaf.op == "embedding" or is_linear(leaf):
+                    kind = "embedding"
+                label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
+                writes.append(Write(kind, label, path, rows))
+        error = _error(sum(w.total(self.n_tokens) for w in writes), value) if writes else torch.zeros(())
+        return LayerState(value, None, writes, error)
+
+    def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
+        """The states up to a layer's input that is not the output of the layer before; None if its values are."""
+        before = self.states[-1].value
+        if h.shape == before.shape and torch.equal(h.to(before.device), before):
+            return None
+        n_problems = len(self.problems)
+        try:
+            states = [] if made is None else self._states_up_to(made, where)
+        except UndecomposableError:
+            states = []
+        if not states or len(self.problems) > n_problems:
+            self.problems.append(
+                f"{where}: its input is not the previous layer's output (something acts between the layers)"
+            )
+        return states
+
+    def layer(self, out: Node, where: str, taped: Iterable[Node]) -> list[LayerState]:
+        """The states that a layer makes on its way to `out`, oldest first.
+
+        Raises UndecomposableError if `out` is not the latest state plus something.
+        """
+        states = self._states_up_to(out, where)
+        kinds = {w.kind for s in states for w in s.writes}
+        if "attention" not in kinds and any(is_attention_product(n) for n in taped):
+            self.notes.append(
+                f"{where}: attention does not reach the stream through one linear output projection, so it is shown as "
+                "a mixer, without keys"
+            )
+        return states
+
+    def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
+        """The states from the latest one to `out`, oldest first."""
+        states = []
+        for n in self._state_nodes(self.states[-1], out, where):
+            state = self._state(n, where)
+            if n is out or not _is_copy(state):
+                states.append(state)
+                self.states.append(n)
+        return states
+
+    def _state(self, n: Node, where: str) -> LayerState:
+        """A value of the stream as the latest state that it continues, and what was added."""
+        index = {id(state): k for k, state in enumerate(self.states)}
+        terms = together(Walk(self.width, self.states).terms(n), self.n_tokens, n.shape)
+        from_states = [(index[id(leaf)], path, rows) for leaf, path, rows in terms if id(leaf) in index]
+        carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
+        writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if id(leaf) not in index]
+        for found in from_states:
+            if found is not carried:
+                k, path, rows = found
+                writes.append(Write("skip", f"skip from state {k}", path, rows, k))
+        value = _stream_rows(n.value, self.n_tokens)
+        total = carried[1].total(carried[2], self.n_tokens)
+        for w in writes:
+            total = total + w.total(self.n_tokens).to(total.device)
+        return LayerState(value, carried[:2], writes, _error(total, value))
+
+    def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
+        """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
+        walk = Walk(self.width, self.states)
+        terms = walk.terms(out)
+        if out.shape != start.shape or not any(t.leaf is start for t in terms):
+            ends = ", ".join(sorted({t.leaf.op for t in terms}))
+            raise UndecomposableError(
+                f"{where}: no linear residual path from its input to its output; the way back ends at {ends}"
+            )
+        on_path, stack = {}, [out]
+        while stack:
+            n = stack.pop()
+            if id(n) not in on_path and any(t.leaf is start for t in walk.memo.get(id(n), ())):
+                on_path[id(n)] = n
+                if n is not start:
+                    stack.extend(n.parents())
+        continued = Counter(id(p) for n in on_path.values() for p in n.parents() if id(p) in on_path and n is not start)
+        states = {id(out): out} | {key: on_path[key] for key, times in continued.items() if times > 1}
+        for t in terms:
+            if all(t.leaf is not s for s in self.states) and not is_constant(t.leaf):
+                states.update((id(n), n) for n in _first_met(t.leaf, on_path))
+        states.pop(id(start), None)
+        return sorted(states.values(), key=lambda n: n.time)
+
+    def _write(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
+        if leaf.op == "embedding":
+            return Write("skip", "embedding again", path, rows, 0)
+        linear = linear_leaf(leaf)
+        if linear is None:
+            return self._unmapped(leaf, path, rows, where)
+        mapping, x = linear
+        label = (
+            self.names.modules.get(id(leaf.module), "?") if leaf.module else weight_label(leaf, self.names.parameters)
+        )
+        stops = {id(n): k for k, n in enumerate(self.states)}
+        reads = max((stops[id(n)] for n in _first_met(leaf, {id(n): n for n in self.states})), default=-1)
+        write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=_rows(x.value))
+        if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
+            try:
+                write.heads = find_heads(x, self.n_tokens, self.check_rows)
+            except ValueError as e:
+                self.problems.append(f"{where}: {label}: {e}")
+        if write.heads is not None:
+            write.kind = "attention"
+            for product in write.heads.products:  # keys and values may be those of an earlier layer
+                write.reads = self._values.setdefault(product.value.data_ptr(), reads)
+        elif _mixes_tokens(x, stops):
+            write.kind = "mixer"
+        else:
+            write.gate, write.up = _gate_and_up(x)
+        write.error = self._map_error(write)
+        if self._reads_another_stream(leaf, stops):
+            self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
+        return write
+
+    def _reads_another_stream(self, leaf: Node, stops: dict[int, int]) -> bool:
+        """Does something as large as the stream enter, that is neither a state of this layer nor made before them?"""
+        seen, stack = set(stops), list(leaf.parents())
+        while stack:
+            n = stack.pop()
+            if id(n) in seen:
+                continue
+            seen.add(id(n))
+            stack.extend(n.parents())
+            if n.op == "const" and n.shape[-1:] == (self.width,) and self._is_unknown(n.value):
+                return True
+        return False
+
+    def _is_unknown(self, x: Tensor) -> bool:
+        """As large as the stream, and neither a buffer nor made before the first layer."""
+        return (
+            x.is_floating_point()
+            and x.numel() >= self.n_tokens * self.width
+            and id(x) not in self.names.buffers
+            and all(x.untyped_storage().data_ptr() != v.untyped_storage().data_ptr() for v in self._taped_before)
+        )
+
+    def _unmapped(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
+        source = leaf
+        while source.op not in ("param", "const") and source.args and isinstance(source.args[0], Node):
+            source = source.args[0]
+        foreign = source.op == "const" and self._is_unknown(source.value)
+        if is_constant(leaf) and not foreign:
+            return Write("constant", self.names.parameters.get(id(leaf.value), leaf.op), path, rows)
+        made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{leaf.op}`"
+        self.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
+        return Write("opaque", leaf.op, path, rows)
+
+    def _map_error(self, w: LinearWrite) -> Tensor | None:
+        """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?
+
+        Unless everything is checked: two rows, and of a plain weight a slice of outputs (reading it all costs time).
+        """
+        n = w.input.shape[0]
+        if n == 0 or w.map.group:
+            return None
+        rows = torch.arange(n) if self.check_rows is None else torch.tensor(sorted({0, n - 1}))
+        x, truth = w.input[rows], w.output[rows]
+        bias = w.map.bias(w.input)
+        if w.map.weight() is not None:
+            some = slice(None) if self.check_rows is None else slice(0, 64)
+            y = w.map(x, outputs=some)
+            truth, bias = truth[:, some], None if bias is None else bias[some]
+        else:  # a row by itself does not show that its inputs are rounded; two parts of it do (0, 1/2 or 1 of each)
+            share = ((torch.arange(x.shape[-1], device=x.device) * 2654435761 >> 7) % 3).to(x.dtype) / 2
+            y = w.map(x * share) + w.map(x * (1 - share))
+        return _error(y if bias is None else y + bias, truth)
+
+
+def _rows(x: Tensor) -> Tensor:
+    return x.detach().reshape(-1, x.shape[-1])
+
+
+def _stream_rows(x: Tensor, n_tokens: int) -> Tensor:
+    """A value of the stream as one row per token."""
+    streams = Streams.of(tuple(x.shape), n_tokens)
+    return _rows(x) if streams is None else streams.rows(x)
+
+
+def _is_copy(state: LayerState) -> bool:
+    """A cast or copy of an earlier state."""
+    return state.carried is not None and not state.carried[1].steps and not state.writes
+
+
+def _error(got: Any, truth: Tensor) -> Tensor:
+    """Largest distance of a row from the truth, relative to the row."""
+    wide = torch.promote_types(truth.dtype, torch.float32)
+    truth = truth.to(wide)
+    off = torch.linalg.vector_norm(got.to(truth.device, wide) - truth, dim=-1)
+    return (off / torch.linalg.vector_norm(truth, dim=-1).clamp_min(1e-30)).max()
+
+
+def _first_met(leaf: Node, stops: dict[int, Node]) -> list[Node]:
+    """The stops that the leaf was computed from, not looking behind any."""
+    met, seen, stack = [], set(), list(leaf.parents())
+    while stack:
+        n = stack.pop()
+        if id(n) not in seen:
+            seen.add(id(n))
+            if id(n) in stops:
+                met.append(n)
+            else:
+                stack.extend(n.parents())
+    return met
+
+
+def _gate_and_up(x: Node) -> tuple[Tensor, Tensor] | tuple[None, None]:
+    """(gate, up) of x = act(gate) * up; neither for an MLP that is not gated."""
+    while x.op in IDENTITY | VIEW and isinstance(x.args[0], Node):
+        x = x.args[0]
+    if x.op not in MUL or len(x.args) != 2 or not all(isinstance(a, Node) and a.shape == x.shape for a in x.args):
+        return None, None
+    projected = [_is_projection(a) for a in x.args]
+    if sum(projected) != 1:
+        return None, None
+    activated, up = x.args if projected[1] else reversed(x.args)
+    before = next((p for p in activated.parents() if p.shape == x.shape), activated)
+    return _rows(before.value), _rows(up.value)
+
+
+def _is_projection(n: Node) -> bool:
+    """The output of a linear map, or a slice of one."""
+    while n.op in IDENTITY | VIEW | {"chunk", "split", "__getitem__", "unbind", "narrow"} and isinstance(
+        n.args[0], Node
+    ):
+        n = n.args[0]
+    return is_linear(n)
+
+
+_MIXING = {
+    "conv1d", "conv2d", "cumsum", "cumprod", "roll", "flip", "diff", "scaled_dot_product_attention", "__setitem__",
+    "logcumsumexp", "cummax", "cummin", "fft", "ifft", "rfft", "irfft", "pad", "zero_pad2d",
+}  # fmt: skip
+
+
+def _mixes_tokens(x: Node, stops: dict[int, int]) -> bool:
+    """Does a call between the stream and this activation combine different tokens?"""
+    seen, stack = set(), [x]
+    while stack:
+        n = stack.pop()
+        if id(n) in seen or id(n) in stops:
+            continue
+        seen.add(id(n))
+        product = n.op in MATMUL or n.op in ("einsum", "baddbmm")
+        if n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1):
+            return True
+        stack.extend(n.parents())
+    return False

@@ -1,0 +1,64 @@
+"""The summands of a value: each a leaf of the tape with its path into the value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .paths import Path
+from .streams import Spread, Streams
+from .tape import Node
+
+
+@dataclass(frozen=True)
+class Term:
+    leaf: Node
+    path: Path = field(default_factory=Path)
+    shape: tuple[int, ...] = ()  # of the leaf after broadcasting
+
+    def with_path(self, path: Path) -> Term:
+        return replace(self, path=path)
+
+    def rows(self) -> Tensor:
+        """The leaf's values as [leaf row, d_model]."""
+        value = self.leaf.value.detach()
+        return (value if tuple(value.shape) == self.shape else value.expand(self.shape)).reshape(-1, self.shape[-1])
+
+
+def together(terms: list[Term], n_tokens: int, state: tuple[int, ...]) -> list[tuple[Node, Path | Spread, Tensor]]:
+    """Each leaf with its way into a value of shape `state` and its rows; of parallel streams all ways as one."""
+    into = Streams.of(state, n_tokens)
+    if into is None or not (into.n > 1 or any(len(t.shape) == 4 for t in terms)):
+        return [(t.leaf, t.path, t.rows()) for t in terms]
+    by_leaf: dict[int, list[Term]] = {}
+    for t in terms:
+        by_leaf.setdefault(id(t.leaf), []).append(t)
+    found: list[tuple[Node, Path | Spread, Tensor]] = []
+    for ts in by_leaf.values():
+        laid_out, paths = Streams.of(ts[0].shape, n_tokens), tuple(t.path for t in ts)
+        rows = laid_out.rows(ts[0].leaf.value.expand(ts[0].shape)) if laid_out else ts[0].rows()
+        unchanged = laid_out == into and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
+        found.append((ts[0].leaf, Path() if unchanged else Spread(paths, laid_out, into), rows))
+    return found
+
+
+def copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
+    """The terms of a value of this shape when it is broadcast."""
+    numbers = torch.arange(math.prod(shape[:-1])).reshape(shape[:-1]).broadcast_to(to[:-1]).reshape(-1)
+    return moved_to(terms, numbers, math.prod(shape[:-1]))
+
+
+def moved_to(terms: list[Term], source: Tensor, n_rows: int) -> list[Term]:
+    """The terms when each new row is a copy of row `source` [new row]: as many of each as there are copies."""
+    order = source.argsort(stable=True)
+    first = torch.searchsorted(source[order], source[order])  # where the copies of the same row begin
+    copy = torch.arange(len(source), device=source.device) - first
+    out = []
+    for k in range(int(copy.max()) + 1 if len(copy) else 0):
+        to = torch.full((n_rows,), -1, dtype=torch.long, device=source.device)
+        to[source[order[copy == k]]] = order[copy == k]
+        out += [t.with_path(t.path.moved(to)) for t in terms]
+    return out

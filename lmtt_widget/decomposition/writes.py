@@ -1,0 +1,83 @@
+"""What a forward pass is read as: layers, their states, and the writes that enter each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import Tensor
+
+from .heads import Heads
+from .linear import LinearMap
+from .paths import Path
+from .readout import Readout
+from .streams import Spread
+
+WriteKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "opaque"]
+
+
+class UndecomposableError(RuntimeError):
+    """The model cannot be written exactly as a residual stream plus parts; the message says where and why."""
+
+
+class ForwardError(RuntimeError):
+    """The model's own forward pass failed; the message says in which module, the cause is the model's exception."""
+
+
+@dataclass
+class Write:
+    """One vector per row that was added to the stream."""
+
+    kind: WriteKind
+    module: str  # path of the module or parameter; a label only
+    path: Path | Spread
+    output: Tensor  # [leaf row, d_model], before the path
+    reads: int = -1  # index of the state it was computed from; -1: none
+
+    def total(self, n_rows: int) -> Tensor:
+        return self.path.total(self.output, n_rows)
+
+
+@dataclass
+class LinearWrite(Write):
+    """The output of a linear map: input W + b."""
+
+    map: LinearMap = field(kw_only=True)
+    input: Tensor = field(kw_only=True)  # [leaf row, n]: z of an attention write, neuron values of an MLP write
+    heads: Heads | None = None
+    gate: Tensor | None = None  # [leaf row, n]: before its activation, where the input is act(gate) * up
+    up: Tensor | None = None  # [leaf row, n]
+    error: Tensor | None = None  # [], largest relative error of `input W + b = output`
+
+    def expert(self, row: int) -> int | None:
+        """The number of the expert that wrote leaf row `row`: by its batched weight or by the label."""
+        if self.map.group:
+            return row // self.map.group
+        found = re.search(r"experts?\b.*?(\d+)", self.module)
+        return int(found[1]) if found else None
+
+
+@dataclass
+class LayerState:
+    value: Tensor  # [pos, d_model]
+    carried: tuple[int, Path | Spread] | None  # index of the state it continues, with its frozen steps
+    writes: list[Write]
+    error: Tensor  # [], largest relative error of the sum
+
+
+@dataclass
+class Layer:
+    index: int
+    module: str
+    states: list[LayerState]  # those made in it
+
+
+@dataclass
+class Recording:
+    layers: list[Layer] = field(default_factory=list)
+    embedding: LayerState | None = None
+    readout: Readout | None = None
+    logits: Tensor | None = None
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
