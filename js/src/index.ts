@@ -1,10 +1,11 @@
 // The widget: one anywidget module, drawn inside a shadow root of its own.
 
+import { effect } from "@preact/signals";
+import { h } from "preact";
 import { liveRegion } from "./a11y/live.js";
-import { element, mount } from "./dom/render.js";
-import { effect } from "./dom/signals.js";
 import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
 import { App } from "./panels/app.js";
+import { mount } from "./panels/mount.js";
 import css from "./style.css";
 import { watchTheme } from "./theme/theme.js";
 import * as words from "./words.js";
@@ -90,8 +91,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   const ready = () => {
     host.dataset.ready = "1";
   };
-  const unmount = mount(element(App, { store, ready, failed }), root, failed);
-  if (abort.aborted) unmount(); // drawing failed
+  const unmount = mount(h(App, { store, ready, failed }), root, failed);
   abort.addEventListener("abort", unmount);
   // From wherever in the widget, except where a slash is a letter of something typed.
   host.addEventListener(

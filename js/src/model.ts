@@ -1,5 +1,6 @@
 // The traits as one interface, as signals; what is derived from them; writing back.
 
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Answer } from "./core/answers.js";
 import { buildGraph, type Graph, type GraphMeta } from "./core/graph.js";
 import { type Columns, columns } from "./core/order.js";
@@ -16,7 +17,6 @@ import {
   weights,
 } from "./core/routes.js";
 import { type Item, itemOf, type Selection, sameSubject } from "./core/select.js";
-import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "./dom/signals.js";
 import { canonical } from "./offline.js";
 import { type Camera, HOME } from "./views/flow/layout.js";
 import { type Section, unpack } from "./wire.js";

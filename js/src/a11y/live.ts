@@ -1,5 +1,5 @@
 // One polite live region that speaks the sentence the tooltip shows.
-import { effect, type Signal } from "../dom/signals.js";
+import { effect, type Signal } from "@preact/signals";
 
 /** An invisible region in `el` that speaks `said` once it has rested for a moment. */
 export function liveRegion(el: ParentNode, said: Signal<string>, abort: AbortSignal): void {

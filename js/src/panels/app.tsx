@@ -1,7 +1,8 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
 
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { layerCount, tokenName } from "../core/names.js";
-import { useEffect, useRef, useSignal } from "../dom/render.js";
 import { HEIGHT, type Store } from "../model.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
@@ -49,7 +50,7 @@ function Flow({
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(0);
   const height = useSignal(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const el = box.current as HTMLDivElement;
     const measure = () => {
       width.value = el.clientWidth;

@@ -11,7 +11,7 @@ export function Choice({ label, value, options, pick }: ChoiceProps) {
   return (
     <span class="choice" role="group" aria-label={label}>
       {options.map(([key, text, title]) => (
-        <button key={key} aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
+        <button type="button" key={key} aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
           {text}
         </button>
       ))}
@@ -21,7 +21,7 @@ export function Choice({ label, value, options, pick }: ChoiceProps) {
 
 export function Toggle({ on, text, title, act }: { on: boolean; text: string; title?: string; act: () => void }) {
   return (
-    <button class="toggle" aria-pressed={on} title={title} onClick={act}>
+    <button type="button" class="toggle" aria-pressed={on} title={title} onClick={act}>
       {text}
     </button>
   );

@@ -33,7 +33,13 @@ export function Crumbs({ store }: { store: Store }) {
           const name = g ? selectionName(g, selection) : selection.kind;
           return (
             <li key={key}>
-              <button class="crumb" aria-current={key === now} title={name} onClick={() => store.setSelection(selection)}>
+              <button
+                type="button"
+                class="crumb"
+                aria-current={key === now}
+                title={name}
+                onClick={() => store.setSelection(selection)}
+              >
                 {name}
               </button>
             </li>

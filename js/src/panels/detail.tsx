@@ -1,10 +1,12 @@
 // The panel at the right: what is selected, Python's answer to it by kind, and what is under the pointer.
+
+import { useSignal } from "@preact/signals";
 import type { ComponentType } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Answer, AnswerOf } from "../core/answers.js";
 import { EdgeKind, type Graph } from "../core/graph.js";
 import { partName, percent, stateName, tokenText } from "../core/names.js";
 import { partOf, type Selection, sameSubject } from "../core/select.js";
-import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store } from "../model.js";
 import { canonical } from "../offline.js";
 import * as words from "../words.js";
@@ -72,7 +74,7 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
   const why = useSignal(false);
   const side = useSignal(true);
   const subject = g && isHere(g, selection) ? titleOf(g, selection) : words.selectionGone;
-  useEffect(() => {
+  useLayoutEffect(() => {
     store.said.value = subject;
     const body = title.current?.closest(".panel-body");
     if (body && !(last.current && sameSubject(last.current.question, selection))) body.scrollTop = 0;
@@ -102,6 +104,7 @@ function Selected({ store, selection }: { store: Store; selection: Selection }) 
         </h3>
         {good && (
           <button
+            type="button"
             class="icon why-button"
             aria-label={words.explainIt}
             aria-expanded={why.value}
@@ -239,7 +242,7 @@ const COLOURS = { [EdgeKind.carried]: "residual", [EdgeKind.attention]: "attenti
 /** A skeleton after 120 ms, words after a second; never a time-out. */
 function Waiting() {
   const stage = useSignal(0);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const timers = [120, 1000].map((ms, i) =>
       setTimeout(() => {
         stage.value = i + 1;

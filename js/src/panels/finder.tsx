@@ -1,7 +1,9 @@
 // The search of the toolbar: type a token or a head, walk the list, Enter opens it.
+
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { type Found, find } from "../core/find.js";
 import { layerCount, percent } from "../core/names.js";
-import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Store } from "../model.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
@@ -15,6 +17,7 @@ export function Finder({ store, view }: { store: Store; view: () => FlowView | n
   return (
     <span class="menu" ref={box}>
       <button
+        type="button"
         class="icon"
         aria-label={words.find}
         title={words.findTitle}
@@ -42,7 +45,7 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
   const found = g && routes ? find(g, routes, store.threshold.value, typed.value) : [];
   const none = g ? words.foundNothing(layerCount(g), Math.max(0, ...g.meta.parts.map((p) => p.heads ?? 0))) : "";
   const here = found[Math.min(at.value, found.length - 1)] as Found | undefined;
-  useEffect(() => {
+  useLayoutEffect(() => {
     store.said.value = typed.value && (here ? words.found(found.length, here.name) : none);
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: "nearest" });
   }, [typed.value, at.value, here?.name]);
@@ -86,6 +89,7 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
       <div id="found" class="found" role="listbox" aria-label={words.findTitle} ref={list}>
         {found.map((one, i) => (
           <button
+            type="button"
             key={one.name}
             id={`found-${i}`}
             role="option"

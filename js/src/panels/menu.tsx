@@ -1,5 +1,7 @@
 // The menu "⋯": files, the Python of this view, theme, panel, full screen.
-import { useRef, useSignal } from "../dom/render.js";
+
+import { useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import type { Store, View } from "../model.js";
 import { type Scene, svgText } from "../views/flow/draw.js";
 import type { FlowView } from "../views/flow/flow.js";
@@ -49,6 +51,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
   return (
     <span class="menu" role="none" ref={box} onKeyDown={walk}>
       <button
+        type="button"
         class="dots icon"
         aria-haspopup="menu"
         aria-expanded={open.value}
@@ -70,7 +73,12 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
               <hr />
             </>
           )}
-          <button role="menuitemcheckbox" aria-checked={panel} onClick={done(() => store.setView({ panel: !panel }))}>
+          <button
+            type="button"
+            role="menuitemcheckbox"
+            aria-checked={panel}
+            onClick={done(() => store.setView({ panel: !panel }))}
+          >
             <span>{words.panelToggle}</span>
             <span class="tick" aria-hidden="true">
               {panel ? "✓" : ""}
@@ -82,7 +90,13 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
             <span>{words.theme}</span>
             <span class="choice">
               {(["auto", "light", "dark"] as View["theme"][]).map((t) => (
-                <button key={t} role="menuitemradio" aria-checked={t === theme} onClick={() => store.setView({ theme: t })}>
+                <button
+                  type="button"
+                  key={t}
+                  role="menuitemradio"
+                  aria-checked={t === theme}
+                  onClick={() => store.setView({ theme: t })}
+                >
                   {words.themes[t]}
                 </button>
               ))}
@@ -102,7 +116,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
 
 function Item({ text, act }: { text: string; act: () => void }) {
   return (
-    <button role="menuitem" onClick={act}>
+    <button type="button" role="menuitem" onClick={act}>
       {text}
     </button>
   );

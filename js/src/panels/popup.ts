@@ -1,10 +1,11 @@
 // What pops up under a button: open and closed, and closed by a click elsewhere.
-import { useEffect } from "../dom/render.js";
-import type { Signal } from "../dom/signals.js";
+
+import type { Signal } from "@preact/signals";
+import { useLayoutEffect } from "preact/hooks";
 
 /** Focuses what `first` selects in `box` once it is open; a click outside closes it; a focus that was in it goes back. */
 export function usePopup(open: Signal<boolean>, box: { current: HTMLElement | null }, first: string): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     const around = box.current;
     if (!open.value || !around) return;
     const before = focused(around) ?? around.querySelector("button");

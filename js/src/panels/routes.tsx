@@ -1,8 +1,9 @@
 // The routes as a table, for those who cannot see the picture; what is typed above it finds a token, a layer or a head.
+
+import { useSignal } from "@preact/signals";
 import { EdgeKind, type Graph } from "../core/graph.js";
 import { edgeName, percent } from "../core/names.js";
 import { selectionOf } from "../core/select.js";
-import { useSignal } from "../dom/render.js";
 import type { Store } from "../model.js";
 import * as words from "../words.js";
 import { Table } from "./table.js";

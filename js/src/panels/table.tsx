@@ -1,10 +1,11 @@
 // Tables of tokens and figures: bars, signed bars, rows that hover and open something.
+
+import type { Signal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import type { Tokens, Update } from "../core/answers.js";
 import { percent, visible } from "../core/names.js";
 import { type Item, sameItem } from "../core/select.js";
-import { useSignal } from "../dom/render.js";
-import type { Signal } from "../dom/signals.js";
 import type { Store } from "../model.js";
 import * as words from "../words.js";
 
@@ -44,7 +45,7 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
             {columns.map(({ head, title, left, sort, sorted }) => (
               <th key={head} scope="col" title={title} class={left ? "txt" : ""} aria-sort={sorted ? "descending" : undefined}>
                 {sort ? (
-                  <button class="opener" onClick={sort}>
+                  <button type="button" class="opener" onClick={sort}>
                     {head}
                     {sorted && " ▾"}
                   </button>
@@ -69,7 +70,13 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
               >
                 {columns.map(({ head, left, cell }, c) => (
                   <td key={head} class={left ? `txt ${mono && c === 0 ? "mono" : ""}` : ""}>
-                    {act && name && c === 0 ? <button class="opener">{name(i)}</button> : cell(i)}
+                    {act && name && c === 0 ? (
+                      <button type="button" class="opener">
+                        {name(i)}
+                      </button>
+                    ) : (
+                      cell(i)
+                    )}
                   </td>
                 ))}
               </tr>
@@ -89,7 +96,7 @@ function More({ open, n }: { open: Signal<boolean>; n: number }) {
     open.value = !open.value;
   };
   return (
-    <button class="more" aria-expanded={open.value} onClick={toggle}>
+    <button type="button" class="more" aria-expanded={open.value} onClick={toggle}>
       {open.value ? words.fewer : words.more(n)}
     </button>
   );

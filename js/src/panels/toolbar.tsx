@@ -1,8 +1,9 @@
 // The two rows above the picture: prompt, run, model; target, threshold, what is drawn, how.
 
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { count, percent, roundPercent, tokenName } from "../core/names.js";
 import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
-import { useEffect, useRef, useSignal } from "../dom/render.js";
 import type { Prompt, Store } from "../model.js";
 import { canonical } from "../offline.js";
 import type { FlowView } from "../views/flow/flow.js";
@@ -18,7 +19,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
   const running = status.value.state === "running";
   const typed = useRef<string | null>(null);
   const state = status.value.state;
-  useEffect(() => {
+  useLayoutEffect(() => {
     // A prompt that was refused stays in the line to be mended; the picture and the trait keep the old one.
     if (input.current) input.current.value = state === "error" && typed.current !== null ? typed.current : shown;
     if (state === "idle") typed.current = null;
@@ -96,10 +97,16 @@ function ModelLine({ store }: { store: Store }) {
   const notes = [words.fidelity, ...fidelity.problems].join("\n");
   return (
     <>
-      <button class="model-line" title={`${words.aboutModel}: ${model.name ?? model.line}`} aria-pressed={on} onClick={toggle}>
+      <button
+        type="button"
+        class="model-line"
+        title={`${words.aboutModel}: ${model.name ?? model.line}`}
+        aria-pressed={on}
+        onClick={toggle}
+      >
         {model.line}
       </button>
-      <button class={`badge ${fidelity.exact ? "" : "doubtful"}`} title={notes} aria-pressed={on} onClick={toggle}>
+      <button type="button" class={`badge ${fidelity.exact ? "" : "doubtful"}`} title={notes} aria-pressed={on} onClick={toggle}>
         <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
           {fidelity.exact ? <path d="M1.5 5.4 4 7.8 8.5 2.4" /> : <path d="M5 1v5M5 8.2v.6" />}
         </svg>
@@ -114,7 +121,7 @@ function Progress({ store }: { store: Store }) {
   if (state !== "running") return null;
   const bar = useRef<HTMLDivElement>(null);
   const known = total > 1;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (bar.current) bar.current.style.width = known ? `${Math.round((100 * done) / total)}%` : "";
   }, [done, total, known]);
   return (
@@ -185,7 +192,7 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
           </>
         )}
         <Toggle on={fold} text={words.fold} title={words.foldTitle} act={() => store.setView({ fold: !fold })} />
-        <button title={words.fitTitle} onClick={() => view()?.fit()}>
+        <button type="button" title={words.fitTitle} onClick={() => view()?.fit()}>
           {words.fit}
         </button>
         <Finder store={store} view={view} />
@@ -203,7 +210,7 @@ function Threshold({ store }: { store: Store }) {
   const step = stepAt(scale, threshold);
   const dragged = useSignal<number | null>(null);
   const at = dragged.value ?? step;
-  useEffect(() => {
+  useLayoutEffect(() => {
     slider.current?.style.setProperty("--at", String(at / STEPS));
   }, [at]);
   const n = routes ? routes.attention[store.n_drawn.value] : 0;

@@ -1,10 +1,10 @@
 // An attention line: its heads and their patterns. A head: where it looks, what that adds.
 
+import { useSignal } from "@preact/signals";
 import type { EdgeAnswer, HeadAnswer } from "../../core/answers.js";
 import { type Cell, cellOfItem, itemOfCell, mapBytes } from "../../core/cells.js";
 import { percent, tokenName, tokenText } from "../../core/names.js";
 import type { Selection } from "../../core/select.js";
-import { useSignal } from "../../dom/render.js";
 import { DARK, LIGHT, type Palette } from "../../paint/colour.js";
 import { heatTable } from "../../paint/ramps.js";
 import { Heat, Ramp, useImage } from "../../views/heat/heat.js";
@@ -83,7 +83,7 @@ function Thumb({
 }) {
   const canvas = useImage(bytes, side, table);
   return (
-    <button class="thumb" title={words.headName(head)} onClick={() => open(head)}>
+    <button type="button" class="thumb" title={words.headName(head)} onClick={() => open(head)}>
       <canvas ref={canvas} class={side > 46 ? "fine" : ""} />
       <span>H{head}</span>
     </button>
@@ -115,6 +115,7 @@ export function HeadPanel({ store, g, answer, go }: Shown<HeadAnswer>) {
     <figure key={which} title={hint}>
       <figcaption>
         <button
+          type="button"
           class="more"
           title={words.enlarge}
           aria-pressed={wanted.value === which}

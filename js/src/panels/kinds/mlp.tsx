@@ -60,7 +60,11 @@ export function MlpPanel({ store, answer, go }: Shown<MlpAnswer>) {
           more={
             n < n_neurons &&
             !store.offline && (
-              <button class="more" onClick={() => store.setSelection({ kind: "mlp", state, pos, ...part, top: n + MORE })}>
+              <button
+                type="button"
+                class="more"
+                onClick={() => store.setSelection({ kind: "mlp", state, pos, ...part, top: n + MORE })}
+              >
                 {words.more(Math.min(MORE, n_neurons - n))}
               </button>
             )

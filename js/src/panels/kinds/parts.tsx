@@ -1,10 +1,10 @@
 // What several kinds of answers show: sections, the foil, the tokens of an update.
 import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Answer, Update } from "../../core/answers.js";
 import type { Graph } from "../../core/graph.js";
 import { visible } from "../../core/names.js";
 import type { Selection } from "../../core/select.js";
-import { useEffect, useRef } from "../../dom/render.js";
 import type { Store } from "../../model.js";
 import * as words from "../../words.js";
 import { effectTokens } from "../explain.js";
@@ -42,7 +42,7 @@ export function Foil({ store, answer: { effect_on } }: { store: Store; answer: A
   const field = useRef<HTMLInputElement>(null);
   const foil = visible(effect_on?.foil?.text ?? "");
   const wanted = store.traits.foil.value;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (field.current) field.current.value = wanted === null ? "" : foil;
   }, [foil, wanted]);
   if (!effect_on) return null;

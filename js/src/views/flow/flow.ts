@@ -1,10 +1,10 @@
 // The graph on screen: four stacked canvases, pointer, wheel and keys, tooltip.
 
+import { computed, effect } from "@preact/signals";
 import { edgesInto, type Graph, placeOf } from "../../core/graph.js";
 import { tokenName } from "../../core/names.js";
 import { routeBelow, sortAll } from "../../core/routes.js";
 import { type Item, sameItem, selectionOf } from "../../core/select.js";
-import { computed, effect } from "../../dom/signals.js";
 import type { Store } from "../../model.js";
 import { DARK, LIGHT } from "../../paint/colour.js";
 import { canvasPen, type Pen } from "../../paint/pen.js";

@@ -1,8 +1,8 @@
 // A map of query and key: one image, a cross-hair, the cell that is open.
 
+import type { Signal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { type Cell, cellAt, pixels, stepCell } from "../../core/cells.js";
-import { useEffect, useRef } from "../../dom/render.js";
-import type { Signal } from "../../dom/signals.js";
 import type { Palette } from "../../paint/colour.js";
 import { heatTable, sequential, signed } from "../../paint/ramps.js";
 
@@ -68,7 +68,7 @@ export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, o
 /** A canvas that shows bytes [side, side] through a table of colours. */
 export function useImage(bytes: ArrayLike<number>, side: number, table: Uint32Array): { current: HTMLCanvasElement | null } {
   const canvas = useRef<HTMLCanvasElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const el = canvas.current as HTMLCanvasElement;
     el.width = el.height = side;
     const rgba = new Uint8ClampedArray(pixels(bytes, side, table).buffer as ArrayBuffer);
