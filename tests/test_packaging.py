@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -68,6 +69,14 @@ def test_the_wheel_is_smaller_than_six_megabytes(wheel: zipfile.ZipFile) -> None
     assert Path(wheel.filename or "").stat().st_size < 6 * MEGABYTE
 
 
+def test_every_script_keeps_its_budget(wheel: zipfile.ZipFile) -> None:
+    """Every widget of a saved notebook carries a copy."""
+    for name in ("widget", "page", "figure"):
+        code = wheel.read(f"lmtt_widget/static/{name}.js")
+        assert len(code) <= 200_000, name
+        assert len(gzip.compress(code)) <= 70_000, name
+
+
 def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:
     import lmtt_widget
 
@@ -80,7 +89,9 @@ def test_the_source_archive_carries_the_bundle_and_its_sources(sdist: Path) -> N
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
     assert {"lmtt_widget/static/widget.js", "js/src/index.ts", "package-lock.json", "LICENSE", "README.md"} <= names
-    assert not [name for name in names if name.startswith((".venv", "node_modules", "shots", ".demo"))]
+    assert not [
+        name for name in names if name.startswith((".venv", "node_modules", "shots", ".demo")) or name.endswith(".map")
+    ]
 
 
 def test_the_release_looks_for_the_bundle(built: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
