@@ -13,15 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .linear import is_constant, is_linear
+from .linear import is_linear
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
 from .rules import norm_factor
-from .tape import Node, plain
+from .tape import Node, behind, plain
 
 _SHAPE = IDENTITY | VIEW | {
     "transpose", "permute", "swapaxes", "movedim", "__getitem__", "chunk", "split", "unbind", "cat", "expand", "narrow",
@@ -178,17 +179,10 @@ def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
 
 
 def _products_behind(z: Node, limit: int = 400) -> list[Node]:
-    found, seen, stack = [], set(), [z]
-    while stack and limit:
-        n, limit = stack.pop(), limit - 1
-        if id(n) in seen:
-            continue
-        seen.add(id(n))
-        if is_attention_product(n):
-            found.append(n)
-        elif n.op in _LINEAR and (n is z or not is_linear(n)):
-            stack.extend(p for p in n.parents() if not is_constant(p))
-    return found
+    def stop(n: Node) -> bool:
+        return n.op not in _LINEAR or is_attention_product(n) or (n is not z and is_linear(n))
+
+    return [n for n in islice(behind([z], stop), limit) if is_attention_product(n)]
 
 
 def _read(n: Node) -> Product:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, VIEW
-from .tape import Node
+from .tape import Node, behind
 
 _OF_CONSTANTS = IDENTITY | VIEW | MUL | ADD | DIV | NEG | {
-    "__getitem__", "exp", "sigmoid", "tanh", "ones_like", "zeros_like", "full", "expand", "expand_as",
+    "__getitem__", "exp", "sigmoid", "tanh", "ones_like", "zeros_like", "full", "expand",
 }  # fmt: skip
 _OF_WEIGHTS = {
     "__getitem__", "select", "t", "transpose", "getattr", "to", "unbind", "type", "contiguous", "chunk", "view",
@@ -151,22 +151,12 @@ def is_weight(n: Any) -> bool:
 
 def is_constant(n: Node) -> bool:
     """Does not depend on anything taped: parameters, buffers, and what was made from them alone."""
-    seen: dict[int, Node] = {}
-    stack = [n]
-    while stack:
-        m = stack.pop()
-        if id(m) in seen:
-            continue
-        seen[id(m)] = m
-        if m.op in ("param", "const") or is_weight(m):
-            continue
-        if m.op == "expand_as":
-            stack.append(m.args[0])
-        elif m.op in _OF_CONSTANTS:
-            stack.extend(m.parents())
-        else:
-            return False
-    return True
+    return all(m.op in _OF_CONSTANTS or _is_source(m) for m in behind([n], _is_source))
+
+
+def _is_source(n: Node) -> bool:
+    # What is expanded is what counts, not what it is expanded to: that gives only a shape.
+    return n.op in ("param", "const") or is_weight(n) or (n.op == "expand_as" and is_constant(n.args[0]))
 
 
 def _value(n: Any) -> Tensor | None:

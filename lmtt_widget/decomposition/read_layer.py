@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,7 @@ from .ops import IDENTITY, MATMUL, MUL, VIEW
 from .paths import Path
 from .residual import Walk
 from .streams import Spread, Streams
-from .tape import Node
+from .tape import Node, behind
 from .terms import together
 from .writes import LayerState, LinearWrite, UndecomposableError, Write, WriteKind
 
@@ -105,11 +105,11 @@ class LayerReader:
 
     def _state(self, n: Node, where: str) -> LayerState:
         """A value of the stream as the latest state that it continues, and what was added."""
-        index = {id(state): k for k, state in enumerate(self.states)}
+        index = {state: k for k, state in enumerate(self.states)}
         terms = together(Walk(self.width, self.states).terms(n), self.n_tokens, n.shape)
-        from_states = [(index[id(leaf)], path, rows) for leaf, path, rows in terms if id(leaf) in index]
+        from_states = [(index[leaf], path, rows) for leaf, path, rows in terms if leaf in index]
         carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
-        writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if id(leaf) not in index]
+        writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if leaf not in index]
         for found in from_states:
             if found is not carried:
                 k, path, rows = found
@@ -129,20 +129,17 @@ class LayerReader:
             raise UndecomposableError(
                 f"{where}: no linear residual path from its input to its output; the way back ends at {ends}"
             )
-        on_path, stack = {}, [out]
-        while stack:
-            n = stack.pop()
-            if id(n) not in on_path and any(t.leaf is start for t in walk.memo.get(id(n), ())):
-                on_path[id(n)] = n
-                if n is not start:
-                    stack.extend(n.parents())
-        continued = Counter(id(p) for n in on_path.values() for p in n.parents() if id(p) in on_path and n is not start)
-        states = {id(out): out} | {key: on_path[key] for key, times in continued.items() if times > 1}
+
+        def continues(n: Node) -> bool:
+            return any(t.leaf is start for t in walk.memo.get(n, ()))
+
+        on_path = {n for n in behind([out], lambda n: n is start or not continues(n)) if continues(n)}
+        continued = Counter(p for n in on_path - {start} for p in n.parents() if p in on_path)
+        states = {out, *(n for n, times in continued.items() if times > 1)}
         for t in terms:
-            if all(t.leaf is not s for s in self.states) and not is_constant(t.leaf):
-                states.update((id(n), n) for n in _first_met(t.leaf, on_path))
-        states.pop(id(start), None)
-        return sorted(states.values(), key=lambda n: n.time)
+            if t.leaf not in self.states and not is_constant(t.leaf):
+                states.update(_first_met(t.leaf, on_path))
+        return sorted(states - {start}, key=lambda n: n.time)
 
     def _write(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
         if leaf.op == "embedding":
@@ -154,8 +151,8 @@ class LayerReader:
         label = (
             self.names.modules.get(id(leaf.module), "?") if leaf.module else weight_label(leaf, self.names.parameters)
         )
-        stops = {id(n): k for k, n in enumerate(self.states)}
-        reads = max((stops[id(n)] for n in _first_met(leaf, {id(n): n for n in self.states})), default=-1)
+        stops = {n: k for k, n in enumerate(self.states)}
+        reads = max((stops[n] for n in _first_met(leaf, stops)), default=-1)
         write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=_rows(x.value))
         if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
             try:
@@ -175,18 +172,12 @@ class LayerReader:
             self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
         return write
 
-    def _reads_another_stream(self, leaf: Node, stops: dict[int, int]) -> bool:
+    def _reads_another_stream(self, leaf: Node, stops: Container[Node]) -> bool:
         """Does something as large as the stream enter, that is neither a state of this layer nor made before them?"""
-        seen, stack = set(stops), list(leaf.parents())
-        while stack:
-            n = stack.pop()
-            if id(n) in seen:
-                continue
-            seen.add(id(n))
-            stack.extend(n.parents())
-            if n.op == "const" and n.shape[-1:] == (self.width,) and self._is_unknown(n.value):
-                return True
-        return False
+        return any(
+            n.op == "const" and n not in stops and n.shape[-1:] == (self.width,) and self._is_unknown(n.value)
+            for n in behind(leaf.parents(), stops.__contains__)
+        )
 
     def _is_unknown(self, x: Tensor) -> bool:
         """As large as the stream, and neither a buffer nor made before the first layer."""
@@ -252,18 +243,9 @@ def _error(got: Any, truth: Tensor) -> Tensor:
     return (off / torch.linalg.vector_norm(truth, dim=-1).clamp_min(1e-30)).max()
 
 
-def _first_met(leaf: Node, stops: dict[int, Node]) -> list[Node]:
+def _first_met(leaf: Node, stops: Container[Node]) -> list[Node]:
     """The stops that the leaf was computed from, not looking behind any."""
-    met, seen, stack = [], set(), list(leaf.parents())
-    while stack:
-        n = stack.pop()
-        if id(n) not in seen:
-            seen.add(id(n))
-            if id(n) in stops:
-                met.append(n)
-            else:
-                stack.extend(n.parents())
-    return met
+    return [n for n in behind(leaf.parents(), stops.__contains__) if n in stops]
 
 
 def _gate_and_up(x: Node) -> tuple[Tensor, Tensor] | tuple[None, None]:
@@ -295,16 +277,11 @@ _MIXING = {
 }  # fmt: skip
 
 
-def _mixes_tokens(x: Node, stops: dict[int, int]) -> bool:
+def _mixes_tokens(x: Node, stops: Container[Node]) -> bool:
     """Does a call between the stream and this activation combine different tokens?"""
-    seen, stack = set(), [x]
-    while stack:
-        n = stack.pop()
-        if id(n) in seen or id(n) in stops:
-            continue
-        seen.add(id(n))
+
+    def mixes(n: Node) -> bool:
         product = n.op in MATMUL or n.op in ("einsum", "baddbmm")
-        if n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1):
-            return True
-        stack.extend(n.parents())
-    return False
+        return n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1)
+
+    return any(mixes(n) for n in behind([x], stops.__contains__) if n not in stops)

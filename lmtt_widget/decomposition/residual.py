@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .linear import is_constant, is_linear
-from .tape import Node
+from .tape import Node, behind
 from .terms import Term, copied
 
 Rule = Callable[["Walk", Node], "list[Term] | None"]
@@ -43,23 +43,23 @@ class Walk:
 
     def __init__(self, width: int, stops: list[Node] = ()) -> None:  # type: ignore[assignment]
         self.width = width
-        self.stops = {id(n): n for n in stops}
-        self.memo: dict[int, list[Term]] = {}
+        self.stops = set(stops)
+        self.memo: dict[Node, list[Term]] = {}
 
     def terms(self, node: Node) -> list[Term]:
         # Parents first, oldest first, without recursion: a mixture of 256 experts is a chain of 256 sums.
-        for n in sorted(self._behind(node), key=lambda n: n.time):
-            if id(n) not in self.memo:
+        for n in sorted(behind([node], lambda n: n in self.memo or self.is_leaf(n)), key=lambda n: n.time):
+            if n not in self.memo:
                 found = None if self.is_leaf(n) else self._read(n)
-                self.memo[id(n)] = [Term(n, shape=n.shape)] if found is None else found
-        return self.memo[id(node)]
+                self.memo[n] = [Term(n, shape=n.shape)] if found is None else found
+        return self.memo[node]
 
     def _read(self, n: Node) -> list[Term] | None:
         return next((read(self, n) for ops, read in RULES if n.op in ops), None)
 
     def is_leaf(self, n: Node) -> bool:
         return (
-            id(n) in self.stops
+            n in self.stops
             or not n.shape
             or n.shape[-1] != self.width
             or n.op == "embedding"
@@ -70,7 +70,7 @@ class Walk:
     def carries(self, terms: list[Term]) -> bool:
         """Something of the stream is in it: a state, an embedding, or what a linear map wrote."""
         return any(
-            id(t.leaf) in self.stops
+            t.leaf in self.stops
             or (t.shape and t.shape[-1] == self.width and (t.leaf.op == "embedding" or is_linear(t.leaf)))
             for t in terms
         )
@@ -79,26 +79,14 @@ class Walk:
         """The terms of an operand that carries something of the stream, else None."""
         if not isinstance(n, Node) or not n.shape or n.shape[-1] != self.width:
             return None
-        terms = self.memo.get(id(n)) or self.terms(n)
+        terms = self.memo.get(n) or self.terms(n)
         return terms if self.carries(terms) else None
 
     def broadcast(self, n: Node, shape: tuple[int, ...]) -> list[Term] | None:
         """The terms of a summand that is broadcast to `shape`, or None if they cannot be."""
-        terms = self.memo.get(id(n)) or self.terms(n)
+        terms = self.memo.get(n) or self.terms(n)
         if n.shape == shape:
             return terms
         if not self.carries(terms):
             return [Term(n, shape=shape)]
         return terms if n.value.numel() == math.prod(shape) else copied(terms, n.shape, shape)
-
-    def _behind(self, node: Node) -> list[Node]:
-        seen: dict[int, Node] = {}
-        stack = [node]
-        while stack:
-            n = stack.pop()
-            if id(n) in seen or id(n) in self.memo:
-                continue
-            seen[id(n)] = n
-            if not self.is_leaf(n):
-                stack.extend(p for p in n.parents() if p.shape and p.shape[-1] == self.width)
-        return list(seen.values())

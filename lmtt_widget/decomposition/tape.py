@@ -9,7 +9,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch.overrides
@@ -67,6 +67,18 @@ def _nodes_in(x: Any) -> Iterator[Node]:
             stack.extend(x)
         elif isinstance(x, dict):
             stack.extend(x.values())
+
+
+def behind(nodes: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False) -> Iterator[Node]:
+    """These nodes and all they were made from, each once; one that stops is met, but not looked behind."""
+    stack, seen = [*nodes], set[Node]()
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen.add(n)
+            yield n
+            if not stop(n):
+                stack.extend(n.parents())
 
 
 def plain(x: Any) -> Any:
