@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lmtt_widget.decomposition.linear import is_constant, linear_leaf
 from lmtt_widget.decomposition.residual import RULES, Walk, rule
-from lmtt_widget.decomposition.tape import Node, Tape, is_fresh, is_linear_module, plain, replay
+from lmtt_widget.decomposition.tape import Node, Tape, behind, called, is_fresh, is_linear_module, plain, replay
 
 WIDTH, ROWS = 5, 3
 
@@ -123,6 +123,33 @@ def test_a_paused_tape_tapes_nothing_and_leaves_modes_of_others_alone() -> None:
         c = torch.add(x, 3)
     assert (outer.seen, inner.seen) == (3, 1)
     assert [id(y) in tape.nodes for y in (a, b, c)] == [False, False, True]
+
+
+def test_what_is_behind_a_node_is_met_once_and_nothing_behind_a_stop() -> None:
+    x = rand(3)
+    with Tape() as tape:
+        y = x * 2
+        z = y + y.exp()
+        after = (z * y).sum()
+    found = list(behind([tape.node(after)]))
+    assert len(found) == len(set(found))
+    assert {tape.node(v) for v in (x, y, z, after)} < set(found)
+    assert sum(n.op == "exp" for n in found) == 1
+    stopped = set(behind([tape.node(after)], lambda n: n.op == "exp" or n is tape.node(y)))
+    assert tape.node(y) in stopped
+    assert tape.node(x) not in stopped
+
+
+def test_a_replay_leaves_what_is_kept_and_repeats_the_rest_as_it_is_told() -> None:
+    x = rand(3)
+    with Tape() as tape:
+        gate = x.exp()
+        y = x * gate
+    out = replay(tape.node(y), {tape.node(x): 3 * x}, keeps=lambda n: n.op == "exp")
+    assert torch.equal(out, 3 * x * x.exp())
+    assert torch.equal(replay(tape.node(y), {tape.node(x): 3 * x}), 3 * x * (3 * x).exp())
+    doubled = replay(tape.node(y), {tape.node(x): x}, keeps=lambda n: n.op == "exp", call=lambda n, v: 2 * called(n, v))
+    assert torch.equal(doubled, 2 * y)
 
 
 def test_a_replay_is_the_same_calls_on_other_values() -> None:

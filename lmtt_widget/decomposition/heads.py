@@ -11,8 +11,9 @@ coordinate) lands, ones find the elementwise gate. No layout of heads is assumed
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor
 from .linear import is_linear
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
 from .rules import norm_factor
-from .tape import Node, behind, plain
+from .tape import Node, behind, called, plain, replay
 
 _SHAPE = IDENTITY | VIEW | {
     "transpose", "permute", "swapaxes", "movedim", "__getitem__", "chunk", "split", "unbind", "cat", "expand", "narrow",
@@ -131,7 +132,7 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
         return _checked([product], None, z, n_tokens, check_rows)
 
     nothing = {n: torch.zeros_like(n.value) for n in found}
-    offset = _replay(z, nothing).reshape(n_tokens, width).to(wide)
+    offset = _replayed(z, nothing).reshape(n_tokens, width).to(wide)
     products: list[Product] = []
     for n in found:
         product = _read(n)
@@ -179,10 +180,7 @@ def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
 
 
 def _products_behind(z: Node, limit: int = 400) -> list[Node]:
-    def stop(n: Node) -> bool:
-        return n.op not in _LINEAR or is_attention_product(n) or (n is not z and is_linear(n))
-
-    return [n for n in islice(behind([z], stop), limit) if is_attention_product(n)]
+    return [n for n in islice(behind([z], partial(_ends, z)), limit) if is_attention_product(n)]
 
 
 def _read(n: Node) -> Product:
@@ -253,13 +251,13 @@ def _place(
         """[head, d_head] slots of these heads alone, or None when they do not land cleanly."""
         mask = torch.zeros(n_heads, 1, 1, dtype=torch.float64, device=device)
         mask[heads] = 1
-        code = _replay(z, {**zeros, n: (codes * mask).reshape(n.shape)}, shapes_only=True).reshape(n_tokens, width)
+        code = _replayed(z, {**zeros, n: (codes * mask).reshape(n.shape)}, shapes_only=True).reshape(n_tokens, width)
         return _decode(code.round().long(), heads, n_heads, n_tokens, d_head)
 
     def gate(heads: Tensor) -> Tensor:
         ones = torch.zeros(n_heads, n_tokens, d_head, dtype=z.value.dtype, device=device)
         ones[heads] = 1
-        return _replay(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
+        return _replayed(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
 
     everyone = torch.arange(n_heads, device=device)
     slots = landing(everyone)
@@ -296,69 +294,45 @@ def _decode(code: Tensor, heads: Tensor, n_heads: int, n_tokens: int, d_head: in
     return None if bool((slots[heads] < 0).any()) else slots[heads]
 
 
-def _replay(z: Node, given: dict[Node, Tensor], shapes_only: bool = False) -> Tensor:
+def _replayed(z: Node, given: dict[Node, Tensor], *, shapes_only: bool = False) -> Tensor:
     """z recomputed from `given` through the recorded linear calls; norm statistics and gates stay as recorded."""
-    values: dict[int, Tensor] = {id(n): x for n, x in given.items()}
-    order, stack = [], [(z, False)]
-    depends: dict[int, bool] = dict.fromkeys(values, True)
-    while stack:  # parents before children, without recursion
-        n, ready = stack.pop()
-        if ready:
-            depends[id(n)] = any(depends.get(id(p), False) for p in n.parents())
-            order.append(n)
-        elif id(n) not in depends:
-            depends[id(n)] = False
-            if n.op in _LINEAR and not is_attention_product(n) and not (is_linear(n) and n is not z):
-                stack.append((n, True))
-                stack.extend((p, False) for p in n.parents())
-
-    def value(x: Any) -> Any:
-        if isinstance(x, Node):
-            return values[id(x)] if depends.get(id(x)) else x.value
-        if isinstance(x, (tuple, list)):
-            return type(x)(value(y) for y in x)
-        return x
-
-    for n in order:
-        if depends[id(n)]:
-            moving = [isinstance(x, Node) and depends.get(id(x), False) for x in n.args]
-            values[id(n)] = _redo(n, moving, value, shapes_only)
-    return value(z)
+    return replay(z, given, keeps=partial(_ends, z), call=partial(_redone, shapes_only=shapes_only))
 
 
-def _redo(n: Node, moving: list[bool], value: Callable[[Any], Any], shapes_only: bool) -> Tensor:
-    a = n.args
+def _ends(z: Node, n: Node) -> bool:
+    """The way back from z through linear calls ends here."""
+    return n.op not in _LINEAR or is_attention_product(n) or (n is not z and is_linear(n))
+
+
+def _redone(n: Node, values: Mapping[Node, Tensor], *, shapes_only: bool) -> Tensor:
+    moving = [isinstance(x, Node) and x in values for x in n.args]
+    a = [plain(x, values) for x in n.args]
     if n.op in MUL | DIV:
         if (moving[0] and moving[1]) or (n.op in DIV and moving[1]):
             raise ValueError(f"`{n.op}` of two quantities that both depend on the attention product")
         if shapes_only:
-            return torch.broadcast_to(value(a[0] if moving[0] else a[1]), n.shape)
-        return value(a[0]) * value(a[1]) if n.op in MUL else value(a[0]) / value(a[1])
+            return torch.broadcast_to(a[0] if moving[0] else a[1], n.shape)
+        return a[0] * a[1] if n.op in MUL else a[0] / a[1]
     if n.op in ADD | SUB:
         if shapes_only:
-            return sum(
-                (value(x) for x, m in zip(a[:2], moving, strict=False) if m),
-                torch.zeros(n.shape, dtype=torch.float64, device=n.value.device),
-            )
-        return value(a[0]) + (-1 if n.op in SUB else 1) * n.kwargs.get("alpha", 1) * value(a[1])
+            nothing = torch.zeros(n.shape, dtype=torch.float64, device=n.value.device)
+            return sum((x for x, m in zip(a[:2], moving, strict=False) if m), nothing)
+        return a[0] + (-1 if n.op in SUB else 1) * n.kwargs.get("alpha", 1) * a[1]
     if n.op in NORM:
-        x = value(a[0])
         if shapes_only:
-            return x
+            return a[0]
         if n.op == "layer_norm":
             raise ValueError(
                 "a LayerNorm between the attention product and the output projection subtracts a mean over heads"
             )
         weight = n.argument(2, "weight")
-        x = x * norm_factor(n)
+        x = a[0] * norm_factor(n)
         return x * weight.value if isinstance(weight, Node) else x
     if n.op in IDENTITY or n.op == "masked_fill" or (n.op in NEG and shapes_only):
-        return value(a[0])
+        return a[0]
     if n.op in {"view", "reshape", "_unsafe_view"}:
-        return value(a[0]).reshape(n.shape)
-    assert n.fn is not None
-    out = n.fn(*[value(x) for x in a], **{k: value(v) for k, v in n.kwargs.items()})
-    return out if n.item is None else out[n.item]
+        return a[0].reshape(n.shape)
+    return called(n, values)
 
 
 def _checked(

@@ -9,7 +9,8 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch.overrides
@@ -81,44 +82,40 @@ def behind(nodes: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False
                 stack.extend(n.parents())
 
 
-def plain(x: Any) -> Any:
-    """`x` with every node in it replaced by its value."""
+def plain(x: Any, values: Mapping[Node, Tensor] = MappingProxyType({})) -> Any:
+    """`x` with every node in it replaced by its value, or by the one that is given for it."""
     if isinstance(x, Node):
-        return x.value
+        return values.get(x, x.value)
     if type(x) in (tuple, list):
-        return type(x)(plain(y) for y in x)
+        return type(x)(plain(y, values) for y in x)
     if type(x) is dict:
-        return {k: plain(v) for k, v in x.items()}
+        return {k: plain(v, values) for k, v in x.items()}
     return x
 
 
-def replay(node: Node, given: dict[Node, Tensor]) -> Tensor:
-    """`node` computed again with other values for some nodes before it; what does not depend on them stays."""
-    order, depends, stack = [], {id(n): True for n in given}, [(node, False)]
-    while stack:  # parents before children, without recursion
-        n, ready = stack.pop()
-        if ready:
-            depends[id(n)] = any(depends[id(p)] for p in n.parents())
-            order.append(n)
-        elif id(n) not in depends:
-            depends[id(n)] = False
-            stack.append((n, True))
-            stack.extend((p, False) for p in n.parents())
-    values = {id(n): x for n, x in given.items()}
+def called(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
+    """What the node's call gives on other values of some of its arguments."""
+    call = node.module if node.op == "call_linear" else node.fn
+    out = call(*plain(node.args, values), **plain(node.kwargs, values))  # type: ignore[misc]
+    return out if node.item is None else out[node.item]
 
-    def value(x: Any) -> Any:
-        if isinstance(x, Node):
-            return values.get(id(x), x.value)
-        if type(x) in (tuple, list):
-            return type(x)(value(y) for y in x)
-        return {k: value(v) for k, v in x.items()} if type(x) is dict else x
 
-    for n in order:
-        if depends[id(n)]:
-            call = n.module if n.op == "call_linear" else n.fn
-            out = call(*value(n.args), **value(n.kwargs))  # type: ignore[misc]
-            values[id(n)] = out if n.item is None else out[n.item]
-    return value(node)
+def replay(
+    node: Node,
+    given: Mapping[Node, Tensor],
+    *,
+    keeps: Callable[[Node], bool] = lambda _: False,
+    call: Callable[[Node, Mapping[Node, Tensor]], Tensor] = called,
+) -> Tensor:
+    """`node` computed again with other values for some nodes before it.
+
+    What does not depend on them stays as it was recorded, and so does every node that `keeps`. `call` repeats one node.
+    """
+    values = dict(given)
+    for n in sorted(behind([node], lambda n: n in given or keeps(n)), key=lambda n: n.time):  # parents before children
+        if n not in given and not keeps(n) and any(p in values for p in n.parents()):
+            values[n] = call(n, values)
+    return plain(node, values)
 
 
 def is_linear_module(module: nn.Module) -> bool:
