@@ -121,6 +121,12 @@ def test_the_first_line_of_a_file_is_a_sentence(path: Path) -> None:
     assert len(first.split()) > 3
 
 
+@pytest.mark.parametrize("path", [p for p in FILES if name_of(p).startswith("decomposition.")], ids=name_of)
+def test_a_room_of_the_decomposition_says_what_it_does_not_know(path: Path) -> None:
+    doc = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+    assert "\n\nKnows nothing of " in doc
+
+
 def test_what_the_package_exports_says_what_it_is() -> None:
     code = (
         "import lmtt_widget as l;"

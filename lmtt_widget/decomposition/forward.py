@@ -1,4 +1,7 @@
-"""A model's forward pass made visible to torch functions, in its own precision, and restored afterwards."""
+"""A model's forward pass made visible to torch functions, in its own precision, and restored afterwards.
+
+Knows nothing of tapes, states and writes.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,25 @@
 
 by replaying the recorded shape and scale calls between product and z on test tensors: codes find where every (head,
 coordinate) lands, ones find the elementwise gate. No layout of heads is assumed.
+
+Two tokens and one head, whose two coordinates are swapped and one of them scaled before the output projection reads z:
+
+    >>> from lmtt_widget.decomposition.tape import Tape
+    >>> value = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # [head, key, d_head]
+    >>> scores = torch.tensor([[[0.0, -torch.inf], [0.0, 0.0]]])  # [head, query, key]
+    >>> with Tape() as tape:
+    ...     z = (scores.softmax(-1) @ value)[..., [1, 0]] * torch.tensor([1.0, 10.0])
+    >>> heads = find_heads(tape.node(z), n_tokens=2, check_rows=None)
+    >>> heads.pattern().tolist()
+    [[[1.0, 0.0], [0.5, 0.5]]]
+    >>> heads.products[0].slots.tolist()  # coordinate 0 of the head lands at 1 of z, and 1 at 0
+    [[1, 0]]
+    >>> heads.products[0].gate[0].tolist()  # of the first query
+    [1.0, 10.0]
+    >>> z[0, 1].tolist()  # (2 + 4) / 2, and 10 times (1 + 3) / 2
+    [3.0, 20.0]
+
+Knows nothing of the residual stream: z is all it looks behind.
 """
 
 from __future__ import annotations
@@ -20,9 +39,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .linear import is_linear
+from .linear import is_linear, norm_factor
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
-from .rules import norm_factor
 from .tape import Node, behind, called, plain, replay
 
 _SHAPE = IDENTITY | VIEW | {

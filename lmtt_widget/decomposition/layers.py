@@ -1,4 +1,7 @@
-"""The layers of a model as they run: found, hooked, each taped and read as it ends."""
+"""The layers of a model as they run: found, hooked, each taped and read as it ends.
+
+Knows nothing of terms and paths: nodes go to the reader, states come back.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The names that torch calls have on the tape, by what they do to a value."""
+"""The names that torch calls have on the tape, by what they do to a value.
+
+Knows nothing of tensors: these are names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""One layer's tape read as states and writes, without a hook or a model: nodes in, states out."""
+"""One layer's tape read as states and writes, without a hook or a model: nodes in, states out.
+
+Knows nothing of when it is called: what runs the model is `layers`.
+"""
 
 from __future__ import annotations
 

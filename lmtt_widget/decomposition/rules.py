@@ -1,4 +1,7 @@
-"""How each linear call is read: the terms of what came out, made from the terms of what went in."""
+"""How each linear call is read: the terms of what came out, made from the terms of what went in.
+
+Knows nothing of layers or heads: one call, its operands' terms in, its own terms out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from .linear import norm_factor
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
 from .tape import Node, is_fresh, plain
@@ -88,16 +92,6 @@ def _norm(walk: Walk, n: Node) -> list[Term] | None:
         paths = [p.scaled(weight.value.detach(), n.shape) for p in paths]
     out = [t.with_path(p) for t, p in zip(terms, paths, strict=True)]
     return out + ([Term(bias, shape=n.shape)] if isinstance(bias, Node) else [])
-
-
-def norm_factor(n: Node) -> Tensor:
-    """1 / sigma of a layer_norm or rms_norm call, frozen: [..., 1], in float32 or better."""
-    x = n.argument(0, "input").value.detach()
-    x = x if x.dtype == torch.float64 else x.float()
-    if n.op == "layer_norm":
-        return torch.rsqrt(x.var(-1, unbiased=False, keepdim=True) + n.argument(4, "eps", 1e-5))
-    eps = n.argument(3, "eps")
-    return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
 
 
 @rule("masked_fill", "masked_fill_")

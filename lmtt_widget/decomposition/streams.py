@@ -1,4 +1,7 @@
-"""Values of the residual stream as one row per token, also where a model runs several streams beside each other."""
+"""Values of the residual stream as one row per token, also where a model runs several streams beside each other.
+
+Knows nothing of the tape: shapes, rows and paths are enough.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 `Node` (function, argument nodes, result). Nothing in the model is modified, so the numbers are bit-identical to an
 ordinary forward pass. Modules that *are* linear maps (nn.Linear, Conv1D, LoRA, quantised layers, ...) are entered on
 the tape as one node each by `Tape.enter_module` / `leave_module`; their insides are not taped.
+
+Knows nothing of what a call means: to it a norm and a lookup are calls like any other.
 """
 
 from __future__ import annotations

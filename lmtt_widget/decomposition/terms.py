@@ -1,4 +1,7 @@
-"""The summands of a value: each a leaf of the tape with its path into the value."""
+"""The summands of a value: each a leaf of the tape with its path into the value.
+
+Knows nothing of how a value is read: that is the walk.
+"""
 
 from __future__ import annotations
 

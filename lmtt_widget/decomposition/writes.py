@@ -1,4 +1,7 @@
-"""What a forward pass is read as: layers, their states, and the writes that enter each."""
+"""What a forward pass is read as: layers, their states, and the writes that enter each.
+
+Knows nothing of hooks, and of how a tape is read.
+"""
 
 from __future__ import annotations
 
