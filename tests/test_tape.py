@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -310,10 +308,3 @@ def test_a_new_rule_is_used_and_what_it_gives_up_is_a_leaf(monkeypatch: pytest.M
     rules.append((frozenset({"hypot"}), lambda walk, n: walk.terms(n.args[0]) if not n.args[1].value.any() else None))
     assert [t.leaf.op for t in Walk(WIDTH).terms(tape.node(without))] == ["linear"]
     assert [t.leaf.op for t in Walk(WIDTH).terms(tape.node(added))] == ["hypot"]
-
-
-@pytest.mark.parametrize("room", ["residual", "heads"])
-def test_the_example_at_the_head_of_a_room_is_true(room: str) -> None:
-    done = doctest.testmod(import_module(f"lmtt_widget.decomposition.{room}"))
-    assert done.attempted >= 8
-    assert done.failed == 0

@@ -1,7 +1,4 @@
-"""A model's forward pass made visible to torch functions, in its own precision, and restored afterwards.
-
-Knows nothing of tapes, states and writes.
-"""
+"""A model's forward pass made visible to torch functions, in its own precision, and restored afterwards."""
 
 from __future__ import annotations
 

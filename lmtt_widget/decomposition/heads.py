@@ -6,25 +6,6 @@
 
 by replaying the recorded shape and scale calls between product and z on test tensors: codes find where every (head,
 coordinate) lands, ones find the elementwise gate. No layout of heads is assumed.
-
-Two tokens and one head, whose two coordinates are swapped and one of them scaled before the output projection reads z:
-
-    >>> from lmtt_widget.decomposition.tape import Tape
-    >>> value = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])  # [head, key, d_head]
-    >>> scores = torch.tensor([[[0.0, -torch.inf], [0.0, 0.0]]])  # [head, query, key]
-    >>> with Tape() as tape:
-    ...     z = (scores.softmax(-1) @ value)[..., [1, 0]] * torch.tensor([1.0, 10.0])
-    >>> heads = find_heads(tape.node(z), n_tokens=2, check_rows=None)
-    >>> heads.pattern().tolist()
-    [[[1.0, 0.0], [0.5, 0.5]]]
-    >>> heads.products[0].slots.tolist()  # coordinate 0 of the head lands at 1 of z, and 1 at 0
-    [[1, 0]]
-    >>> heads.products[0].gate[0].tolist()  # of the first query
-    [1.0, 10.0]
-    >>> z[0, 1].tolist()  # (2 + 4) / 2, and 10 times (1 + 3) / 2
-    [3.0, 20.0]
-
-Knows nothing of the residual stream: z is all it looks behind.
 """
 
 from __future__ import annotations
@@ -39,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .linear import is_linear, norm_factor
+from .linear import is_linear
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
+from .rules import norm_factor
 from .tape import Node, behind, called, plain, replay
 
 _SHAPE = IDENTITY | VIEW | {
@@ -65,6 +47,7 @@ class Product:
     scores: tuple[Tensor, Tensor, Tensor | None, bool, float] | None  # query, key, mask, is causal, scale
     slots: Tensor  # [head, d_head]: the coordinates of z that each head fills (empty until it is placed)
     gate: Tensor | None = None  # [query, z]; None is 1 everywhere
+    made_by: Node | None = None  # the call that made the values; only while the tape is read
 
     def values(self) -> Tensor:
         """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved)."""
@@ -206,13 +189,13 @@ def _read(n: Node) -> Product:
     if operands is not None:
         pattern, value = (x.value.detach() for x in operands)
         pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
-        return Product(value, pattern.shape[0], pattern, None, pattern.new_empty(0))
+        return Product(value, pattern.shape[0], pattern, None, pattern.new_empty(0), made_by=operands[1])
     q, k, v = (_without_batch(n.argument(i, name).value) for i, name in enumerate(("query", "key", "value")))
     mask, causal = plain(n.argument(3, "attn_mask")), n.argument(5, "is_causal", False)
     scale = n.kwargs.get("scale")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = (q, k, None if mask is None else _without_batch(mask), causal, scale)
-    return Product(v, q.shape[0], None, scores, q.new_empty(0))
+    return Product(v, q.shape[0], None, scores, q.new_empty(0), made_by=n.argument(2, "value"))
 
 
 def _without_batch(x: Tensor) -> Tensor:
@@ -290,7 +273,8 @@ def _place(
         if slots is None:
             raise ValueError("the heads cannot be followed from the attention product to the output projection")
         one = slice(h, h + 1)
-        alone.append(Product(product.values()[one], 1, product.pattern()[one], None, slots, gate(everyone[one])))
+        pattern = product.pattern()[one]
+        alone.append(Product(product.values()[one], 1, pattern, None, slots, gate(everyone[one]), product.made_by))
     return alone
 
 

@@ -1,7 +1,4 @@
-"""The layers of a model as they run: found, hooked, each taped and read as it ends.
-
-Knows nothing of terms and paths: nodes go to the reader, states come back.
-"""
+"""The layers of a model as they run: found, hooked, each taped and read as it ends."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ from .heads import is_attention_product
 from .read_layer import LayerReader, Names
 from .readout import Readout, read_out
 from .streams import Streams
-from .tape import Node, Tape, is_linear_module
-from .writes import ForwardError, Layer, Recording, UndecomposableError
+from .tape import LostValue, Node, Tape, is_linear_module
+from .writes import ForwardError, Layer, Recording, UndecomposableError, tensors_in
 
 
 def find_layers(model: nn.Module) -> list[nn.Module]:
@@ -112,7 +109,8 @@ class _Recorder:
                     inside.update(id(c) for c in m.modules())
                     handles.append(m.register_forward_pre_hook(mine(self._enter)))
                     leave = self._leave_embedding if embeds else self._leave_linear
-                    handles.append(m.register_forward_hook(mine(leave), with_kwargs=True))
+                    # before the user's own hooks, so that what those do to the output is taped
+                    handles.append(m.register_forward_hook(mine(leave), with_kwargs=True, prepend=True))
             for m in self.layers:
                 handles.append(m.register_forward_pre_hook(mine(self._begin), with_kwargs=True))
                 handles.append(m.register_forward_hook(mine(self._end)))
@@ -141,18 +139,21 @@ class _Recorder:
                 f"{where}: the residual stream has shape {list(h.shape)}; "
                 f"expected [1, {n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
-        made = self.tape.nodes.get(id(h))
+        made = self.tape.made(h)
         with torch.no_grad(), plain_precision(), self.tape.paused():
             if not self.reader.states:
                 self.result.embedding = self.reader.embedding(h, made, self.tape.nodes.values())
+                self.tape.keep(tensors_in(self.result.embedding))
             elif made is not self.reader.states[-1]:
                 states = self.reader.between(h, made, where)
                 if states is not None:
+                    self.tape.keep(tensors_in(states))
                     self.result.layers.append(Layer(self.number, "", states))
         self.between += [
             n
             for n in self.tape.nodes.values()
-            if n.time >= 0 and n.value is not h and n.op != "state" and n.shape == h.shape and n not in self.between
+            if n.time >= 0 and not n.lost and n.op != "state" and n.value is not h and n.shape == h.shape
+            if n not in self.between
         ]
         self._continue_from(h)
 
@@ -162,11 +163,15 @@ class _Recorder:
         while isinstance(h, (tuple, list)):
             h = h[0]
         h = h if isinstance(h, Tensor) else getattr(h, "hidden_states", None)
-        node = self.tape.nodes.get(id(h))
+        node = self.tape.made(h)
         if node is None or h is None:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
         with torch.no_grad(), plain_precision(), self.tape.paused():
-            states = self.reader.layer(node, where, self.tape.nodes.values())
+            try:
+                states = self.reader.layer(node, where, self.tape.nodes.values())
+            except LostValue as e:
+                raise UndecomposableError(f"{where}: {e}") from e
+            self.tape.keep(tensors_in(states))
         self.result.layers.append(Layer(self.number, self.reader.names.modules.get(id(m), ""), states))
         self._continue_from(h)
         self.number += 1
@@ -175,8 +180,7 @@ class _Recorder:
     def _continue_from(self, h: Tensor) -> None:
         """Empties the tape, but for the states, of which `h` is the latest, and what a later layer may read again."""
         self.reader.states[-1:] = [self.tape.add(h, "state")]
-        self.tape.clear()
-        self.tape.nodes.update((id(n.value), n) for n in (*self.between, *self.reader.states))
+        self.tape.restart((*self.between, *self.reader.states))
 
     def module_that_failed(self, traceback: TracebackType | None) -> str | None:
         """The innermost module of the model among the frames; None if this package failed while it read the tape."""
@@ -191,7 +195,7 @@ class _Recorder:
         return where
 
     def readout(self, logits: Tensor) -> Readout | None:
-        node = self.tape.nodes.get(id(logits))
+        node = self.tape.made(logits)
         if any(is_attention_product(n) for n in self.tape.nodes.values()):
             self.result.problems.append("attention runs after the last layer that was found; pass layers=...")
         if node is None or not self.reader.states:

@@ -1,7 +1,4 @@
-"""Linear maps on the tape: which call is one, of what, and how it is applied to anything else.
-
-Knows nothing of the residual stream, of its width or its states.
-"""
+"""Linear maps on the tape: which call is one, of what, and how it is applied to anything else."""
 
 from __future__ import annotations
 
@@ -160,16 +157,6 @@ def is_constant(n: Node) -> bool:
 def _is_source(n: Node) -> bool:
     # What is expanded is what counts, not what it is expanded to: that gives only a shape.
     return n.op in ("param", "const") or is_weight(n) or (n.op == "expand_as" and is_constant(n.args[0]))
-
-
-def norm_factor(n: Node) -> Tensor:
-    """1 / sigma of a layer_norm or rms_norm call; with it frozen the call is linear: [..., 1], in float32 or better."""
-    x = n.argument(0, "input").value.detach()
-    x = x if x.dtype == torch.float64 else x.float()
-    if n.op == "layer_norm":
-        return torch.rsqrt(x.var(-1, unbiased=False, keepdim=True) + n.argument(4, "eps", 1e-5))
-    eps = n.argument(3, "eps")
-    return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
 
 
 def _value(n: Any) -> Tensor | None:

@@ -1,7 +1,4 @@
-"""The names that torch calls have on the tape, by what they do to a value.
-
-Knows nothing of tensors: these are names.
-"""
+"""The names that torch calls have on the tape, by what they do to a value."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How the rows of a leaf enter a state: frozen steps on one row at a time, and the row each is added to.
-
-Knows nothing of the tape: a path acts on any numbers.
-"""
+"""How the rows of a leaf enter a state: frozen steps on one row at a time, and the row each is added to."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One layer's tape read as states and writes, without a hook or a model: nodes in, states out.
-
-Knows nothing of when it is called: what runs the model is `layers`.
-"""
+"""One layer's tape read as states and writes, without a hook or a model: nodes in, states out."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .heads import find_heads, is_attention_product
+from .aliases import memory
+from .heads import Product, find_heads, is_attention_product
 from .linear import is_constant, is_linear, linear_leaf, weight_label
 from .ops import IDENTITY, MATMUL, MUL, VIEW
 from .paths import Path
@@ -47,13 +45,13 @@ class LayerReader:
         self.problems: list[str] = []
         self.notes: list[str] = []  # what is exact, but not resolved as usual
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
-        self._values: dict[int, int] = {}  # where attention's values lie in memory -> the state they were made from
+        self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
         """The first layer's input, made by `made` from what is taped."""
         self.width = h.shape[-1]
-        self._taped_before = [n.value for n in taped if n.value.ndim >= 3 and n.value.shape[-1] == self.width]
-        value = _stream_rows(h, self.n_tokens)
+        self._taped_before = [n.value for n in taped if not n.lost and len(n.shape) >= 3 and n.shape[-1] == self.width]
+        value = _stream_rows(h, self.n_tokens).clone()
         writes = []
         if made is not None and made.op != "const":
             terms = Walk(self.width).terms(made)
@@ -117,7 +115,7 @@ class LayerReader:
             if found is not carried:
                 k, path, rows = found
                 writes.append(Write("skip", f"skip from state {k}", path, rows, k))
-        value = _stream_rows(n.value, self.n_tokens)
+        value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         total = carried[1].total(carried[2], self.n_tokens)
         for w in writes:
             total = total + w.total(self.n_tokens).to(total.device)
@@ -138,11 +136,21 @@ class LayerReader:
 
         on_path = {n for n in behind([out], lambda n: n is start or not continues(n)) if continues(n)}
         continued = Counter(p for n in on_path - {start} for p in n.parents() if p in on_path)
-        states = {out, *(n for n, times in continued.items() if times > 1)}
+        states = {out}
         for t in terms:
             if t.leaf not in self.states and not is_constant(t.leaf):
                 states.update(_first_met(t.leaf, on_path))
+        forks = {n for n, times in continued.items() if times > 1} - states - {start}
+        if forks:
+            states.update(self._that_stay_apart(forks, states))
         return sorted(states - {start}, key=lambda n: n.time)
+
+    def _that_stay_apart(self, forks: set[Node], states: set[Node]) -> set[Node]:
+        """The forks of the residual path whose branches do not simply end up side by side (rows written one by one)."""
+        stops, ways = {*self.states, *forks, *states}, Counter[Node]()
+        for n in forks | states:
+            ways.update(t.leaf for t in Walk(self.width, [s for s in stops if s is not n]).terms(n))
+        return {n for n in forks if ways[n] > 1}
 
     def _write(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
         if leaf.op == "embedding":
@@ -164,8 +172,7 @@ class LayerReader:
                 self.problems.append(f"{where}: {label}: {e}")
         if write.heads is not None:
             write.kind = "attention"
-            for product in write.heads.products:  # keys and values may be those of an earlier layer
-                write.reads = self._values.setdefault(product.value.data_ptr(), reads)
+            write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
         elif _mixes_tokens(x, stops):
             write.kind = "mixer"
         else:
@@ -174,6 +181,15 @@ class LayerReader:
         if self._reads_another_stream(leaf, stops):
             self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
         return write
+
+    def _reads_values(self, product: Product, stops: dict[Node, int], reads: int) -> int:
+        """The state that values were made from, in this layer or, where they are those of an earlier one, there."""
+        made_by, product.made_by = product.made_by, None
+        here = [] if made_by is None else [stops[n] for n in _first_met(made_by, stops)]
+        where = memory(product.value) or 0
+        if here:
+            self._values[where] = max(here)
+        return self._values.get(where, reads)
 
     def _reads_another_stream(self, leaf: Node, stops: Container[Node]) -> bool:
         """Does something as large as the stream enter, that is neither a state of this layer nor made before them?"""

@@ -1,7 +1,4 @@
-"""From the last state to the logits with the final norm frozen: what any vector adds to each logit.
-
-Knows nothing of layers and writes: only of the last state and the logits.
-"""
+"""From the last state to the logits with the final norm frozen: what any vector adds to each logit."""
 
 from __future__ import annotations
 

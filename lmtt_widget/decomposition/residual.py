@@ -7,25 +7,6 @@
 A leaf is an earlier state (a stop), the output of a linear map, a constant, or, where a call is not linear, whatever
 that call made. A path is a chain of steps that act on one row (token) at a time, multiplication by a frozen factor or
 subtraction of the mean, so that it can be applied later to any part of the leaf.
-
-Two tokens and one head: a softmax, three matrix products, a sum and a product with 2 on the tape become two terms.
-
-    >>> import torch
-    >>> from lmtt_widget.decomposition.tape import Tape
-    >>> x = torch.tensor([[[1.0, 0.0], [0.0, 3.0]]])  # the state: [1, pos, d_model]
-    >>> W_V, W_O = torch.nn.Parameter(torch.ones(2, 1)), torch.nn.Parameter(torch.tensor([[1.0, -1.0]]))
-    >>> scores = torch.tensor([[[0.0, -torch.inf], [0.0, 0.0]]])  # [1, query, key]
-    >>> with torch.no_grad(), Tape() as tape:
-    ...     z = scores.softmax(-1) @ (x @ W_V)  # [1, query, d_head]
-    ...     after = 2 * (x + z @ W_O)
-    >>> for term in Walk(2, stops=[tape.node(x)]).terms(tape.node(after)):
-    ...     print(term.leaf.op, term.path.described(0), term.path.total(term.rows(), 2).tolist())
-    const ['times 2'] [[2.0, 0.0], [0.0, 6.0]]
-    matmul ['times 2'] [[2.0, -2.0], [4.0, -4.0]]
-    >>> after.tolist()  # the state, times 2, plus what the head wrote, times 2
-    [[[4.0, -2.0], [4.0, 2.0]]]
-
-Knows nothing of layers, of attention, or of any single call: how each is read stands in `rules`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How each linear call is read: the terms of what came out, made from the terms of what went in.
-
-Knows nothing of layers or heads: one call, its operands' terms in, its own terms out.
-"""
+"""How each linear call is read: the terms of what came out, made from the terms of what went in."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from .linear import norm_factor
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
 from .tape import Node, is_fresh, plain
-from .terms import Term, copied, moved_to
+from .terms import Term, copied, moved_to, united
 
 
 @rule(*IDENTITY)
@@ -92,6 +88,16 @@ def _norm(walk: Walk, n: Node) -> list[Term] | None:
         paths = [p.scaled(weight.value.detach(), n.shape) for p in paths]
     out = [t.with_path(p) for t, p in zip(terms, paths, strict=True)]
     return out + ([Term(bias, shape=n.shape)] if isinstance(bias, Node) else [])
+
+
+def norm_factor(n: Node) -> Tensor:
+    """1 / sigma of a layer_norm or rms_norm call, frozen: [..., 1], in float32 or better."""
+    x = n.argument(0, "input").value.detach()
+    x = x if x.dtype == torch.float64 else x.float()
+    if n.op == "layer_norm":
+        return torch.rsqrt(x.var(-1, unbiased=False, keepdim=True) + n.argument(4, "eps", 1e-5))
+    eps = n.argument(3, "eps")
+    return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + (torch.finfo(x.dtype).eps if eps is None else eps))
 
 
 @rule("masked_fill", "masked_fill_")
@@ -173,7 +179,8 @@ def _stacked(walk: Walk, n: Node) -> list[Term] | None:
         return None
     numbers = torch.arange(math.prod(n.shape[:-1]), device=n.value.device).reshape(n.shape[:-1])
     rows = [numbers.select(dim, k).reshape(-1) for k in range(len(pieces))]
-    return [t.with_path(t.path.moved(to)) for piece, to in zip(pieces, rows, strict=True) for t in walk.terms(piece)]
+    out = [t.with_path(t.path.moved(to)) for piece, to in zip(pieces, rows, strict=True) for t in walk.terms(piece)]
+    return united(out, numbers.numel())
 
 
 @rule("transpose", "permute", "swapaxes", "__getitem__", "select", "index_select", "narrow", "unbind", "chunk", "split")
@@ -254,7 +261,29 @@ def _assigned(walk: Walk, n: Node) -> list[Term] | None:
     if not is_fresh(old) and not bool(hit.all()):
         keep = torch.arange(hit.numel(), device=hit.device).masked_fill(hit, -1)
         out += [t.with_path(t.path.moved(keep)) for t in walk.terms(old)]
-    return out
+    return united(out, hit.numel())
+
+
+@rule("overwritten")
+def _overwritten(walk: Walk, n: Node) -> list[Term] | None:
+    """Some rows written through another tensor in the same memory: `rows` [row] -> row of what was written, or -1."""
+    old, new, rows = n.args
+    if rows is None or walk.signal(new) is None:
+        return None
+    hit = (rows >= 0).nonzero().reshape(-1)
+    to = torch.full((math.prod(new.shape[:-1]),), -1, dtype=torch.long)
+    to[rows[hit]] = hit
+    out = [t.with_path(t.path.moved(to.to(n.value.device))) for t in walk.terms(new)]
+    if len(hit) < len(rows) and not is_fresh(old):
+        keep = torch.arange(len(rows)).masked_fill(rows >= 0, -1).to(n.value.device)
+        out += [t.with_path(t.path.moved(keep)) for t in walk.terms(old)]
+    return united(out, len(rows))
+
+
+@rule("copy_")
+def _copied_into(walk: Walk, n: Node) -> list[Term] | None:
+    source = n.argument(1, "src")
+    return walk.broadcast(source, n.shape) if isinstance(source, Node) else None
 
 
 @rule("cat")
@@ -267,7 +296,7 @@ def _concatenated(walk: Walk, n: Node) -> list[Term] | None:
         to = numbers.narrow(dim, start, piece.shape[dim]).reshape(-1)
         out += [t.with_path(t.path.moved(to)) for t in walk.terms(piece)]
         start += piece.shape[dim]
-    return out
+    return united(out, numbers.numel())
 
 
 def _first(n: Node) -> Node | None:

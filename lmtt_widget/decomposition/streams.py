@@ -1,7 +1,4 @@
-"""Values of the residual stream as one row per token, also where a model runs several streams beside each other.
-
-Knows nothing of the tape: shapes, rows and paths are enough.
-"""
+"""Values of the residual stream as one row per token, also where a model runs several streams beside each other."""
 
 from __future__ import annotations
 

@@ -4,8 +4,6 @@
 `Node` (function, argument nodes, result). Nothing in the model is modified, so the numbers are bit-identical to an
 ordinary forward pass. Modules that *are* linear maps (nn.Linear, Conv1D, LoRA, quantised layers, ...) are entered on
 the tape as one node each by `Tape.enter_module` / `leave_module`; their insides are not taped.
-
-Knows nothing of what a call means: to it a norm and a lookup are calls like any other.
 """
 
 from __future__ import annotations
@@ -19,11 +17,17 @@ import torch.overrides
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .aliases import Aliases, is_whole_view, memory, overlap, rows_from, version
+
+
+class LostValue(RuntimeError):
+    """A value of the forward pass that is gone."""
+
 
 class Node:
     """One call of the tape: what was called, on what, and what came out."""
 
-    __slots__ = ("_parents", "args", "fn", "item", "kwargs", "module", "op", "time", "value")
+    __slots__ = ("_parents", "_value", "args", "fn", "item", "kwargs", "lost", "module", "op", "time", "version")
 
     def __init__(
         self,
@@ -38,13 +42,25 @@ class Node:
         module: nn.Module | None = None,
     ) -> None:
         self.op, self.value, self.fn = op, value, fn
+        self.version = version(value)
         self.args, self.kwargs = args, kwargs or {}
         self.time, self.item, self.module = time, item, module
         self._parents: tuple[Node, ...] | None = None
 
     @property
+    def value(self) -> Tensor:
+        """Raises LostValue where the memory was written again before anything kept what was in it."""
+        if self.lost:
+            raise LostValue(f"the result of `{self.op}` was overwritten before it could be read")
+        return self._value
+
+    @value.setter
+    def value(self, x: Tensor) -> None:
+        self._value, self.lost = x, False
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.value.shape)
+        return tuple(self._value.shape)
 
     def parents(self) -> tuple[Node, ...]:
         """The nodes among its arguments."""
@@ -87,7 +103,8 @@ def behind(nodes: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False
 def plain(x: Any, values: Mapping[Node, Tensor] = MappingProxyType({})) -> Any:
     """`x` with every node in it replaced by its value, or by the one that is given for it."""
     if isinstance(x, Node):
-        return values.get(x, x.value)
+        given = values.get(x)
+        return x.value if given is None else given
     if type(x) in (tuple, list):
         return type(x)(plain(y, values) for y in x)
     if type(x) is dict:
@@ -131,12 +148,14 @@ def is_linear_module(module: nn.Module) -> bool:
 
 _INPLACE_DUNDERS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__setitem__"}
 _FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
-# Old values that nobody reads again: parameters are not overwritten, and an accumulator's earlier sums are its terms.
-_NO_OLD_VALUE = _FRESH | {"index_add_", "param", "const"}
+# Not worth a copy before they are overwritten: an accumulator's earlier sums are its terms.
+_NO_OLD_VALUE = _FRESH | {"index_add_"}
 _QUIET = {
     "size", "dim", "numel", "stride", "is_contiguous", "data_ptr", "__len__", "is_floating_point", "element_size",
-    "storage_offset", "__set__", "item", "tolist", "__bool__", "__hash__", "requires_grad_", "get_device",
+    "storage_offset", "item", "tolist", "__bool__", "__hash__", "requires_grad_", "get_device",
 }  # fmt: skip
+# Afterwards others may write to the tensor's memory without torch.
+_SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
 
 
 def is_fresh(node: Node) -> bool:
@@ -145,28 +164,63 @@ def is_fresh(node: Node) -> bool:
 
 
 class Tape(TorchFunctionMode):
-    """The nodes of one stretch of a forward pass, found by the tensors they made."""
+    """The nodes of one stretch of a forward pass, found by the tensors they made.
+
+    A value stays what it was when it was made: where its memory is written again, by whatever view of it, the node
+    keeps a copy, and every tensor in that memory becomes a node of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.nodes: dict[int, Node] = {}  # id of a tensor -> the node that made it; the node keeps the tensor alive
         self.time = 0
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
+        self._aliases = Aliases()
+        self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
+        self._kept: dict[int, list[Tensor]] = {}  # memory -> tensors that outlive this tape
+        self._reused: set[int] = set()  # memory that was there before the pass and is written in it: a model's buffers
 
     def node(self, x: Tensor) -> Node:
         found = self.nodes.get(id(x))
         if found is None:
-            found = self.nodes[id(x)] = Node("param" if isinstance(x, nn.Parameter) else "const", x)
+            op = "param" if isinstance(x, nn.Parameter) else "const"
+            if self._shared and memory(x) in self._shared:
+                op = "shared memory"
+            found = self.nodes[id(x)] = Node(op, x)
+            self._aliases.meet(x)
+        elif found.version != version(x) or (self._shared and self._changed_unseen(found, x)):
+            found.lost = found.lost or found._value is x
+            found = self.add(x, "written by a call outside torch", args=(found,))
         return found
 
     def add(self, value: Tensor, op: str, **fields: Any) -> Node:
         """A node that stands for `value` from here on."""
         self.time += 1
         made = self.nodes[id(value)] = Node(op, value, time=self.time, **fields)
+        self._aliases.meet(value)
         return made
 
-    def clear(self) -> None:
+    def made(self, x: Any) -> Node | None:
+        """The node of a tensor that this tape has met."""
+        return self.node(x) if id(x) in self.nodes else None
+
+    def restart(self, nodes: Iterable[Node]) -> None:
+        """Forgets everything but these nodes."""
         self.nodes.clear()
+        self._aliases.clear()
+        self._shared.clear()
+        for n in nodes:
+            self.nodes[id(n._value)] = n
+            self._aliases.meet(n._value)
+
+    def keep(self, kept: Iterable[Tensor]) -> None:
+        """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
+        for x in kept:
+            where = memory(x)
+            if where in self._reused:
+                x.data = x.detach().clone()
+            elif where is not None:
+                self._kept.setdefault(where, []).append(x)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -190,7 +244,7 @@ class Tape(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._inside:
             return func(*args, **kwargs)
-        name = getattr(func, "__name__", "?")
+        name = getattr(func, "__name__", "?").partition(".")[0]  # torch.ops: add_.Tensor
         if name in _QUIET:
             return func(*args, **kwargs)
         if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
@@ -200,10 +254,12 @@ class Tape(TorchFunctionMode):
                     out, "getattr" if args[0].is_floating_point() else "of complex", fn=func, args=(self.node(args[0]),)
                 )
             return out
-        if isinstance(kwargs.get("out"), Tensor):
-            return self._overwrite(func, args, kwargs, kwargs["out"], args)
-        if args and isinstance(args[0], Tensor) and _is_inplace(name):
-            return self._overwrite(func, args, kwargs, args[0], args[1:])
+        if name in _SHARES_MEMORY and args and isinstance(args[0], Tensor):
+            self._share(args[0])
+            return func(*args, **kwargs)
+        written = _written_by(func, name, args, kwargs)
+        if written:
+            return self._write(func, name, args, kwargs, written)
         out = func(*args, **kwargs)
         if isinstance(out, Tensor):
             if not (id(out) in self.nodes and any(out is a for a in args)):  # x.to(same dtype) returns x itself
@@ -215,17 +271,68 @@ class Tape(TorchFunctionMode):
                     self.add(part, name, fn=func, args=lifted, kwargs=named, item=i)
         return out
 
-    def _overwrite(self, func: Any, args: Any, kwargs: Any, target: Tensor, operands: Any) -> Any:
-        old, operands = self.node(target), self._lift(tuple(operands))
-        named = self._lift({k: v for k, v in kwargs.items() if k != "out"})
-        for node, held in ((old, target), (self.nodes.get(id(target._base)), target._base)):  # a view changes its base
-            if node is not None and node.value is held and node.op not in _NO_OLD_VALUE and target.is_floating_point():
-                node.value = held.clone()  # it is about to be overwritten
+    # ---- memory that is written again ----
+
+    def _write(self, func: Any, name: str, args: Any, kwargs: Any, written: list[Tensor]) -> Any:
+        lifted, named = self._lift(tuple(args)), self._lift({k: v for k, v in kwargs.items() if k != "out"})
+        for x in written:
+            self._keep_old_values(x)
         out = func(*args, **kwargs)
-        made = self.add(target, getattr(func, "__name__", "?"), fn=func, args=(old, *operands), kwargs=named)
-        if isinstance(out, Tensor) and out is not target:
-            self.nodes[id(out)] = made
+        if _replaces_all(name, args):  # x.copy_(y), x[:] = y, x.data = y: from here on x is y
+            name, func, lifted, named = "identity", _same, lifted[-1:], {}
+        for x in written:
+            made = self.add(x, name, fn=func, args=lifted, kwargs=named)
+            if isinstance(out, Tensor) and out is not x and memory(out) == memory(x) and out.shape == x.shape:
+                self.nodes[id(out)] = made
+                self._aliases.meet(out)
+            self._renew_aliases(made, x)
         return out
+
+    def _keep_old_values(self, x: Tensor) -> None:
+        """Whatever lies in the memory that is about to be written is copied."""
+        self._release(x)
+        for y in self._aliases.of(x):
+            node = self.nodes.get(id(y))
+            if node is None or node._value is not y or not overlap(x, y):
+                continue
+            if node.op in ("const", "param"):
+                self._reused.add(memory(y) or 0)
+            if node.op in _NO_OLD_VALUE or not y.is_floating_point():
+                node.lost = not is_fresh(node)
+            elif node.op != "param":
+                node.value = y.detach().clone()
+
+    def _renew_aliases(self, made: Node, x: Tensor) -> None:
+        """The nodes of the other tensors in the memory of `x`, which `made` has just written."""
+        for y in self._aliases.of(x):
+            node = self.nodes.get(id(y))
+            if node is None or node is made or y is x:
+                continue
+            if not overlap(x, y):
+                node.version = version(y)
+            elif is_whole_view(y, x):
+                shape = tuple(y.shape)
+                self.add(y, "view", fn=torch.reshape, args=(made, shape))
+            else:
+                self.add(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
+
+    def _share(self, x: Tensor) -> None:
+        where = memory(x)
+        if where is None:
+            return
+        self.node(x)
+        self._keep_old_values(x)
+        self._shared.add(where)
+
+    def _changed_unseen(self, node: Node, x: Tensor) -> bool:
+        if memory(x) not in self._shared or node.lost or node._value is x:
+            return False
+        with _without(self):
+            return not torch.equal(node._value, x)
+
+    def _release(self, x: Tensor) -> None:
+        for kept in self._kept.pop(memory(x) or 0, ()):
+            kept.data = kept.detach().clone()
 
     def _lift(self, x: Any) -> Any:
         if isinstance(x, Tensor):
@@ -235,6 +342,45 @@ class Tape(TorchFunctionMode):
         if type(x) is dict:
             return {k: self._lift(v) for k, v in x.items()}
         return x
+
+
+def _written_by(func: Any, name: str, args: Any, kwargs: Any) -> list[Tensor]:
+    """The tensors that a call says it writes to: `out=`, a name that ends in an underscore, or its schema."""
+    given: list[Any] = []
+    schema = getattr(func, "_schema", None)
+    if kwargs.get("out") is not None:
+        given = [kwargs["out"]]
+    elif schema is not None and schema.is_mutable:
+        named = zip((a.name for a in schema.arguments), args, strict=False)
+        values = {**dict(named), **kwargs}
+        given = [values.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    elif args and (_is_inplace(name) or _sets_data(func, name)):
+        given = [args[0]]
+    flat = [y for x in given for y in (x if isinstance(x, (tuple, list)) else (x,))]
+    return [x for x in flat if isinstance(x, Tensor)]
+
+
+def _sets_data(func: Any, name: str) -> bool:
+    return name == "__set__" and getattr(getattr(func, "__self__", None), "__name__", "") == "data"
+
+
+def _replaces_all(name: str, args: Any) -> bool:
+    target, source = args[0], args[-1]
+    if not isinstance(target, Tensor) or not isinstance(source, Tensor) or target.shape != source.shape:
+        return False
+    everything = len(args) == 3 and (args[1] is ... or (isinstance(args[1], slice) and args[1] == slice(None)))
+    return name == "__set__" or (name == "copy_" and len(args) == 2) or (name == "__setitem__" and everything)
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
+    """`old` where `rows` is -1, elsewhere that row of `new`."""
+    out, hit = old.clone(), (rows >= 0).to(old.device)
+    out.reshape(-1, old.shape[-1])[hit] = new.reshape(-1, new.shape[-1])[rows.to(old.device)[hit]]
+    return out
 
 
 @contextlib.contextmanager

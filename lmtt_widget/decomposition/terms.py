@@ -1,7 +1,4 @@
-"""The summands of a value: each a leaf of the tape with its path into the value.
-
-Knows nothing of how a value is read: that is the walk.
-"""
+"""The summands of a value: each a leaf of the tape with its path into the value."""
 
 from __future__ import annotations
 
@@ -46,6 +43,28 @@ def together(terms: list[Term], n_tokens: int, state: tuple[int, ...]) -> list[t
         unchanged = laid_out == into and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
         found.append((ts[0].leaf, Path() if unchanged else Spread(paths, laid_out, into), rows))
     return found
+
+
+def united(terms: list[Term], n_rows: int) -> list[Term]:
+    """The terms of a value of `n_rows` rows, those of one leaf by the same steps as one: rows written one by one."""
+    found: list[Term] = []
+    place: dict[tuple[int, ...], int] = {}
+    for t in terms:
+        key = (id(t.leaf), *map(id, t.path.steps))
+        rows, at = t.path.rows, place.setdefault(key, len(found))
+        before = found[at].path.rows if at < len(found) else None
+        if rows is None or before is None or bool(((rows >= 0) & (before >= 0)).any()):
+            found.append(t)
+        else:
+            found[at] = t.with_path(replace(t.path, rows=torch.where(rows >= 0, rows, before)))
+    return [_in_place(t, n_rows) for t in found]
+
+
+def _in_place(t: Term, n_rows: int) -> Term:
+    rows = t.path.rows
+    if rows is None or len(rows) != n_rows or bool((rows != torch.arange(n_rows, device=rows.device)).any()):
+        return t
+    return t.with_path(replace(t.path, rows=None))
 
 
 def copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:

@@ -1,7 +1,4 @@
-"""The single vectors a write consists of: one per head and key, one per neuron, and a constant; they add up exactly.
-
-Knows nothing of the tape and of the model: a write is enough.
-"""
+"""The single vectors a write consists of: one per head and key, one per neuron, and a constant; they add up exactly."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
-"""What a forward pass is read as: layers, their states, and the writes that enter each.
-
-Knows nothing of hooks, and of how a tape is read.
-"""
+"""What a forward pass is read as: layers, their states, and the writes that enter each."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from .heads import Heads
 from .linear import LinearMap
@@ -84,3 +82,16 @@ class Recording:
     logits: Tensor | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
+
+
+def tensors_in(x: Any) -> Iterator[Tensor]:
+    """All tensors that a reading holds, but for the model's own parameters."""
+    if isinstance(x, Tensor):
+        if not isinstance(x, nn.Parameter):
+            yield x
+    elif isinstance(x, (list, tuple)):
+        for y in x:
+            yield from tensors_in(y)
+    elif is_dataclass(x):
+        for f in fields(x):
+            yield from tensors_in(getattr(x, f.name))
