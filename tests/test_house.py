@@ -14,7 +14,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 
 # A file imports only from files above it.
 ROOMS = [
-    ("decomposition.ops", "decomposition.aliases", "decomposition.paths"),
+    ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
     "decomposition.tape",
     ("decomposition.linear", "decomposition.streams"),
     "decomposition.terms",

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .linear import is_linear
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
+from .rounding import backward_error
 from .rules import norm_factor
 from .tape import Node, behind, called, plain, replay
 
@@ -88,6 +89,22 @@ class Product:
         score = score.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else score.add_(mask)
         return torch.softmax(score, -1, out=into).nan_to_num_(0.0)  # a row without any key
 
+    def unsureness(self, query: Sequence[int], pattern: Tensor) -> Tensor:
+        """How many units of the last place rounding can move a probability [head, query, key]: [head, query, 1].
+
+        None where the model made the pattern itself. A score that is off by d makes its probability off by exp(d): and
+        q . k is off by some units of |q| |k|, plus those of what the mask adds. Half precision is added up in float32.
+        """
+        if self.scores is None:
+            return pattern.new_zeros(())
+        q, k, mask, _, scale = self.scores
+        size = _norms(q[:, query]) * _norms(_for_all_heads(k, q.shape[0])).amax(-1, keepdim=True) * abs(scale)
+        if mask is not None and mask.dtype != torch.bool:
+            mask = mask[:, query] if mask.shape[1] > 1 else mask
+            size = size + torch.where(pattern > 0, mask.abs() * pattern, 0).sum(-1)
+        units = torch.finfo(torch.float32).eps / torch.finfo(q.dtype).eps
+        return 2 * size.unsqueeze(-1) * min(1.0, units)
+
 
 @dataclass
 class Heads:
@@ -95,7 +112,7 @@ class Heads:
 
     products: list[Product]
     offset: Tensor | None  # [query, z]: what is in z besides the heads; belongs to the constants
-    error: Tensor  # [], largest relative distance between z and the sum over heads
+    error: Tensor  # [], how far the heads miss z, relative to what is added up
     future: Tensor  # [], largest attention paid to a later token; 0 in a causal model
 
     @property
@@ -147,6 +164,10 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
 
 def _for_all_heads(x: Tensor, n_heads: int) -> Tensor:
     return x if x.shape[0] == n_heads else x.repeat_interleave(n_heads // x.shape[0], 0)
+
+
+def _norms(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def is_attention_product(n: Node) -> bool:
@@ -342,15 +363,17 @@ def _checked(
 ) -> Heads:
     rows = list(range(n_tokens)) if check_rows is None else list(check_rows)
     truth = z.value.detach().reshape(n_tokens, -1)[rows]
-    truth = truth.to(torch.promote_types(truth.dtype, torch.float32))
-    rebuilt = torch.zeros_like(truth) if offset is None else offset[rows].to(truth.dtype)
+    wide = torch.promote_types(truth.dtype, torch.float32)
+    rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide)
+    size = rebuilt.abs()
     future = torch.zeros((), device=truth.device)
     later = torch.arange(n_tokens, device=truth.device) > torch.tensor(rows, device=truth.device)[:, None]
     for p in products:
-        pattern = p.pattern(rows)
+        pattern, value, at = p.pattern(rows).to(wide), p.values().to(wide), p.slots.reshape(-1)
         future = torch.maximum(future, (pattern * later).max().float())
-        out = pattern.to(truth.dtype) @ p.values().to(truth.dtype)  # [head, query, d_head]
-        out, at = out.permute(1, 0, 2).reshape(len(rows), -1), p.slots.reshape(-1)
-        rebuilt[:, at] += out if p.gate is None else out * p.gate[rows][:, at].to(truth.dtype)
-    error = ((rebuilt - truth).norm(dim=-1) / truth.norm(dim=-1).clamp_min(1e-30)).max()
-    return Heads(products, offset, error, future)
+        gate = 1 if p.gate is None else p.gate[rows][:, at].to(wide)
+        out, sizes = (pattern @ torch.cat([value, value.abs()], -1)).chunk(2, -1)  # [head, query, d_head] each
+        sizes = sizes * (1 + p.unsureness(rows, pattern))
+        rebuilt[:, at] += out.transpose(0, 1).flatten(1) * gate
+        size[:, at] += (sizes.transpose(0, 1).flatten(1) * gate).abs()
+    return Heads(products, offset, backward_error(truth, rebuilt, size), future)

@@ -70,6 +70,23 @@ class LinearMap:
         y = self._call(torch.cat([x, x.new_zeros(1, x.shape[-1])]))
         return (y[:-1] - y[-1:])[:, outputs]
 
+    def sizes(self, x: Tensor, outputs: slice | Tensor = slice(None)) -> Tensor:
+        """The sizes of what is added up to make x W, |x| |W|: [n, in] -> [n, out].
+
+        Where no weight can be read, how large the sum is under random signs: as far as rounding can add up.
+        """
+        w = self.weight()
+        if w is not None:
+            w, wide = w[:, outputs], torch.promote_types(x.dtype, w.dtype)
+            return x.to(w.device, wide).abs() @ w.to(wide).abs()
+        signs = 1 - 2 * (_scattered(torch.arange(4 * x.shape[-1], device=x.device)) % 2).to(x.dtype)
+        return self((signs.reshape(4, 1, -1) * x).flatten(0, 1)).unflatten(0, (4, -1)).abs().mean(0)[:, outputs]
+
+    def halves(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What two parts of x (0, 1/2 or 1 of each coordinate) make by themselves: [n, out] each."""
+        share = (_scattered(torch.arange(x.shape[-1], device=x.device)) % 3).to(x.dtype) / 2
+        return self(x * share), self(x * (1 - share))
+
     def outputs(self, index: Tensor, like: Tensor, row: int = 0) -> Tensor:
         """What each input coordinate in `index` writes per unit: [len(index), out]."""
         w = self.weight(row)
@@ -157,6 +174,11 @@ def is_constant(n: Node) -> bool:
 def _is_source(n: Node) -> bool:
     # What is expanded is what counts, not what it is expanded to: that gives only a shape.
     return n.op in ("param", "const") or is_weight(n) or (n.op == "expand_as" and is_constant(n.args[0]))
+
+
+def _scattered(numbers: Tensor) -> Tensor:
+    """Numbers without a pattern, the same in every pass."""
+    return numbers * 2654435761 >> 7
 
 
 def _value(n: Any) -> Tensor | None:

@@ -16,7 +16,9 @@ class Scale:
 
 @dataclass(frozen=True)
 class Center:
-    """Subtraction of the mean over d_model."""
+    """Subtraction of the mean over d_model; of sizes, which cannot cancel, its addition."""
+
+    sign: int = -1
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Path:
         """The steps applied to x [row, d_model], or to vectors x [..., d_model] that all belong to leaf row `row`."""
         for step in self.steps:
             if isinstance(step, Center):
-                x = x - x.mean(-1, keepdim=True)
+                x = x + step.sign * x.mean(-1, keepdim=True)
                 continue
             factor = step.factor.to(x.device, x.dtype)
             if row is not None and factor.ndim == 2:
@@ -45,6 +47,12 @@ class Path:
             return y if y.shape[0] == n_rows else y.repeat(n_rows // y.shape[0], 1)
         keep = self.rows >= 0
         return y.new_zeros(n_rows, y.shape[-1]).index_add_(0, self.rows[keep].to(y.device), y[keep])
+
+    def of_sizes(self) -> Path:
+        """How large at most what enters can be, as a path of the leaf's absolute values."""
+        return replace(
+            self, steps=tuple(Center(1) if isinstance(s, Center) else Scale(s.factor.abs()) for s in self.steps)
+        )
 
     def factor(self, row: int) -> float | None:
         """The product of the steps that are one number for leaf row `row` (a routing weight, a multiplier), if any."""

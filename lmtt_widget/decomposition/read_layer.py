@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from .linear import is_constant, is_linear, linear_leaf, weight_label
 from .ops import IDENTITY, MATMUL, MUL, VIEW
 from .paths import Path
 from .residual import Walk
+from .rounding import backward_error
 from .streams import Spread, Streams
 from .tape import Node, behind
 from .terms import together
@@ -61,7 +61,7 @@ class LayerReader:
                     kind = "embedding"
                 label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
                 writes.append(Write(kind, label, path, rows))
-        error = _error(sum(w.total(self.n_tokens) for w in writes), value) if writes else torch.zeros(())
+        error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
         return LayerState(value, None, writes, error)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
@@ -116,10 +116,8 @@ class LayerReader:
                 k, path, rows = found
                 writes.append(Write("skip", f"skip from state {k}", path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
-        total = carried[1].total(carried[2], self.n_tokens)
-        for w in writes:
-            total = total + w.total(self.n_tokens).to(total.device)
-        return LayerState(value, carried[:2], writes, _error(total, value))
+        error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
+        return LayerState(value, carried[:2], writes, error)
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
         """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
@@ -231,12 +229,14 @@ class LayerReader:
         bias = w.map.bias(w.input)
         if w.map.weight() is not None:
             some = slice(None) if self.check_rows is None else slice(0, 64)
-            y = w.map(x, outputs=some)
+            y, size = w.map(x, outputs=some), w.map.sizes(x, some)
             truth, bias = truth[:, some], None if bias is None else bias[some]
-        else:  # a row by itself does not show that its inputs are rounded; two parts of it do (0, 1/2 or 1 of each)
-            share = ((torch.arange(x.shape[-1], device=x.device) * 2654435761 >> 7) % 3).to(x.dtype) / 2
-            y = w.map(x * share) + w.map(x * (1 - share))
-        return _error(y if bias is None else y + bias, truth)
+        else:  # a row by itself does not show that its inputs are rounded; two parts of it do
+            one, other = w.map.halves(x)
+            y, size = one + other, one.abs() + other.abs() + w.map.sizes(x)
+        if bias is not None:
+            y, size = y + bias, size + bias.abs()
+        return backward_error(truth, y, size)
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -254,12 +254,15 @@ def _is_copy(state: LayerState) -> bool:
     return state.carried is not None and not state.carried[1].steps and not state.writes
 
 
-def _error(got: Any, truth: Tensor) -> Tensor:
-    """Largest distance of a row from the truth, relative to the row."""
-    wide = torch.promote_types(truth.dtype, torch.float32)
-    truth = truth.to(wide)
-    off = torch.linalg.vector_norm(got.to(truth.device, wide) - truth, dim=-1)
-    return (off / torch.linalg.vector_norm(truth, dim=-1).clamp_min(1e-30)).max()
+def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> Tensor:
+    """How far the rows [leaf row, d_model] that enter by these paths miss the value they add up to."""
+    wide, n = torch.promote_types(value.dtype, torch.float32), len(value)
+    total, size = torch.zeros_like(value, dtype=wide), torch.zeros_like(value, dtype=wide)
+    for path, rows in parts:
+        rows = rows.to(value.device, wide)
+        total += path.total(rows, n)
+        size += path.of_sizes().total(rows.abs(), n)
+    return backward_error(value, total, size)
 
 
 def _first_met(leaf: Node, stops: Container[Node]) -> list[Node]:

@@ -12,6 +12,7 @@ from .linear import LinearMap, is_constant, linear_leaf
 from .ops import DIV, IDENTITY, MUL, VIEW
 from .paths import Path
 from .residual import Walk
+from .rounding import backward_error
 from .streams import Spread, Streams
 from .tape import Node, replay
 from .terms import together
@@ -37,6 +38,14 @@ class Stage:
         """What vectors x [n, d_model] in the last state add to the output: [n, out]."""
         made = [path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways]
         return self.map(sum(made[1:], made[0]), outputs=outputs)
+
+    def sizes(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
+        """How much is added up to make the output of vectors x [n, d_model] in the last state: [n, out]."""
+        ways = [(path, x.abs() if stage is None else stage.sizes(x, row)) for path, stage in self.ways]
+        ways += [(path, value[row if value.shape[0] > 1 else 0][None].abs()) for path, value in self.constants]
+        made = [path.of_sizes().apply(size, row) for path, size in ways]
+        total, bias = self.map.sizes(sum(made[1:], made[0]), outputs), self.map.bias(self.like)
+        return total if bias is None else total + bias[outputs].abs()
 
     def constant(self, row: int, outputs: Tensor | slice = slice(None)) -> Tensor | None:
         """What in the output comes from no vector of the last state: [1, out]."""
@@ -95,6 +104,10 @@ class Readout:
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
         return self.top.direct(x, row, _columns(tokens)) * self.scale
+
+    def sizes(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
+        """How much is added up to make the logits of vectors x [n, d_model] before any cap: [n, token]."""
+        return self.top.sizes(x, row, _columns(tokens)) * abs(self.scale)
 
     def constant(self, row: int, tokens: Tensor | None = None) -> Tensor | None:
         """What in the logits no vector of the stream accounts for (norm bias, unembedding bias): [token]."""
@@ -189,10 +202,9 @@ def _error(readout: Readout, logits: Tensor, last: Tensor, check_rows: Sequence[
     tokens = None if check_rows is None else torch.linspace(0, n_vocab - 1, min(n_vocab, 97)).long().to(logits.device)
     worst = torch.zeros((), device=logits.device)
     for row in range(last.shape[0]) if check_rows is None else (0, last.shape[0] - 1):
-        got = readout.direct(last[row][None], row, tokens)[0]
+        got, size = readout.direct(last[row][None], row, tokens)[0], readout.sizes(last[row][None], row, tokens)[0]
         constant = readout.constant(row, tokens)
         got = readout.capped(got if constant is None else got + constant)
         truth = logits[row] if tokens is None else logits[row, tokens]
-        wide = torch.promote_types(truth.dtype, torch.float32)
-        worst = torch.maximum(worst, (got.to(wide) - truth.to(wide)).norm() / truth.to(wide).norm().clamp_min(1e-30))
+        worst = torch.maximum(worst, backward_error(truth, got, size))
     return worst

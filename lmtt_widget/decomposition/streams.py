@@ -109,6 +109,9 @@ class Spread:
         """What a leaf of values x adds to each of the state's tokens: [pos, stream * d_model]."""
         return Path(rows=self.rows).total(self.apply(x), n_rows)
 
+    def of_sizes(self) -> Spread:
+        return replace(self, paths=tuple(p.of_sizes() for p in self.paths))
+
     def leaf_rows(self, row: int) -> list[int]:
         return Path(rows=self.rows).leaf_rows(row)
 
