@@ -72,16 +72,15 @@ def doctor(model: Any = None) -> Report:
     """
     bundle, has_bundle = _bundle()
     self_test, passed = _self_test()
-    facts: dict[str, Any] = {}
-    if model is not None:
-        facts = _reading(model)
+    facts: dict[str, Any] = {} if model is None else _reading(model)
+    is_read = facts.pop("ok", True)
     return Report(
         versions=_versions(),
         host=_host(),
         device=_device(),
         bundle=bundle,
         self_test=self_test,
-        ok=has_bundle and passed and facts.pop("ok", True),
+        ok=has_bundle and passed and is_read,
         **facts,
     )
 

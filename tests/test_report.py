@@ -87,6 +87,13 @@ def test_a_missing_bundle_and_a_failing_self_test_are_said(monkeypatch: pytest.M
     assert not found.ok
 
 
+def test_a_model_is_read_where_the_bundle_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report, "__file__", str(tmp_path / "report.py"))
+    found = doctor(zoo.shared(zoo.Case("llama")))
+    assert len(found.layers) == zoo.N_LAYERS
+    assert not found.ok
+
+
 def fake(monkeypatch: pytest.MonkeyPatch, name: str, **members: Any) -> None:
     module = ModuleType(name)
     vars(module).update(members)
