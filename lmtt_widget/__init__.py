@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from .fidelity import Check, Fidelity
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
+    from .parts import Part, State
     from .report import Report, doctor
     from .routes import Routes, trace
-    from .run import Part, Run, State, record
+    from .run import Run, record
     from .tokens import Token
     from .widget import FlowWidget, explore
 
@@ -37,7 +38,8 @@ _WHERE = {
     "model": ("Model", "bundled_model", "load_model"),
     "report": ("Report", "doctor"),
     "routes": ("Routes", "trace"),
-    "run": ("Part", "Run", "State", "record"),
+    "parts": ("Part", "State"),
+    "run": ("Run", "record"),
     "tokens": ("Token",),
     "widget": ("FlowWidget", "explore"),
 }

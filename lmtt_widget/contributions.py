@@ -21,8 +21,9 @@ from .decomposition.writes import LinearWrite
 from .kernels.sums import KernelName, head_proximities, kernel_for, proximity_sums
 from .kernels.threads import Team
 from .kernels.tiles import Sums
+from .parts import Part
 from .progress import Progress, reported
-from .run import Part, Run
+from .run import Run
 
 _EDGE = 10  # bytes of one query and key: share_sum, share_max, top_head
 _MAPS = 1 << 30  # bytes that the maps of all attention parts may take

@@ -17,7 +17,8 @@ from .decomposition.heads import Heads
 from .decomposition.vectors import cell_vectors, head_vectors, neuron_vectors
 from .decomposition.writes import LinearWrite
 from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens, update_logits
-from .run import Part, Run
+from .parts import Part
+from .run import Run
 
 Selection = dict[str, Any]
 

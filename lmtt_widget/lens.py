@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vectors, head_vectors
-from .run import Part, Run
+from .parts import Part
+from .run import Run
 from .tokens import Token
 
 

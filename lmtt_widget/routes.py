@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .contributions import AttentionShare, Flow, Heaviest, LongAttentionShare
-from .run import Part
+from .parts import Part
 
 Reading = Literal["max", "sum"]
 Encoding = Literal["share", "flow"]

@@ -3,82 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from .decomposition.forward import forward_logits, readable, turn
-from .decomposition.heads import Heads
 from .decomposition.layers import find_layers, run_recorded
-from .decomposition.paths import Path
 from .decomposition.readout import Readout
-from .decomposition.streams import Spread
 from .decomposition.vectors import constant_vectors, head_vectors
-from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError, Write
+from .decomposition.writes import LinearWrite, UndecomposableError
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
 from .memory import check_room
+from .parts import Part, State, all_parts, assembled, wide
 from .progress import Progress, reported
 from .tokens import Token
 
 if TYPE_CHECKING:
     from .model import Model, Prompt
-
-PartKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "rounding"]
-
-
-@dataclass
-class Part:
-    """A vector per position that was added to the residual stream when one state was made."""
-
-    kind: PartKind
-    layer: int | None
-    state: int  # the state it enters
-    reads: int  # the state it was computed from; -1: none
-    module: str  # a label only
-    writes: list[Write]
-    _output: Tensor | None = None
-
-    @property
-    def linear(self) -> list[LinearWrite]:
-        """The writes that are outputs of linear maps: one, or one per expert."""
-        return [w for w in self.writes if isinstance(w, LinearWrite)]
-
-    @property
-    def heads(self) -> Heads | None:
-        return self.linear[0].heads if self.linear else None
-
-    @property
-    def n_heads(self) -> int:
-        return self.heads.n_heads if self.heads else 0
-
-    def output(self, n_tokens: int) -> Tensor:
-        """What it added, in float32 or better: [pos, d_model]."""
-        if self._output is not None:
-            return self._output
-        totals = [w.path.total(_wide(w.output), n_tokens) for w in self.writes]
-        return sum(totals[1:], totals[0])
-
-    def __repr__(self) -> str:
-        return f"Part({self.kind}, layer {self.layer}, {self.module}, state {self.reads} -> {self.state})"
-
-
-@dataclass
-class State:
-    """A value of the residual stream and how it came about: one carried state plus the parts that enter here."""
-
-    index: int
-    layer: int | None
-    name: str
-    value: Tensor  # [pos, d_model], in the model's dtype
-    carried: int | None  # the one earlier state it continues; None for the embedding
-    path: Path | Spread  # the frozen steps the carried state goes through (none in most models)
-    parts: list[Part] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        layer = "" if self.layer is None else f"layer {self.layer} "
-        return f"State({self.index}, {layer}{self.name})"
 
 
 @dataclass
@@ -103,7 +46,7 @@ class Run:
 
     def value(self, state: int) -> Tensor:
         """A state in float32 or better: [pos, d_model]."""
-        return _wide(self.states[state].value)
+        return wide(self.states[state].value)
 
     def carried(self, state: int) -> Tensor:
         """The carried state after its frozen steps, as it stands in `state`: [pos, d_model]."""
@@ -184,7 +127,7 @@ def record(
     if logits is None or logits.ndim != 3:
         raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, got something else")
     logits = logits[0]
-    states = _assemble(recording)
+    states = assembled(recording)
     if not bool(logits.sum(dtype=torch.float32).isfinite()) and not bool(logits.isfinite().all()):  # the sum is quick
         raise ValueError(
             f"the model's logits are not finite (NaN or infinite), {_first_not_finite(states)}, so nothing can be "
@@ -212,59 +155,8 @@ def record(
         fidelity = replace(fidelity, checks=(*checks, *left))
     ids = torch.tensor(encoded.ids)
     tokens = model.readable_tokens(encoded.ids)
-    parts = _all_parts(states)
+    parts = all_parts(states)
     return Run(model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _assemble(recording: Recording) -> list[State]:
-    assert recording.embedding is not None
-    first = recording.embedding
-    states = [State(0, None, "embedding", first.value, None, Path())]
-    if first.writes:
-        states[0].parts.append(Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes))
-    for layer in recording.layers:
-        for s in layer.states:
-            assert s.carried is not None
-            entering = _group(s, layer.index, len(states))
-            name = _state_name(entering)
-            states.append(State(len(states), layer.index, name, s.value, *s.carried, entering))
-    return states
-
-
-def _all_parts(states: list[State]) -> list[Part]:
-    """Parts that get shares first, by the state they enter; then constants, remainders, the embedding."""
-    rank = {"constant": 1, "rounding": 2, "embedding": 3}
-    return sorted((p for s in states for p in s.parts), key=lambda p: rank.get(p.kind, 0))
-
-
-def _group(s: LayerState, layer: int, index: int) -> list[Part]:
-    """The writes of a state as parts: the experts of a mixture are one part, and so are the constants."""
-    parts: dict[Any, Part] = {}
-    experts_read = {w.reads for w in s.writes if w.kind == "mlp"}
-    for w in s.writes:
-        kind: PartKind = "rounding" if w.kind == "opaque" else w.kind
-        if kind == "skip" and w.reads in experts_read:
-            kind = "mlp"  # an expert that hands on what it was given
-        whole = kind in ("mlp", "constant", "rounding") or (kind == "mixer" and w.path.rows is not None)
-        key = (kind, w.reads) if whole else id(w)
-        if key in parts:
-            parts[key].writes.append(w)
-        else:
-            parts[key] = Part(kind, layer, index, w.reads, w.module, [w])
-    return sorted(parts.values(), key=lambda p: _ORDER.index(p.kind))
-
-
-_ORDER = ("attention", "mixer", "mlp", "skip", "embedding", "constant", "rounding")
-
-
-def _state_name(parts: list[Part]) -> str:
-    names = {"attention": "attention", "mixer": "mixer", "mlp": "MLP", "skip": "skip connection"}
-    kinds = dict.fromkeys(names[p.kind] for p in parts if p.kind in names)
-    return "after " + " and ".join(kinds) if kinds else "in between"
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:
@@ -305,13 +197,13 @@ def _add_rounding(states: list[State], n_tokens: int, *, everywhere: bool) -> li
             continue
         opaque = any(p.kind == "rounding" for p in s.parts)
         s.parts = [p for p in s.parts if p.kind != "rounding"]
-        rest = _wide(s.value) - s.path.apply(_wide(states[s.carried or 0].value))
+        rest = wide(s.value) - s.path.apply(wide(states[s.carried or 0].value))
         for p in s.parts:
             rest = rest - p.output(n_tokens).to(rest.device)
-        if float(rest.norm() / _wide(s.value).norm().clamp_min(1e-30)) > 1e-6:
+        if float(rest.norm() / wide(s.value).norm().clamp_min(1e-30)) > 1e-6:
             s.parts.append(Part("rounding", s.layer, s.index, -1, "remainder", [], rest))
             if opaque:
-                error = float((rest.norm(dim=-1) / _wide(s.value).norm(dim=-1).clamp_min(1e-30)).max())
+                error = float((rest.norm(dim=-1) / wide(s.value).norm(dim=-1).clamp_min(1e-30)).max())
                 left.append(checked("states", s.layer, "", error, s.value))
     return left
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .contributions import AttentionShare, Flow, PartShare
 from .lens import TokenList, lens_logits
-from .run import Part, Run
+from .parts import Part
+from .run import Run
 from .wire import pack
 
 _OF_EACH = 4  # attention edges of a node that travel however light they are

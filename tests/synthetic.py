@@ -11,7 +11,7 @@ from torch import Tensor
 from lmtt_widget import Flow
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.decomposition.paths import Path
-from lmtt_widget.run import Part, State
+from lmtt_widget.parts import Part, State
 from lmtt_widget.tokens import tokens
 
 

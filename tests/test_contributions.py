@@ -13,7 +13,7 @@ from lmtt_widget import Flow, attribute, contributions, head_shares, load_model,
 from lmtt_widget import renormalize as renormalized
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.decomposition.paths import Path
-from lmtt_widget.run import Part, State
+from lmtt_widget.parts import Part, State
 
 from . import golden, oracle, zoo
 

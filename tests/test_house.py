@@ -36,7 +36,7 @@ ROOMS = [
     "bundled",
     "model",
     "interventions",
-    "fidelity",
+    ("fidelity", "parts"),
     "run",
     "contributions",
     "routes",

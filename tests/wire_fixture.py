@@ -15,7 +15,7 @@ from torch import Tensor
 from lmtt_widget import Flow, Routes, attribute, load_model, record, trace
 from lmtt_widget.contributions import AttentionShare, PartShare
 from lmtt_widget.decomposition.paths import Path as Steps
-from lmtt_widget.run import Part, State
+from lmtt_widget.parts import Part, State
 from lmtt_widget.state import graph_state
 from lmtt_widget.wire import unpack
 

@@ -50,11 +50,14 @@ class LinearWrite(Write):
     gate: Tensor | None = None  # [leaf row, n]: before its activation, where the input is act(gate) * up
     up: Tensor | None = None  # [leaf row, n]
     error: Tensor | None = None  # [], largest relative error of `input W + b = output`
+    number: int | None = None  # of an expert, where its label does not say it
 
     def expert(self, row: int) -> int | None:
         """The number of the expert that wrote leaf row `row`: by its batched weight or by the label."""
         if self.map.group:
             return row // self.map.group
+        if self.number is not None:
+            return self.number
         found = re.search(r"experts?\b.*?(\d+)", self.module)
         return int(found[1]) if found else None
 
