@@ -56,6 +56,8 @@ def check_selection(run: Run, selection: Any) -> Selection:
         if kind == "head":
             _check_number(selection, "head", part.n_heads)
         if kind == "neuron":
+            if not part.linear:
+                raise ValueError("every expert of this mixture that was asked hands on what it is given: no neurons")
             _check_number(selection, "neuron", max(w.input.shape[1] for w in part.linear))
             _neuron_write(part, selection["pos"], selection.get("expert"))
     if kind == "carried" and selection["state"] == 0:

@@ -117,8 +117,8 @@ def _grouped(s: LayerState, layer: int, index: int) -> list[Part]:
         kind: PartKind = "rounding" if w.kind == "opaque" else w.kind
         mixture = _mixture(w)
         here = sorted(m for reads, m in mixtures if reads == w.reads)
-        if kind == "skip" and here:
-            kind, mixture = "mlp", here[0]  # an expert that hands on what it was given
+        if kind == "skip" and (here or _of_some_tokens(w)):
+            kind, mixture = "mlp", here[0] if here else ""  # an expert that hands on what it was given
         elif kind == "mlp" and mixture is None:
             mixture = next((m for m in here if m and w.module.startswith(m) and (w.reads, m) in beside), None)
             beside.discard((w.reads, mixture or ""))  # a second one would have neurons of the same names
@@ -144,6 +144,12 @@ def _mixture(w: Write) -> str | None:
         return found[1]
     routed = w.path.rows is not None or (isinstance(w, LinearWrite) and w.map.group > 0)
     return "" if routed else None
+
+
+def _of_some_tokens(w: Write) -> bool:
+    """Does it add rows of the stream where they were, but not all of them?"""
+    rows = w.path.rows
+    return rows is not None and bool(((rows == torch.arange(len(rows), device=rows.device)) | (rows < 0)).all())
 
 
 def _number_experts(writes: Sequence[LinearWrite]) -> None:

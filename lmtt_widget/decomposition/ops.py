@@ -15,3 +15,5 @@ DIV = {"div", "__truediv__", "__itruediv__", "div_", "true_divide", "divide"}
 NEG = {"neg", "__neg__", "negative"}
 MATMUL = {"matmul", "__matmul__", "mm", "bmm", "__rmatmul__"}
 NORM = {"layer_norm", "rms_norm"}
+PICK = {"index_select", "gather", "take_along_dim", "masked_select", "index", "take"}  # rows by an index
+PUT = {"index_add", "index_add_", "index_copy", "index_copy_", "index_put", "index_put_", "scatter_add", "scatter_add_"}

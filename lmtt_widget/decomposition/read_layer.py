@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .aliases import memory
 from .heads import Product, find_heads, is_attention_product
 from .linear import is_constant, is_linear, linear_leaf, weight_label
-from .ops import IDENTITY, MATMUL, MUL, VIEW
+from .ops import IDENTITY, MATMUL, MUL, PICK, PUT, VIEW
 from .paths import Path
 from .residual import Walk
 from .rounding import backward_error
@@ -132,7 +132,7 @@ class LayerReader:
         def continues(n: Node) -> bool:
             return any(t.leaf is start for t in walk.memo.get(n, ()))
 
-        on_path = {n for n in behind([out], lambda n: n is start or not continues(n)) if continues(n)}
+        on_path = {n for n in behind([out], lambda n: n is start or not continues(n), _in_whole) if continues(n)}
         continued = Counter(p for n in on_path - {start} for p in n.parents() if p in on_path)
         states = {out}
         for t in terms:
@@ -263,6 +263,19 @@ def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> 
         total += path.total(rows, n)
         size += path.of_sizes().total(rows.abs(), n)
     return backward_error(value, total, size)
+
+
+def _in_whole(n: Node) -> Iterable[Node]:
+    """What it was made from, but for that of which an index picks rows.
+
+    An expert that hands on its tokens is a way back to the stream, and which experts are asked depends on the prompt:
+    the states must not.
+    """
+    key = n.args[1] if len(n.args) > 1 else None
+    picks = any(isinstance(k, Node) for k in (key if isinstance(key, (tuple, list)) else (key,)))
+    if n.op in PUT or (n.op == "__setitem__" and picks):
+        return [x for x in n.args[:1] if isinstance(x, Node)]
+    return () if n.op in PICK or (n.op == "__getitem__" and picks) else n.parents()
 
 
 def _first_met(leaf: Node, stops: Container[Node]) -> list[Node]:

@@ -88,7 +88,11 @@ def _nodes_in(x: Any) -> Iterator[Node]:
             stack.extend(x.values())
 
 
-def behind(nodes: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False) -> Iterator[Node]:
+def behind(
+    nodes: Iterable[Node],
+    stop: Callable[[Node], bool] = lambda _: False,
+    made_from: Callable[[Node], Iterable[Node]] = Node.parents,
+) -> Iterator[Node]:
     """These nodes and all they were made from, each once; one that stops is met, but not looked behind."""
     stack, seen = [*nodes], set[Node]()
     while stack:
@@ -97,7 +101,7 @@ def behind(nodes: Iterable[Node], stop: Callable[[Node], bool] = lambda _: False
             seen.add(n)
             yield n
             if not stop(n):
-                stack.extend(n.parents())
+                stack.extend(made_from(n))
 
 
 def plain(x: Any, values: Mapping[Node, Tensor] = MappingProxyType({})) -> Any:
