@@ -51,6 +51,7 @@ def check(run: Run, kernel: str) -> None:
             eps = 64 * torch.finfo(whole.dtype).eps * float(whole.abs().sum(-1).max())
             close(got.sum, expected.sum(0), eps)
             close(got.max, expected.amax(0), eps)
+            close(got.heads, expected.sum(2), eps)
             close(expected.gather(0, got.top[None].long())[0], expected.amax(0), eps)
             assert not got.off.any()
 
@@ -90,6 +91,7 @@ def test_tiles_do_not_show(long: Run, kernel: str, tile: int, ov: int, monkeypat
     got = proximity_sums(write, whole, kernel=kernel_for(CPU, kernel))  # type: ignore[arg-type]
     torch.testing.assert_close(got.sum.double(), expected.sum(0), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.max.double(), expected.amax(0), atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(got.heads.double(), expected.sum(2), atol=1e-4, rtol=1e-5)
 
 
 @each_kernel

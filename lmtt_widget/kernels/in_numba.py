@@ -20,13 +20,14 @@ _ROUNDING = {"reassoc", "contract", "nsz", "nnan"}  # not "ninf": the last level
 
 def proximities(tile: Tile) -> Tensor:
     """[head, query, key]"""
-    _run(tile, Sums.zeros(tile.dot, 0, 0))
+    _run(tile, Sums.zeros(tile.dot, 0, 0, 0))
     return tile.dot
 
 
 def add(tile: Tile, into: Sums) -> None:
     """Adds the proximities of a tile to their sums."""
     _run(tile, into)
+    into.add_heads(tile, tile.dot)
 
 
 def _run(tile: Tile, into: Sums) -> None:

@@ -88,6 +88,7 @@ def add(tile: Tile, into: Sums, proximities: Callable[[Tile], Tensor] = proximit
     near = proximities(tile)
     total, largest, top = (x[:, : tile.stop] for x in (into.sum, into.max, into.top))
     total += near.sum(0)
+    into.add_heads(tile, near)
     best = near.max(0)
     top.copy_(torch.where(best.values > largest, (best.indices + tile.first_head).to(top.dtype), top))
     torch.maximum(largest, best.values, out=largest)

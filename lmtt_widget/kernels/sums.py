@@ -77,18 +77,18 @@ def _torch(why: str = "") -> Kernel:
 def proximity_sums(
     write: LinearWrite, whole: Tensor, *, kernel: Kernel, slack: Tensor | None = None, team: Team | None = None
 ) -> Sums:
-    """Sum, maximum and top head over the heads of max(0, |y|_1 - |y - z|_1), for every query and key.
+    """Sum, maximum and top head over the heads of max(0, |y|_1 - |y - z|_1), for every query and key, and head sums.
 
     whole [query, d_model], the state y that the write enters. slack [query]: a vector z whose sign(y) . z, which is
     never less than its proximity, is not above it is taken to be that near. (Ferrando & Voita 2024, arXiv:2403.00824)
     """
     assert write.heads is not None
-    n, team = len(whole), team or Team()
+    n, n_heads, team = len(whole), write.heads.n_heads, team or Team()
     prepared = whole_for(write, whole, slack, kernel.smallest, team)
 
     def summed(queries: range, heads: range) -> Sums:
         here = replace(prepared.rows(queries.start, queries.stop), taken=whole.new_zeros(len(queries)))
-        found = Sums.zeros(whole, len(queries), queries.stop)
+        found = Sums.zeros(whole, len(queries), queries.stop, n_heads)
         for tile in tiles(write, here, queries, heads, team):
             kernel.add(tile, found.rows(tile.start - queries.start, tile.stop - queries.start))
         return replace(found, off=here.taken)
@@ -96,7 +96,7 @@ def proximity_sums(
     bands, step = [], max(1, _BAND // n)
     for start in range(0, n, step):
         queries = range(start, min(start + step, n))
-        bands.append(_over_heads(_among_heads(write, team).spread(partial(summed, queries), write.heads.n_heads)))
+        bands.append(_over_heads(_among_heads(write, team).spread(partial(summed, queries), n_heads)))
     return bands[0] if len(bands) == 1 else _stacked(bands, n)
 
 
@@ -136,6 +136,7 @@ def _over_heads(found: list[Sums]) -> Sums:
         into.sum += more.sum
         into.top = torch.where(more.max > into.max, more.top, into.top)
         torch.maximum(into.max, more.max, out=into.max)
+        into.heads += more.heads
         into.off += more.off
     return into
 
@@ -146,5 +147,5 @@ def _stacked(bands: list[Sums], n_keys: int) -> Sums:
     def full(of: Callable[[Sums], Tensor]) -> Tensor:
         return torch.cat([torch.nn.functional.pad(of(b), (0, n_keys - b.sum.shape[1])) for b in bands])
 
-    off = torch.cat([b.off for b in bands])
-    return Sums(full(lambda b: b.sum), full(lambda b: b.max), full(lambda b: b.top), off)
+    heads, off = torch.cat([b.heads for b in bands], 1), torch.cat([b.off for b in bands])
+    return Sums(full(lambda b: b.sum), full(lambda b: b.max), full(lambda b: b.top), heads, off)

@@ -56,24 +56,28 @@ class OV:
 
 @dataclass
 class Sums:
-    """The proximities of the vectors of one write, over heads."""
+    """The proximities of the vectors of one write, over heads and over keys."""
 
     sum: Tensor  # [query, key]
     max: Tensor  # [query, key]
     top: Tensor  # [query, key], int16, the head with the largest
+    heads: Tensor  # [head, query], summed over keys
     off: Tensor  # [query], no sum of these proximities is further from the exact one
 
     @classmethod
-    def zeros(cls, like: Tensor, n_queries: int, n_keys: int) -> Sums:
+    def zeros(cls, like: Tensor, n_queries: int, n_keys: int, n_heads: int) -> Sums:
         total = like.new_zeros(n_queries, n_keys)
-        return cls(
-            total, torch.zeros_like(total), torch.zeros_like(total, dtype=torch.int16), total.new_zeros(n_queries)
-        )
+        largest, top = torch.zeros_like(total), torch.zeros_like(total, dtype=torch.int16)
+        return cls(total, largest, top, like.new_zeros(n_heads, n_queries), like.new_zeros(n_queries))
 
     def rows(self, start: int, stop: int) -> Sums:
         """Views of some queries."""
         here = slice(start, stop)
-        return Sums(self.sum[here], self.max[here], self.top[here], self.off[here])
+        return Sums(self.sum[here], self.max[here], self.top[here], self.heads[:, here], self.off[here])
+
+    def add_heads(self, tile: Tile, near: Tensor) -> None:
+        """Adds the proximities [head, query, key] of a tile, summed over keys."""
+        self.heads[tile.first_head : tile.first_head + len(near)] += near.sum(-1)
 
 
 @dataclass
