@@ -20,7 +20,7 @@ def main() -> None:
     options = parser.parse_args()
     model = gpt2_small()
     run = record(model, random_prompt(model.module, options.tokens))
-    flow = attribute(run)
+    graph = attribute(run)
     query, key = options.tokens - 1, options.tokens // 2
     attention, mlp = 13, 14
     questions = [
@@ -34,7 +34,7 @@ def main() -> None:
     ]
 
     def answer(question: dict[str, object]) -> bytes:
-        return detail_state([{"slot": "selection", "index": 0, "question": question, **inspect(run, flow, question)}])
+        return detail_state([{"slot": "selection", "index": 0, "question": question, **inspect(run, graph, question)}])
 
     print(f"GPT-2 small's shape, {options.tokens} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}")
     seconds = medians({str(q["kind"]): partial(answer, q) for q in questions}, options.rounds)

@@ -26,8 +26,8 @@ def main() -> None:
     for n_tokens in options.tokens:
         prompt = random_prompt(model.module, n_tokens)
         run = record(model, prompt, progress=quiet)
-        flow = attribute(run, progress=quiet)
-        message = graph_state(run, flow)
+        graph = attribute(run, progress=quiet)
+        message = graph_state(graph)
         sections = unpack(message)[2]
         n_edges = sum(len(x) for name, x in sections.items() if name.endswith(".key"))
         cut = sections["truncated"][1:].astype("float32")
@@ -36,7 +36,7 @@ def main() -> None:
             with torch.no_grad():
                 model.module(torch.tensor([prompt]))
 
-        pack = lambda run=run, flow=flow: graph_state(run, flow)  # noqa: E731
+        pack = lambda graph=graph: graph_state(graph)  # noqa: E731
         seconds = medians({"forward": forward, "pack": pack}, options.rounds)
         target = f" [{_TARGETS[n_tokens]}]" if n_tokens in _TARGETS else ""
         print(

@@ -10,7 +10,7 @@ import lmtt_widget
 GROUPS = {
     "Models and runs": ("load_model", "bundled_model", "record", "Model", "Run", "State", "Part", "Fidelity", "Check",
                         "Token"),
-    "Shares and routes": ("proximity", "attribute", "head_shares", "neuron_shares", "renormalize", "trace", "Flow",
+    "Shares and routes": ("proximity", "attribute", "head_shares", "neuron_shares", "renormalise", "trace", "Graph",
                           "Routes"),
     "Reading vectors as tokens": ("top_tokens", "promoted", "logit_lens", "lens_logits", "head_output",
                                   "direct_logit_attribution"),

@@ -14,10 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .contributions import Flow, attribute, head_shares, neuron_shares, proximity, renormalize
+    from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .fidelity import Check, Fidelity
+    from .graph import Graph
+    from .inside import head_shares, neuron_shares, renormalise
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
     from .parts import Part, State
@@ -30,10 +32,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
-    "contributions": ("Flow", "attribute", "head_shares", "neuron_shares", "proximity", "renormalize"),
+    "contributions": ("attribute", "proximity"),
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
     "fidelity": ("Check", "Fidelity"),
+    "graph": ("Graph",),
+    "inside": ("head_shares", "neuron_shares", "renormalise"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
     "report": ("Report", "doctor"),
@@ -46,15 +50,23 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Fidelity", "Flow", "FlowWidget", "ForwardError", "Model", "Part", "Report", "Routes", "Run",
+    "Check", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Report", "Routes", "Run",
     "SavedWidget", "State", "Token", "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution",
     "doctor", "explore", "head_output", "head_shares", "lens_logits", "load_json", "load_model", "logit_lens",
-    "neuron_shares", "promoted", "proximity", "record", "renormalize", "save_html", "save_json", "save_png",
+    "neuron_shares", "promoted", "proximity", "record", "renormalise", "save_html", "save_json", "save_png",
     "save_svg", "top_tokens", "trace",
 ]  # fmt: skip
 
 
+_EARLIER = {"Flow": "Graph", "renormalize": "renormalise"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _EARLIER:
+        from .earlier import told
+
+        told(name, _EARLIER[name])
+        name = _EARLIER[name]
     if name in _MODULE:
         return getattr(import_module(f".{_MODULE[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

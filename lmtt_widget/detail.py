@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .contributions import AttentionShare, Flow, PartShare, expert_shares, head_map, head_shares, neuron_shares
 from .decomposition.heads import Heads
 from .decomposition.vectors import cell_vectors, head_vectors, neuron_vectors
 from .decomposition.writes import LinearWrite
+from .graph import ATTENTION, Graph
+from .inside import expert_shares, head_map, head_shares, neuron_shares
 from .lens import TokenList, direct_effects, lens_of_position, promoted, top_tokens, update_logits
 from .parts import Part
 from .run import Run
@@ -74,7 +76,7 @@ def find_part(run: Run, selection: Selection) -> Part:
     here = [p for p in run.states[state].parts if p.kind in kinds]
     number = selection.get("part")
     if number is not None:
-        here = [p for p in here if p is run.parts[number]]
+        here = [p for p in here if p.number == number]
     if not here:
         raise ValueError(f"no {kind} part enters state {state} ({run.states[state].name})")
     return here[0]
@@ -82,7 +84,7 @@ def find_part(run: Run, selection: Selection) -> Part:
 
 def inspect(
     run: Run,
-    flow: Flow,
+    graph: Graph,
     selection: Selection,
     *,
     target: int = -1,
@@ -97,7 +99,7 @@ def inspect(
     every list has under "also" the rows that only the other one lists. Raises ValueError for an unknown selection.
     """
     check_selection(run, selection)
-    about = _About(run, flow, selection, int(run.logits[target].argmax()), foil, normalise)
+    about = _About(run, graph, selection, int(run.logits[target].argmax()), foil, normalise)
     if beside is not None and beside["kind"] == selection["kind"]:
         about.beside = beside
     answer = _ANSWERS[selection["kind"]](about)
@@ -147,9 +149,9 @@ class _About:
     """One question, with what every kind of answer needs."""
 
     def __init__(
-        self, run: Run, flow: Flow, selection: Selection, token: int, foil: int | None, normalise: bool
+        self, run: Run, graph: Graph, selection: Selection, token: int, foil: int | None, normalise: bool
     ) -> None:
-        self.run, self.flow, self.selection = run, flow, selection
+        self.run, self.graph, self.selection = run, graph, selection
         self.token, self.foil, self.normalise = token, foil, normalise
         self.state = int(selection.get("state", 0))
         self.pos = int(selection["pos"] if "pos" in selection else selection["query"])
@@ -181,17 +183,18 @@ class _About:
 
     def part(self) -> tuple[Part, int]:
         part = find_part(self.run, self.selection)
-        return part, next(k for k, p in enumerate(self.run.parts) if p is part)
+        return part, part.number
 
     def written(self) -> dict[str, Any]:
         """What there is to say of any part without a key axis: its place, share, effect and tokens."""
         part, number = self.part()
-        output, share = part.output(self.run.n_tokens)[self.pos], self.flow.parts[number]
+        output = part.output(self.run.n_tokens)[self.pos]
+        has_share = number < len(self.graph.parts)
         return {
             "state": self.state,
             "pos": self.pos,
             "part": number,
-            "share": float(share.share[self.pos]) if isinstance(share, PartShare) else 0.0,
+            "share": float(self.graph.share(number)[self.pos]) if has_share else 0.0,
             "effect": self.effect(output),
             "update": self.update(output),
         }
@@ -211,7 +214,7 @@ def _state(q: _About) -> dict[str, Any]:
 
 def _lens(q: _About) -> dict[str, Any]:
     run = q.run
-    logits = lens_of_position(run, q.pos, normalize=q.normalise)
+    logits = lens_of_position(run, q.pos, normalise=q.normalise)
     log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     scores, ids = logits[q.state].topk(min(_LENS_ROWS, logits.shape[-1]))
     rank = torch.arange(len(ids))
@@ -246,16 +249,12 @@ def _ranked_parts(q: _About) -> dict[str, Any]:
     """The carried state, every key, every MLP and mixer that entered here, by share."""
     if q.state == 0:
         return {"parts": _rows([]), "rest": 0.0}
-    found: list[_Row] = [("carried", None, None, float(q.flow.carried[q.state, q.pos]), q.run.states[q.state].name)]
-    for k, part in enumerate(q.run.parts):
-        share = q.flow.parts[k]
-        if part.state != q.state or share is None:
-            continue
-        if isinstance(share, AttentionShare):
-            keys = share.share_sum[q.pos, : q.pos + 1].tolist()
-            found += [("attention", k, key, s, part.module) for key, s in enumerate(keys) if s > 0]
-        else:
-            found.append((part.kind, k, None, float(share.share[q.pos]), part.module))
+    found: list[_Row] = [("carried", None, None, float(q.graph.carried[q.state, q.pos]), q.run.states[q.state].name)]
+    for part in (p for p in q.graph.parts if p.state == q.state):
+        b = q.graph.block(part.number)
+        at = b.start + np.flatnonzero(q.graph.query[b.edges] == q.pos)
+        for key, share in zip(q.graph.key[at].tolist(), q.graph.share_sum[at].tolist(), strict=True):
+            found.append((part.kind, part.number, key if b.kind == ATTENTION else None, share, part.label))
     found.sort(key=lambda row: -row[3])
     parts, weaker = _rows(found[:_PART_ROWS]), found[_PART_ROWS:]
     if q.beside:
@@ -277,7 +276,7 @@ def _carried(q: _About) -> dict[str, Any]:
     return {
         "state": q.state,
         "pos": q.pos,
-        "share": float(q.flow.carried[q.state, q.pos]),
+        "share": float(q.graph.carried[q.state, q.pos]),
         "from_state": state.carried,
         "steps": state.path.described(q.pos),
         "effect": q.effect(vector),
@@ -290,7 +289,7 @@ def _carried(q: _About) -> dict[str, Any]:
 def _edge(q: _About) -> dict[str, Any]:
     part, number = q.part()
     key = q.selection["key"]
-    shares = head_shares(q.run, part, q.pos, flow=q.flow)[:, key]
+    shares = head_shares(q.run, part, q.pos, graph=q.graph)[:, key]
     assert part.heads is not None
     attention = part.heads.pattern(slice(q.pos, q.pos + 1))[:, 0, key].cpu()
     effects = q.effects(cell_vectors(part.linear[0], q.pos, key))
@@ -341,11 +340,10 @@ def _head(q: _About) -> dict[str, Any]:
     part, number = q.part()
     head, key = q.selection["head"], q.selection.get("key")
     vectors = head_vectors(part.linear[0], head)
-    contribution = head_map(q.flow, part, head)
+    contribution = head_map(q.run, q.graph, part, head)
     output = vectors.block(q.pos, q.pos + 1)[0]  # [key, d_model]
-    share = q.flow.parts[number]
     assert part.heads is not None
-    assert isinstance(share, AttentionShare)
+    largest = q.graph.share_max[q.graph.block(number).edges].max(initial=0)
     pattern = vectors.pattern.cpu()
     return {
         "state": q.state,
@@ -362,7 +360,7 @@ def _head(q: _About) -> dict[str, Any]:
         "max": {"pattern": float(pattern.max()), "contribution": float(contribution.max())},
         "max_all": {
             "pattern": float(_pooled(part.heads, q.run.n_tokens).max()),
-            "contribution": float(share.share_max.max()),
+            "contribution": float(largest),
         },
         "all": q.update(output.sum(0)),
         "this_key": None if key is None else q.update(output[key]),

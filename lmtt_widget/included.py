@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
+
 from .detail import Selection, follow_ups
+from .lens import likely_tokens
 from .page import static
 from .routes import Edge, Routes, trace
 from .run import Run
@@ -18,22 +21,17 @@ Include = Literal["auto", "nothing"] | Iterable[Selection]
 Ask = Callable[[Selection], dict[str, Any]]
 _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
 _MOST = 500  # questions answered for one prompt
-_SHARE_THRESHOLD = 0.04  # the papers' default, as in js/src/core/routes.ts
-
-
-def drawn_threshold(routes: Routes, threshold: float | None) -> float:
-    """The threshold in use: the one given, or the automatic one of the encoding."""
-    if threshold is not None:
-        return threshold
-    return routes.automatic_threshold() if routes.encoding == "flow" else _SHARE_THRESHOLD
 
 
 def peek_of(routes: Routes, run_id: str) -> bytes:
     """The packed top tokens of the nodes on the strongest edges; nothing without a linear read-out."""
-    run = routes.source.run
+    run, n_states = routes.graph.run, len(routes.graph.states)
     if run.readout is None:
         return b""
-    return peek_state(run, routes.node_strength > routes.automatic_threshold(_PEEKED_EDGES), run_id=run_id)
+    ids, p = likely_tokens(run, routes.node_strength[:n_states] > routes.automatic_threshold(_PEEKED_EDGES))
+    named = np.unique(ids[ids >= 0]).tolist()
+    vocabulary = {i: t.text for i, t in zip(named, run.model.vocabulary(named), strict=True)}
+    return peek_state(ids, p, vocabulary, run_id=run_id)
 
 
 def chosen_of(include: Any) -> list[Selection] | None:
@@ -60,9 +58,9 @@ def saved_prompt(
     room: float,
 ) -> SavedPrompt:
     """A prompt with its graph and the answers, in the order of the questions, that fit into `room` bytes, deflated."""
-    run, flow = routes.source.run, routes.source
-    graph = graph_state(run, flow, run_id=run_id, label=label)
-    peeked = peek_of(routes if routes.encoding == "flow" else trace(flow, routes.target, encoding="flow"), run_id)
+    graph = graph_state(routes.graph, run_id=run_id, label=label)
+    in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
+    peeked = peek_of(in_flow, run_id)
     room -= len(SavedPrompt(prompt, graph, peeked, []).folded)
     answers: list[Answer] = []
     known: set[bytes] = set()
@@ -77,7 +75,7 @@ def saved_prompt(
 
 def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
     """What can be clicked on the drawn routes: states, edges and heads, the strongest first; then what is beside."""
-    run = routes.source.run
+    run, n_states = routes.graph.run, len(routes.graph.states)
     edges = routes.edges(threshold)
     yield {"kind": "state", "state": len(run.states) - 1, "pos": routes.target}
     for edge in edges:
@@ -85,7 +83,7 @@ def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
         if edge.kind == "attention":
             yield (question := _question(run, edge))
             yield from follow_ups(run, question, ask(question))
-    for state, pos in (routes.node_strength > threshold).nonzero().tolist():
+    for state, pos in np.argwhere(routes.node_strength[:n_states] > threshold).tolist():
         yield {"kind": "state", "state": state, "pos": pos}
     yield from ({"kind": "token", "pos": pos} for pos in range(run.n_tokens))
     for edge in edges:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vectors, head_vectors
+from .earlier import renamed
 from .parts import Part
 from .run import Run
 from .tokens import Token
@@ -38,6 +40,11 @@ class TokenList:
             for r, p in zip(records, self.probabilities.tolist(), strict=True):
                 r["probability"] = p
         return records
+
+    def columns(self) -> dict[str, Any]:
+        """Ids, texts, scores and, where there are any, probabilities."""
+        columns = {"id": [t.id for t in self.tokens], "text": [t.text for t in self.tokens], "score": self.scores}
+        return columns if self.probabilities is None else columns | {"p": self.probabilities}
 
     def __repr__(self) -> str:
         numbers = self.scores if self.probabilities is None else self.probabilities
@@ -128,32 +135,46 @@ class LogitAttribution:
         )
 
 
-def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, normalize: bool = True) -> Tensor:
+@renamed(normalize="normalise")
+def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, normalise: bool = True) -> Tensor:
     """What the model would say if it stopped at a state: logits [pos, d_vocab], or [d_vocab] for one position.
 
-    W_U norm_f(h) + b_U, with the final norm applied to h itself (normalize=False: left out). Raises ValueError where
+    W_U norm_f(h) + b_U, with the final norm applied to h itself (normalise=False: left out). Raises ValueError where
     the model's logits are no linear read-out of its last state. (nostalgebraist 2020, the logit lens)
     """
     rows = [pos] if isinstance(pos, int) else pos
-    logits = _readout(run).logits(run.states[state].value, rows, normalize)
+    logits = _readout(run).logits(run.states[state].value, rows, normalise)
     return logits[0] if isinstance(pos, int) else logits
 
 
-def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normalize: bool = True) -> TokenList:
+def likely_tokens(run: Run, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The logit lens' most likely token of some nodes `at` [state, pos] (bool), and its probability; -1 elsewhere."""
+    ids, p = np.full(at.shape, -1), np.zeros(at.shape, np.float32)
+    for s, row in enumerate(at):
+        if row.any():
+            logits = lens_logits(run, s, np.flatnonzero(row).tolist())
+            best = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1).max(-1)
+            ids[s, row], p[s, row] = best.indices.cpu().numpy(), best.values.float().cpu().numpy()
+    return ids, p
+
+
+@renamed(normalize="normalise")
+def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normalise: bool = True) -> TokenList:
     """The k most likely next tokens at a position, by default the model's own; earlier states by the logit lens."""
     final = state % len(run.states) == len(run.states) - 1
-    logits = run.logits[pos] if final and normalize else lens_logits(run, state, pos, normalize=normalize)
+    logits = run.logits[pos] if final and normalise else lens_logits(run, state, pos, normalise=normalise)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     scores, ids = logits.topk(min(k, logits.shape[-1]))
     return TokenList(_token_list(run, ids), scores.cpu(), logits.softmax(-1)[ids].cpu())
 
 
-def logit_lens(run: Run, *, k: int = 1, normalize: bool = True) -> LensGrid:
+@renamed(normalize="normalise")
+def logit_lens(run: Run, *, k: int = 1, normalise: bool = True) -> LensGrid:
     """The k most likely tokens read off every state and position, with entropy and distance to the final prediction."""
     final = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32)).log_softmax(-1)
     ids, probabilities, entropy, kl = [], [], [], []
     for s in run.states:
-        logits = lens_logits(run, s.index, slice(None), normalize=normalize)
+        logits = lens_logits(run, s.index, slice(None), normalise=normalise)
         log_p = logits.to(final.dtype).log_softmax(-1)
         p, i = log_p.topk(min(k, log_p.shape[-1]))
         ids.append(i.cpu())
@@ -249,9 +270,9 @@ def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, 
     return got[:, 0] if foil is None else got[:, 0] - got[:, 1]
 
 
-def lens_of_position(run: Run, pos: int, *, normalize: bool = True) -> Tensor:
+def lens_of_position(run: Run, pos: int, *, normalise: bool = True) -> Tensor:
     """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
-    return _readout(run).logits_of([s.value for s in run.states], pos, normalize)
+    return _readout(run).logits_of([s.value for s in run.states], pos, normalise)
 
 
 def head_output(part: Part, head: int) -> Tensor:

@@ -30,6 +30,7 @@ class Part:
     module: str  # a label only
     writes: list[Write]
     _output: Tensor | None = None
+    number: int = -1  # its place in Run.parts, given once when the run is made
 
     @property
     def linear(self) -> list[LinearWrite]:
@@ -105,7 +106,10 @@ def named(states: list[State]) -> list[State]:
 def all_parts(states: list[State]) -> list[Part]:
     """Parts that get shares first, by the state they enter; then constants, remainders, the embedding."""
     rank = {"constant": 1, "rounding": 2, "embedding": 3}
-    return sorted((p for s in states for p in s.parts), key=lambda p: rank.get(p.kind, 0))
+    parts = sorted((p for s in states for p in s.parts), key=lambda p: rank.get(p.kind, 0))
+    for number, part in enumerate(parts):
+        part.number = number
+    return parts
 
 
 def _grouped(s: LayerState, layer: int, index: int) -> list[Part]:

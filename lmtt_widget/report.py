@@ -151,10 +151,10 @@ def _self_test() -> tuple[str, bool]:
 
         model = bundled_model()
         run = record(model, "Anna has a red hat. The hat of Anna is", check="all")
-        flow = attribute(run)
+        graph = attribute(run)
         with torch.no_grad():
             same = torch.equal(run.logits, model.module(**model.inputs(run.token_ids.tolist())).logits[0])
-        total = float(flow.carried[1:].min())
+        total = float(graph.carried[1:].min())
     except Exception as e:  # noqa: BLE001  whatever it is belongs into the report
         return f"failed: {type(e).__name__}: {e}", False
     if not same or not run.fidelity.exact or not 0 <= total <= 1:

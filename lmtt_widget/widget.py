@@ -17,10 +17,11 @@ from typing import Any
 
 import traitlets as t
 
-from .contributions import Flow, attribute
+from .contributions import attribute
 from .decomposition.writes import ForwardError, UndecomposableError
 from .detail import Selection, check_selection, follow_ups, inspect
-from .included import Include, chosen_of, drawn_threshold, peek_of, remembering, room_of, saved_prompt, visible
+from .graph import Graph
+from .included import Include, chosen_of, peek_of, remembering, room_of, saved_prompt, visible
 from .model import NO_PROMPT, Model, Prompt
 from .progress import Progress
 from .routes import Routes, trace
@@ -47,7 +48,7 @@ class FlowWidget(Shown):
     def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
         """Raises what `record` raises for the first prompt; nothing is shown then."""
         self._model = model
-        self._runs: OrderedDict[str, tuple[Run, Flow]] = OrderedDict()
+        self._runs: OrderedDict[str, tuple[Run, Graph]] = OrderedDict()
         self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._lock = threading.RLock()
         self._changing_prompt = self._is_shown = False
@@ -67,14 +68,14 @@ class FlowWidget(Shown):
         return self._recorded(self.prompt)[0]
 
     @property
-    def flow(self) -> Flow:
+    def flow(self) -> Graph:
         """The shares on show."""
         return self._recorded(self.prompt)[1]
 
     @property
     def routes(self) -> Routes:
         """The routes on show: to the present target, in the present encoding and reading."""
-        return trace(self.flow, self.target, heads=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
+        return trace(self.flow, self.target, reading=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """Ends the widget and frees what it recorded; ipywidgets keeps every widget alive until then."""
@@ -95,13 +96,13 @@ class FlowWidget(Shown):
         own = [question for question in (self.selection, *self.pins) if question is not None]
         saved: dict[int, SavedPrompt] = {}
         for i in sorted(range(len(prompts)), key=lambda i: i != at):  # what is on show has the first choice of the room
-            run, flow = self._recorded(prompts[i])
-            routes = self.routes if i == at else trace(flow, -1, heads=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
-            ask = remembering(partial(self._inspected, run, flow, routes.target))
+            run, graph = self._recorded(prompts[i])
+            routes = self.routes if i == at else trace(graph, -1, reading=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
+            ask = remembering(partial(self._inspected, run, graph, routes.target))
             questions: Iterable[Selection] = [*own, *(chosen or [])] if i == at else []
             room = math.inf
             if chosen is None:
-                threshold = drawn_threshold(routes, self.threshold if i == at else None)
+                threshold = routes.drawn_threshold(self.threshold if i == at else None)
                 questions = chain(questions, visible(routes, threshold, ask))
                 room = (room_of(max_bytes) - sum(len(p.folded) for p in saved.values())) / (len(prompts) - len(saved))
             saved[i] = saved_prompt(prompts[i], _label(prompts[i]), f"saved {i}", routes, questions, ask, room)
@@ -142,22 +143,22 @@ class FlowWidget(Shown):
 
     def _answer(self, question: Selection, beside: Selection | None = None) -> dict[str, Any]:
         """An answer of detail.py, kept for the next time it is asked."""
-        run, flow = self._recorded(self.prompt)
+        run, graph = self._recorded(self.prompt)
         key = json.dumps([_run_id(run), question, beside, self.target, self.foil, self.normalise])
         with self._lock:
             if key not in self._answers:
                 other = None if beside is None else self._answer(beside)
-                self._answers[key] = self._inspected(run, flow, self.target, question, other)
+                self._answers[key] = self._inspected(run, graph, self.target, question, other)
                 while len(self._answers) > _KEPT_ANSWERS:
                     self._answers.popitem(last=False)
             self._answers.move_to_end(key)
             return self._answers[key]
 
     def _inspected(
-        self, run: Run, flow: Flow, target: int, question: Selection, beside: dict[str, Any] | None = None
+        self, run: Run, graph: Graph, target: int, question: Selection, beside: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         foil = self._token_id(self.foil)
-        return inspect(run, flow, question, target=target, foil=foil, normalise=self.normalise, beside=beside)
+        return inspect(run, graph, question, target=target, foil=foil, normalise=self.normalise, beside=beside)
 
     def _prepare(self, question: Selection | None) -> None:
         """Answers what is likely to be asked next, one question at a time, until something else is selected."""
@@ -181,7 +182,7 @@ class FlowWidget(Shown):
 
     # ---- recording ----
 
-    def _recorded(self, prompt: Prompt) -> tuple[Run, Flow]:
+    def _recorded(self, prompt: Prompt) -> tuple[Run, Graph]:
         key = json.dumps(_as_json(prompt))
         with self._lock:
             if key not in self._runs:
@@ -191,7 +192,7 @@ class FlowWidget(Shown):
             self._runs.move_to_end(key)
             return self._runs[key]
 
-    def _analysed(self, prompt: Prompt) -> tuple[Run, Flow]:
+    def _analysed(self, prompt: Prompt) -> tuple[Run, Graph]:
         """The status says how far it is; afterwards it is what it was, or says that it was interrupted."""
         if not self._is_shown:
             run = record(self._model, prompt)
@@ -199,7 +200,7 @@ class FlowWidget(Shown):
         before = self.status
         try:
             run = record(self._model, prompt, progress=self._telling("recording"))
-            flow = attribute(run, progress=self._telling("attributing"))
+            graph = attribute(run, progress=self._telling("attributing"))
         except KeyboardInterrupt:
             self.status = status_of("error", INTERRUPTED)
             raise
@@ -207,7 +208,7 @@ class FlowWidget(Shown):
             self.status = before
             raise
         self.status = before
-        return run, flow
+        return run, graph
 
     def _telling(self, what: str) -> Progress:
         """Sets the status, but not more often than it can be read."""
@@ -232,13 +233,13 @@ class FlowWidget(Shown):
 
     @t.observe("prompt")
     def _show_prompt(self, _change: Any) -> None:
-        run, flow = self._recorded(self.prompt)
+        run, graph = self._recorded(self.prompt)
         with self.hold_sync():
             self._changing_prompt = True  # questions about the old prompt are not asked of the new one
             try:
                 if self.prompt not in self.prompts:
                     self.prompts = [*self.prompts, self.prompt]
-                self.graph = graph_state(run, flow, run_id=_run_id(run), label=_label(self.prompt))
+                self.graph = graph_state(graph, run_id=_run_id(run), label=_label(self.prompt))
                 self.target = run.n_tokens - 1
                 self.threshold = None
                 self.status = status_of("idle", self._drop_what_is_gone())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lmtt_widget import Flow
-from lmtt_widget.contributions import AttentionShare, PartShare
-from lmtt_widget.decomposition.paths import Path
-from lmtt_widget.parts import Part, State
+from lmtt_widget import Graph
+from lmtt_widget.graph import PartFacts, StateFacts, Table
 from lmtt_widget.tokens import tokens
 
 
@@ -23,34 +21,40 @@ class Entering(NamedTuple):
     share: Tensor
 
 
-def flow(carried: Tensor, states: list[tuple[int, list[Entering]]]) -> Flow:
+def graph(carried: Tensor, states: list[tuple[int, list[Entering]]]) -> Graph:
     """carried [state, pos]; for each state above the embedding the state it continues and what enters it."""
-    n_tokens = carried.shape[1]
-    nothing = torch.zeros(n_tokens, 1)
-    made = [State(0, None, "embedding", nothing, None, Path())]
-    parts, shares = [], []
-    ended = torch.zeros(carried.shape, dtype=torch.bool)
-    for index, (continues, entering) in enumerate(states, 1):
-        total = carried[index].clone()
-        here = [Part(e.kind, index - 1, index, e.reads, f"{e.kind} {index}", []) for e in entering]
-        for e in entering:
-            if e.share.ndim == 3:
+    n_states, n_tokens = carried.shape
+    entering = [(index, e) for index, (_, here) in enumerate(states, 1) for e in here]
+    parts = [
+        PartFacts(k, e.kind, s - 1, s, e.reads, f"{e.kind} {s}", len(e.share) if e.share.ndim == 3 else 0)
+        for k, (s, e) in enumerate(entering)
+    ]
+    table = Table(n_tokens, n_states, parts, 10_000, carried.numpy().dtype)
+    total = carried.clone()
+    for index, (continues, _) in enumerate(states, 1):
+        table.carried(continues, index, carried[index].numpy())
+        for part, (s, e) in zip(parts, entering, strict=True):
+            if s == index and e.share.ndim == 3:
                 best = e.share.max(0)
-                shares.append(AttentionShare(e.share.sum(0), best.values, best.indices))
-                total += e.share.sum((0, 2))
-            else:
-                shares.append(PartShare(e.share))
-                total += e.share
-        parts += here
-        ended[index] = total == 0
-        made.append(State(index, index - 1, "made", nothing, continues, Path(), here))
-    run: Any = SimpleNamespace(
-        states=made, parts=parts, n_tokens=n_tokens, tokens=tokens(None, range(n_tokens)), readout=None
-    )
-    return Flow(run, carried, shares, ended, torch.ones(carried.shape))
+                query, key = e.share.sum(0).nonzero(as_tuple=True)
+                columns = (query, key, *(x[query, key] for x in (e.share.sum(0), best.values, best.indices)))
+                table.attention(part, *(x.numpy() for x in columns))
+                total[index] += e.share.sum((0, 2))
+            elif s == index:
+                table.part(part, e.share.numpy())
+                total[index] += e.share
+    facts = [StateFacts(None, "embedding", None), *(StateFacts(i, "made", c) for i, (c, _) in enumerate(states))]
+    ended, nothing = (total == 0).numpy(), np.zeros(carried.shape)
+    ended[0] = False
+    constant, head_sum = np.zeros((len(parts), n_tokens)), np.zeros((len(parts), 0, n_tokens))
+    return Graph(
+        tuple(tokens(None, range(n_tokens))), (None,) * n_tokens, tuple(facts), tuple(parts), **table.filled(),
+        ended=ended, truncated=nothing, error=nothing, total=np.ones(carried.shape), constant=constant,
+        head_sum=head_sum,
+    )  # fmt: skip
 
 
-def random_flow(seed: int, n_tokens: int = 7, n_heads: int = 3) -> Flow:
+def random_graph(seed: int, n_tokens: int = 7, n_heads: int = 3) -> Graph:
     """Sequential, parallel, mixing and skipping blocks in turn; some nodes end."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -78,4 +82,4 @@ def random_flow(seed: int, n_tokens: int = 7, n_heads: int = 3) -> Flow:
         carried[index] = own * per
         scaled = [e._replace(share=e.share * (per[:, None] if e.share.ndim == 3 else per)) for e in entering]
         states.append((continues, scaled))
-    return flow(carried, states)
+    return graph(carried, states)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lmtt_widget import Flow, attribute, contributions, head_shares, load_model, neuron_shares, proximity, record
-from lmtt_widget import renormalize as renormalized
-from lmtt_widget.contributions import AttentionShare, PartShare
+from lmtt_widget import Graph, attribute, head_shares, inside, load_model, neuron_shares, proximity, record, renormalise
 from lmtt_widget.decomposition.paths import Path
+from lmtt_widget.graph import READ
 from lmtt_widget.parts import Part, State
 
-from . import golden, oracle, zoo
+from . import dense, golden, oracle, synthetic, zoo
+from .dense import AttentionShare, Dense, PartShare
 
 IDS = zoo.prompt()
 NAIVE = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "gemma2", "qwen3_next", "mixtral")]
@@ -103,7 +105,7 @@ def test_proximity_of_half_precision_is_computed_wider() -> None:
 @each_case
 def test_shares_of_a_node_sum_to_one(case: zoo.Case) -> None:
     run = zoo.recorded(case)
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     total = flow.carried.clone()
     for part, p in zip(run.parts, flow.parts, strict=True):
         if isinstance(p, AttentionShare):
@@ -124,7 +126,7 @@ def test_shares_of_a_node_sum_to_one(case: zoo.Case) -> None:
 @each_naive
 def test_shares_are_those_of_the_naive_formula(case: zoo.Case) -> None:
     run, eager = zoo.recorded(case), zoo.make(case, attention="eager")
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     for index in range(zoo.N_LAYERS):
         layer = oracle.layer(eager, IDS, index)
         update = layer.attention if layer.attention is not None else layer.mixer
@@ -145,6 +147,7 @@ def test_shares_are_those_of_the_naive_formula(case: zoo.Case) -> None:
                 if isinstance(p, AttentionShare):  # share: [query, key, head]
                     close(p.share_sum, share.sum(2))
                     close(p.share_max, share.amax(2))
+                    close(dense.tensor(flow.graph.head_sum[part.number, : share.shape[2]]), share.sum(1).T)
                     close(head_shares(run, part), share.permute(2, 0, 1))
                     close(head_shares(run, part, 4), share[4].T)
                     held = share.gather(2, p.top_head[..., None].long())[..., 0]
@@ -187,7 +190,7 @@ def test_a_neuron_has_the_value_that_enters_the_down_projection() -> None:
 def test_the_share_of_an_mlp_is_not_the_sum_over_its_neurons() -> None:
     run = zoo.recorded(zoo.Case("llama"))
     part = next(p for p in run.parts if p.kind == "mlp")
-    mlp = attribute(run).parts[run.parts.index(part)]
+    mlp = Dense(attribute(run)).parts[run.parts.index(part)]
     assert isinstance(mlp, PartShare)
     assert abs(float(neuron_shares(run, part, 5).share.sum() - mlp.share[5])) > 1e-3
 
@@ -195,9 +198,9 @@ def test_the_share_of_an_mlp_is_not_the_sum_over_its_neurons() -> None:
 @pytest.mark.parametrize("case", ["openai-gpt", "opt 350m", "bloom post-norm_residual", "gpt_oss", "rwkv"])
 def test_constants_get_shares_only_when_asked(case: str) -> None:
     run = zoo.recorded(zoo.Case(*[c.replace("_residual", " residual") for c in case.split()]))
-    plain, asked = attribute(run), attribute(run, bias_part=True)
-    assert "constants no part" in plain.partition
-    assert "constants as one part" in asked.partition
+    plain, asked = Dense(attribute(run)), Dense(attribute(run, bias_part=True))
+    assert "constants no part" in plain.graph.partition
+    assert "constants as one part" in asked.graph.partition
     constants = [k for k, p in enumerate(run.parts) if p.kind == "constant"]
     assert constants
     for k in constants:
@@ -211,7 +214,7 @@ def test_constants_get_shares_only_when_asked(case: str) -> None:
     for part, p in zip(run.parts, asked.parts, strict=True):
         if p is not None:
             total[part.state] += p.share_sum.sum(1) if isinstance(p, AttentionShare) else p.share
-        if isinstance(p, AttentionShare) and p.constant is not None:
+        if isinstance(p, AttentionShare):
             total[part.state] += p.constant
     close(total[1:], torch.ones_like(total[1:]))
 
@@ -223,13 +226,13 @@ def test_the_output_bias_of_attention_is_a_constant_too() -> None:
     assert layer.attention is not None
     assert layer.middle is not None
     with_bias = oracle.shares(layer.middle, layer.before, layer.attention, bias.expand_as(layer.before))
-    close(attribute(run).carried[state.index], oracle.shares(layer.middle, layer.before, layer.attention)[0])
-    close(attribute(run, bias_part=True).carried[state.index], with_bias[0])
+    close(Dense(attribute(run)).carried[state.index], oracle.shares(layer.middle, layer.before, layer.attention)[0])
+    close(Dense(attribute(run, bias_part=True)).carried[state.index], with_bias[0])
 
 
 def test_shares_of_bfloat16_are_those_of_the_recorded_numbers_in_float32() -> None:
     run = record(load_model(zoo.make("llama", dtype=torch.bfloat16)), IDS)
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     assert flow.carried.dtype == torch.float32
     for state in run.states[1:]:
         (part,) = state.parts
@@ -259,18 +262,19 @@ def test_wrong_questions_are_refused() -> None:
 def test_a_node_without_proximity_ends_and_has_no_shares() -> None:
     """Two parts that cancel exactly: the whole is zero, and so is every proximity (never 0/0)."""
     state = State(1, 0, "after MLP", torch.zeros(3, 4), 0, Path())
-    part = Part("mlp", 0, 1, 0, "", [], torch.full((3, 4), -2.0))
+    part = Part("mlp", 0, 1, 0, "", [], torch.full((3, 4), -2.0), number=0)
     state.parts = [part]
     states = [State(0, None, "embedding", torch.full((3, 4), 2.0), None, Path()), state]
     run: Any = SimpleNamespace(
         states=states,
         parts=[part],
         n_tokens=3,
-        logits=torch.zeros(3, 5),
+        tokens=(),
+        roles=(),
         value=lambda s: states[s].value,
         carried=lambda s: states[0].value,
     )
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     assert flow.ended.tolist() == [[False] * 3, [True] * 3]
     assert not flow.carried.any()
     (share,) = flow.parts
@@ -281,27 +285,58 @@ def test_a_node_without_proximity_ends_and_has_no_shares() -> None:
 # ---- renormalising ----
 
 
-def test_renormalising_drops_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def two_heads(monkeypatch: pytest.MonkeyPatch) -> Graph:
     heads = torch.zeros(2, 2, 2, dtype=torch.float64)  # [head, query, key]
     heads[0, 0, 0], heads[0, 0, 1], heads[0, 1, 0], heads[0, 1, 1] = 0.05, 0.15, 0.05, 0.05
-    monkeypatch.setattr(contributions, "head_shares", lambda run, part, query, **_: heads[:, query])
-    part = Part("attention", 0, 1, 0, "", [])
-    run: Any = SimpleNamespace(parts=[part], states=[None, None], n_tokens=2)
-    share = AttentionShare(heads.sum(0), heads.amax(0), torch.zeros(2, 2))
+    monkeypatch.setattr(inside, "head_shares", lambda run, part, query, **_: heads[:, query])
     carried = torch.tensor([[0, 0], [0.8, 0.9]], dtype=torch.float64)
-    flow = Flow(run, carried, [share], torch.zeros(2, 2, dtype=torch.bool), torch.ones(2, 2))
-    got = renormalized(flow, 0.1)
+    graph = synthetic.graph(carried, [(0, [synthetic.Entering("attention", 0, heads)])])
+    return replace(graph, run=SimpleNamespace(parts=[None]), head_sum=np.zeros((1, 2, 2)))
+
+
+def test_renormalising_drops_heads_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = renormalise(two_heads(monkeypatch), 0.1)
+    got = Dense(graph)
     (p,) = got.parts
     assert isinstance(p, AttentionShare)
     torch.testing.assert_close(p.share_sum, rows([0, 0.157894], [0, 0]), atol=1e-6, rtol=0)
     torch.testing.assert_close(got.carried[1], rows([0.842105, 1])[0], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(graph.head_sum[0], [[0.157894, 0], [0, 0]], atol=1e-6)
+
+
+@each_naive
+@pytest.mark.parametrize("reading", ["max", "sum"])
+def test_whole_edges_are_dropped_by_the_reading_and_divided_by_what_survives(case: zoo.Case, reading: Any) -> None:
+    """What the widget's trait draws: of every node the edges above the threshold, in the weight they are drawn with."""
+    graph = attribute(zoo.recorded(case))
+    weight = graph.share_max if reading == "max" else graph.share_sum
+    for threshold in (0.0, 0.02, 0.2):
+        got = renormalise(graph, threshold, reading)
+        for state in range(1, len(graph.states)):
+            for pos in range(graph.n_tokens):
+                here = np.zeros(len(weight), bool)
+                for b in graph.blocks:
+                    if b.kind != READ and b.entered == state:
+                        here[b.edges] = graph.query[b.edges] == pos
+                kept = np.where(here & (weight > threshold), weight, 0)
+                expected = kept / kept.sum() if kept.any() else kept
+                np.testing.assert_allclose(got.share_sum[here], expected[here], atol=1e-6)
+                assert got.ended[state, pos] == (not kept.any())
+
+
+def test_what_cannot_be_renormalised_is_refused() -> None:
+    graph = synthetic.random_graph(0)
+    with pytest.raises(ValueError, match="heads are dropped one by one only beside the recorded run"):
+        renormalise(graph, 0.1)
+    with pytest.raises(ValueError, match='by must be "head", "max" or "sum", got \'edge\''):
+        renormalise(graph, 0.1, "edge")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bias_part", [False, True])
 def test_renormalising_at_0_changes_nothing(bias_part: bool) -> None:
     run = zoo.recorded(zoo.Case("openai-gpt"))
-    flow = attribute(run, bias_part=bias_part)
-    got = renormalized(flow, 0.0)
+    flow = Dense(attribute(run, bias_part=bias_part))
+    got = Dense(renormalise(flow.graph, 0.0))
     close(got.carried, flow.carried)
     for p, q in zip(got.parts, flow.parts, strict=True):
         if isinstance(p, AttentionShare) and isinstance(q, AttentionShare):
@@ -314,9 +349,9 @@ def test_renormalising_at_0_changes_nothing(bias_part: bool) -> None:
 @each_naive
 def test_renormalising_is_dropping_and_dividing_in_the_full_array(case: zoo.Case) -> None:
     run = zoo.recorded(case)
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     for threshold in (0.0, 0.013, 0.05):
-        got = renormalized(flow, threshold)
+        got = Dense(renormalise(flow.graph, threshold))
         for state in run.states[1:]:
             kept: dict[Any, Tensor] = {None: flow.carried[state.index]}
             kept |= {
@@ -353,7 +388,7 @@ def test_golden_logits(name: str) -> None:
 @pytest.mark.parametrize("name", ["gpt2_sin", "gpt2_heads"])
 def test_golden_shares(name: str) -> None:
     run = golden.run(name)
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     for index, layer in enumerate(golden.values(name)["shares_per_layer"]):
         middle, after = run.view("resid_mid", index), run.view("resid_post", index)
         (attention,), (mlp,) = middle.parts, after.parts

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lmtt_widget import Run, UndecomposableError, attribute, load_model, record
-from lmtt_widget.contributions import PartShare
 from lmtt_widget.decomposition.layers import find_layers
 from lmtt_widget.decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
 
@@ -406,9 +405,8 @@ def test_an_earlier_state_added_again_is_a_part_that_reads_it() -> None:
     skips = [p for p in run.parts if p.kind == "skip"]
     assert skips
     assert all(0 <= p.reads < (run.states[p.state].carried or 0) for p in skips)
-    flow = attribute(run)
-    shares = [flow.parts[run.parts.index(p)] for p in skips]
-    assert all(isinstance(s, PartShare) and float(s.share.min()) > 0 for s in shares)
+    graph = attribute(run)
+    assert all(float(graph.share(p.number).min()) > 0 for p in skips)
 
 
 def test_an_expert_that_hands_on_its_input_belongs_to_the_mixture() -> None:

@@ -53,7 +53,7 @@ def test_the_lens_without_the_norm_is_another_one(seen):
     run, flow = seen
     question = {"kind": "state", "state": 4, "pos": QUERY}
     plain = inspect(run, flow, question, normalise=False)
-    truth = lens_logits(run, 4, QUERY, normalize=False)
+    truth = lens_logits(run, 4, QUERY, normalise=False)
     assert plain["lens"]["id"].tolist() == truth.topk(30).indices.tolist()
     assert plain["lens"]["score"].tolist() != inspect(run, flow, question)["lens"]["score"].tolist()
 

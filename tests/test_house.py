@@ -30,16 +30,21 @@ ROOMS = [
     "kernels.in_torch",
     ("kernels.in_numba", "kernels.compiled"),
     "kernels.sums",
+    "earlier",
     "progress",
     "memory",
     "tokens",
+    "graph",
+    "encodings",
+    "routes",
     "bundled",
     "model",
     "interventions",
     ("fidelity", "parts"),
     "run",
+    "facts",
     "contributions",
-    "routes",
+    "inside",
     "lens",
     "report",
     "detail",
@@ -104,11 +109,33 @@ def test_no_interface_is_imported_above_the_widget(path: Path) -> None:
 
 
 def test_only_state_knows_the_wire() -> None:
-    """Tensors become bytes in one place, and bytes are read in two."""
+    """Arrays become bytes in one place, and bytes are read in two."""
     for path in FILES:
         if name_of(path) not in ("wire", "saved", "state") and not name_of(path).startswith("bundled"):
-            assert "numpy" not in imports(path), name_of(path)
             assert ".tobytes()" not in path.read_text("utf-8"), name_of(path)
+            assert ".wire" not in imports(path), name_of(path)
+
+
+TORCH_FREE = (
+    "earlier",
+    "progress",
+    "tokens",
+    "graph",
+    "encodings",
+    "routes",
+    "wire",
+    "saved",
+    "page",
+    "figures",
+    "state",
+)
+
+
+def test_everything_shown_of_a_graph_needs_no_torch_and_no_model() -> None:
+    for path in FILES:
+        if name_of(path) in TORCH_FREE:
+            assert not {name.split(".")[0] for name in imports(path)} & {"torch", "transformers"}, name_of(path)
+            assert rooms_of(path) <= set(TORCH_FREE), name_of(path)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmtt_widget import attribute, direct_logit_attribution, head_output, load_model, logit_lens, promoted, record
+from lmtt_widget import direct_logit_attribution, head_output, load_model, logit_lens, promoted, record
 from lmtt_widget import lens_logits as attached_lens_logits
 from lmtt_widget import top_tokens as top
 from lmtt_widget.lens import direct_effects, lens_of_position
@@ -115,7 +115,7 @@ def test_results_carry_no_gradient(case: str) -> None:
     part = next(p for p in run.parts if p.kind == "attention")
     results = {
         "lens_logits": attached_lens_logits(run, 2),
-        "lens_logits without norm": attached_lens_logits(run, 2, normalize=False),
+        "lens_logits without norm": attached_lens_logits(run, 2, normalise=False),
         "lens_of_position": lens_of_position(run, 2),
         "top_tokens": top(run, state=1).scores,
         "logit_lens": logit_lens(run).probabilities,
@@ -123,7 +123,6 @@ def test_results_carry_no_gradient(case: str) -> None:
         "direct_effects": direct_effects(run, run.value(1)[:1], 0, 1, 5),
         "head_output": head_output(part, 0),
         "output": part.output(run.n_tokens),
-        "attribute": attribute(run).carried,
         "logits": run.logits,
         "states": run.states[-1].value,
     }
@@ -136,7 +135,7 @@ def test_the_lens_applies_the_final_norm_to_the_state_itself() -> None:
         for state in (0, 3):
             h = run.states[state].value
             torch.testing.assert_close(lens_logits(run, state, slice(None)), model.lm_head(model.transformer.ln_f(h)))
-            torch.testing.assert_close(lens_logits(run, state, slice(None), normalize=False), model.lm_head(h))
+            torch.testing.assert_close(lens_logits(run, state, slice(None), normalise=False), model.lm_head(h))
             torch.testing.assert_close(lens_of_position(run, 2)[state], lens_logits(run, state, 2))
 
 

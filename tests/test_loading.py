@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,11 +49,9 @@ def test_shares_are_the_same_inside_and_outside_of_autocast(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         inside = attribute(run), head_shares(run, part)
     assert torch.equal(inside[1], outside[1])
-    assert torch.equal(inside[0].carried, outside[0].carried)
-    for p, q in zip(inside[0].parts, outside[0].parts, strict=True):
-        assert type(p) is type(q)
-        for name, value in vars(p).items() if p is not None else ():
-            assert value is None or torch.equal(value, vars(q)[name])
+    for name, value in vars(inside[0]).items():
+        if isinstance(value, np.ndarray):
+            assert np.array_equal(value, getattr(outside[0], name)), name
 
 
 def test_the_page_has_a_row_for_every_situation() -> None:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
-from lmtt_widget import Flow, attribute, contributions, load_model, record, renormalize, trace
-from lmtt_widget.contributions import AttentionShare, LongAttentionShare
+from lmtt_widget import attribute, contributions, load_model, record, renormalise, trace
+from lmtt_widget.graph import ATTENTION
 from lmtt_widget.state import graph_state
 from lmtt_widget.wire import unpack
 
 from . import zoo
+from .dense import AttentionShare, Dense
 
 N_TOKENS, KEPT = 40, 9
 
 
 @cache
-def flows() -> tuple[Flow, Flow]:
+def flows() -> tuple[Dense, Dense]:
     """(everything, the heaviest keys)"""
     run = record(load_model(zoo.make("falcon_h1")), zoo.prompt(N_TOKENS))
-    return attribute(run), attribute(run, most_keys=KEPT)
+    return Dense(attribute(run)), Dense(attribute(run, most_keys=KEPT))
 
 
 def test_the_heaviest_keys_keep_their_shares() -> None:
@@ -30,7 +32,7 @@ def test_the_heaviest_keys_keep_their_shares() -> None:
     for p, q in zip(full.parts, long.parts, strict=True):
         if isinstance(p, AttentionShare):
             seen += 1
-            assert isinstance(q, LongAttentionShare)
+            assert isinstance(q, AttentionShare)
             smallest = p.share_sum.topk(KEPT).values[:, -1:]
             kept = (p.share_sum >= smallest) & (p.share_sum > 0)
             for name in ("share_sum", "share_max", "top_head"):
@@ -41,8 +43,7 @@ def test_the_heaviest_keys_keep_their_shares() -> None:
 
 def test_what_was_left_out_is_reported_and_nothing_is_renormalised() -> None:
     full, long = flows()
-    assert full.truncated is None
-    assert long.truncated is not None
+    assert not full.truncated.any()
     assert float(long.truncated.max()) > 0.01
     assert torch.equal(full.carried, long.carried)
     total = long.carried + long.truncated
@@ -53,45 +54,42 @@ def test_what_was_left_out_is_reported_and_nothing_is_renormalised() -> None:
 
 
 def test_nothing_of_size_pairs_is_held() -> None:
-    _, long = flows()
-    routes = trace(long)
-    for p in (*long.parts, *routes.parts):
-        if p is not None and hasattr(p, "heaviest"):
-            held = [p.heaviest.key, *p._kept]
-            assert all(x.shape == (N_TOKENS, KEPT) for x in held)
-            assert not any(isinstance(x, torch.Tensor) and x.numel() > N_TOKENS * KEPT for x in vars(p).values())
+    graph = flows()[1].graph
+    assert all(b.stop - b.start <= N_TOKENS * KEPT for b in graph.blocks if b.kind == ATTENTION)
+    for held in (graph, trace(graph)):
+        sizes = [x.size for x in vars(held).values() if isinstance(x, np.ndarray)]
+        assert max(sizes) == len(graph.query) < len(graph.blocks) * N_TOKENS * KEPT
 
 
-@pytest.mark.parametrize(("heads", "encoding"), [("max", "share"), ("sum", "share"), ("max", "flow")])
-def test_routes_go_over_what_was_kept(heads: str, encoding: str) -> None:
+@pytest.mark.parametrize(("reading", "encoding"), [("max", "share"), ("sum", "share"), ("max", "flow")])
+def test_routes_go_over_what_was_kept(reading: str, encoding: str) -> None:
     full, long = flows()
-    a, b = (trace(f, heads=heads, encoding=encoding) for f in (full, long))  # type: ignore[arg-type]
+    a, b = (trace(f.graph, reading=reading, encoding=encoding) for f in (full, long))  # type: ignore[arg-type]
     assert float(b.input_share.sum()) + sum(b.ended.values()) == pytest.approx(1)
     assert b.ended["truncated"] > 0
-    assert "truncated" not in a.ended
+    assert a.ended["truncated"] == 0
     assert {(e.state, e.query, e.key) for e in b.edges(0.02)} <= {(e.state, e.query, e.key) for e in a.edges(0.02)}
     assert b.coverage(0.0) == pytest.approx(float(b.input_share.sum()))
 
 
 def test_the_browser_is_told_what_was_left_out() -> None:
     _, long = flows()
-    assert long.truncated is not None
-    told = unpack(graph_state(long.run, long))[2]["truncated"]
+    told = unpack(graph_state(long.graph))[2]["truncated"]
     torch.testing.assert_close(torch.tensor(told).double(), long.truncated.double(), atol=2e-3, rtol=2e-3)
 
 
 def test_renormalising_a_long_flow_divides_what_survives() -> None:
     full, long = flows()
-    a, b = (renormalize(f, 0.05) for f in (full, long))
+    a, b = (Dense(renormalise(f.graph, 0.05)) for f in (full, long))
     torch.testing.assert_close(a.carried, b.carried)
 
 
 def test_a_flow_is_cut_by_itself_only_when_its_maps_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     full, _ = flows()
-    assert attribute(full.run).truncated is None
+    assert not attribute(full.run).truncated.any()
     monkeypatch.setattr(contributions, "_MOST_KEYS", KEPT)
-    assert attribute(full.run).truncated is None
+    assert not attribute(full.run).truncated.any()
     monkeypatch.setattr(contributions, "_MAPS", 1)
-    assert attribute(full.run).truncated is not None
+    assert attribute(full.run).truncated.any()
     with pytest.raises(ValueError, match="most_keys must be at least 1, got 0"):
         attribute(full.run, most_keys=0)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from lmtt_widget import Run, attribute, load_model, memory, record
-from lmtt_widget.contributions import AttentionShare
+from lmtt_widget.graph import ATTENTION
 
 from . import zoo
 
 
 def kept(run: Run) -> int:
-    """Bytes of all different tensors that a run and its flow keep, views counted once."""
+    """Bytes of all different tensors that a run keeps, views counted once, and of the columns of its graph."""
     found: dict[int, int] = {}
-    stack: list[object] = [run.states, run.parts, run.logits, attribute(run)]
+    graph = attribute(run)
+    stack: list[object] = [run.states, run.parts, run.logits, replace(graph, run=None, find_facts=None)]
     seen: set[int] = set()
     weights = {p.untyped_storage().data_ptr() for p in run.model.module.parameters()}
     while stack:
@@ -26,6 +30,8 @@ def kept(run: Run) -> int:
             storage = x.untyped_storage()
             if storage.data_ptr() not in weights:
                 found[storage.data_ptr()] = storage.nbytes()
+        elif isinstance(x, np.ndarray):
+            found[x.ctypes.data] = x.nbytes
         elif isinstance(x, (list, tuple)):
             stack.extend(x)
         elif isinstance(x, dict):
@@ -71,8 +77,8 @@ def test_too_long_a_prompt_is_refused_before_anything_runs(monkeypatch: pytest.M
 def test_where_nothing_is_known_of_the_memory_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.available(torch.device("meta")) is None
     monkeypatch.setattr(memory, "available", lambda device: None)
-    flow = attribute(record(load_model(zoo.make("llama")), zoo.prompt()))
-    assert any(isinstance(p, AttentionShare) for p in flow.parts)
+    graph = attribute(record(load_model(zoo.make("llama")), zoo.prompt()))
+    assert any(b.kind == ATTENTION for b in graph.blocks)
 
 
 def test_this_machine_has_some_memory() -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lmtt_widget import Flow, Routes, attribute, contributions, renormalize, trace
-from lmtt_widget.contributions import AttentionShare, PartShare
+from lmtt_widget import Graph, Routes, attribute, inside, renormalise, trace
+from lmtt_widget.graph import CARRIED
 
 from . import golden, synthetic, zoo
+from .dense import AttentionShare, Dense, PartShare, edges
 from .synthetic import Entering
 
 CASES = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "qwen3_next", "falcon_h1", "bloom", "mamba")]
@@ -21,16 +25,16 @@ THRESHOLDS = (0.0, 1e-4, 0.003, 0.02, 0.04, 0.1, 0.3)
 
 
 @cache
-def flow_of(name: str) -> Flow:
+def graph_of(name: str) -> Graph:
     if name.startswith("random"):
-        return synthetic.random_flow(int(name.split()[1]))
+        return synthetic.random_graph(int(name.split()[1]))
     return attribute(zoo.recorded(next(c for c in CASES if str(c) == name)))
 
 
 NAMES = [f"random {seed}" for seed in range(5)] + [str(c) for c in CASES]
-each_flow = pytest.mark.parametrize("name", NAMES)
+each_graph = pytest.mark.parametrize("name", NAMES)
 each_weight = pytest.mark.parametrize(
-    ("heads", "encoding"), [("max", "share"), ("sum", "share"), ("max", "flow")], ids=["max", "sum", "flow"]
+    ("reading", "encoding"), [("max", "share"), ("sum", "share"), ("max", "flow")], ids=["max", "sum", "flow"]
 )
 
 
@@ -47,23 +51,24 @@ class EdgeOf(NamedTuple):
     name: tuple[int | None, int, int]  # part, query, key
 
 
-def edges_of(flow: Flow) -> list[EdgeOf]:
+def edges_of(graph: Graph) -> list[EdgeOf]:
     """Every edge of positive share; an MLP's two edges are one."""
-    run = flow.run
+    flow, n_tokens = Dense(graph), graph.n_tokens
     found = []
-    for s in run.states[1:]:
-        for pos in range(run.n_tokens):
-            share = float(flow.carried[s.index, pos])
+    for index, s in enumerate(graph.states[1:], 1):
+        for pos in range(n_tokens):
+            share = float(flow.carried[index, pos])
             assert s.carried is not None
-            found.append(EdgeOf((s.index, pos), (s.carried, pos), share, share, (None, pos, s.index)))
-    for k, (part, p) in enumerate(zip(run.parts, flow.parts, strict=True)):
+            found.append(EdgeOf((index, pos), (s.carried, pos), share, share, (None, pos, index)))
+    for part, p in zip(graph.parts, flow.parts, strict=False):
+        k = part.number
         if isinstance(p, AttentionShare):
-            for query in range(run.n_tokens):
-                for key in range(run.n_tokens):
+            for query in range(n_tokens):
+                for key in range(n_tokens):
                     both = float(p.share_sum[query, key]), float(p.share_max[query, key])
                     found.append(EdgeOf((part.state, query), (part.reads, key), *both, (k, query, key)))
         elif isinstance(p, PartShare):
-            for pos in range(run.n_tokens):
+            for pos in range(n_tokens):
                 share = float(p.share[pos])
                 source = (part.reads, pos) if part.kind == "mlp" else None
                 found.append(EdgeOf((part.state, pos), source, share, share, (k, pos, pos)))
@@ -100,10 +105,10 @@ def walk(edges: list[EdgeOf], top: Node, weight: dict[tuple[Any, ...], float], t
     return kept
 
 
-def weights_of(edges: list[EdgeOf], top: Node, heads: str, encoding: str) -> dict[tuple[Any, ...], float]:
+def weights_of(edges: list[EdgeOf], top: Node, reading: str, encoding: str) -> dict[tuple[Any, ...], float]:
     if encoding == "flow":
         return flows_by_paths(edges, top)
-    return {e.name: e.largest if heads == "max" else e.share for e in edges}
+    return {e.name: e.largest if reading == "max" else e.share for e in edges}
 
 
 def name_of(edge: Any) -> tuple[int | None, int, int]:
@@ -114,14 +119,14 @@ def name_of(edge: Any) -> tuple[int | None, int, int]:
 
 
 @each_weight
-@each_flow
-def test_drawn_edges_are_those_that_top_down_extraction_reaches(name: str, heads: Any, encoding: Any) -> None:
-    flow = flow_of(name)
-    edges = edges_of(flow)
+@each_graph
+def test_drawn_edges_are_those_that_top_down_extraction_reaches(name: str, reading: Any, encoding: Any) -> None:
+    graph = graph_of(name)
+    edges = edges_of(graph)
     for target in (-1, 0, 3):
-        top = (len(flow.carried) - 1, target % flow.run.n_tokens)
-        routes = trace(flow, target, heads=heads, encoding=encoding)
-        weight = weights_of(edges, top, heads, encoding)
+        top = (len(graph.states) - 1, target % graph.n_tokens)
+        routes = trace(graph, target, reading=reading, encoding=encoding)
+        weight = weights_of(edges, top, reading, encoding)
         for threshold in THRESHOLDS:
             if any(abs(w - threshold) < 1e-12 for w in weight.values()):
                 continue
@@ -131,13 +136,13 @@ def test_drawn_edges_are_those_that_top_down_extraction_reaches(name: str, heads
 
 
 @each_weight
-@each_flow
-def test_coverage_is_the_sum_over_paths_of_drawn_edges(name: str, heads: Any, encoding: Any) -> None:
-    flow = flow_of(name)
-    edges = edges_of(flow)
-    top = (len(flow.carried) - 1, flow.run.n_tokens - 1)
-    routes = trace(flow, heads=heads, encoding=encoding)
-    weight = weights_of(edges, top, heads, encoding)
+@each_graph
+def test_coverage_is_the_sum_over_paths_of_drawn_edges(name: str, reading: Any, encoding: Any) -> None:
+    graph = graph_of(name)
+    edges = edges_of(graph)
+    top = (len(graph.states) - 1, graph.n_tokens - 1)
+    routes = trace(graph, reading=reading, encoding=encoding)
+    weight = weights_of(edges, top, reading, encoding)
     covered = []
     for threshold in THRESHOLDS:
         drawn = walk(edges, top, weight, threshold)
@@ -149,41 +154,41 @@ def test_coverage_is_the_sum_over_paths_of_drawn_edges(name: str, heads: Any, en
     assert covered[0] == pytest.approx(float(routes.input_share.sum()), abs=1e-9)
 
 
-@each_flow
+@each_graph
 def test_flow_of_an_edge_is_the_sum_over_paths_to_it(name: str) -> None:
-    flow = flow_of(name)
-    edges, routes = edges_of(flow), trace(flow, 4)
-    moved = flows_by_paths(edges, (len(flow.carried) - 1, 4))
-    for edge in edges:
+    graph = graph_of(name)
+    all_edges, routes = edges_of(graph), trace(graph, 4)
+    moved = flows_by_paths(all_edges, (len(graph.states) - 1, 4))
+    flow = {part.number: edges(graph, part.number, routes.flow) for part in graph.parts}
+    carried = {b.entered: routes.flow[b.edges] for b in graph.blocks if b.kind == CARRIED}
+    for edge in all_edges:
         part, query, key = edge.name
         if part is None:
-            got = routes.carried.flow[edge.entered]
+            got = carried[edge.entered[0]][edge.entered[1]]
         else:
-            route = routes.parts[part]
-            assert route is not None
-            got = route.flow[query, key] if route.flow.ndim == 2 else route.flow[query]
+            got = flow[part][query, key] if flow[part].ndim == 2 else flow[part][query]
         assert float(got) == pytest.approx(moved[edge.name], abs=1e-12)
 
 
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_flow_is_conserved(case: zoo.Case) -> None:
-    flow = attribute(zoo.recorded(case))
+    graph = attribute(zoo.recorded(case))
     for target in (-1, 2):
-        routes = trace(flow, target)
+        routes = trace(graph, target)
         assert float(routes.input_share.sum()) + sum(routes.ended.values()) == pytest.approx(1, abs=1e-6)
         assert not routes.input_share[target % 7 + 1 :].any()
-        has_mixer = any(p.kind == "mixer" for p in flow.run.parts)
+        has_mixer = any(p.kind == "mixer" for p in graph.parts)
         assert (routes.ended["mixer"] > 0) == has_mixer
-        assert routes.ended["constants"] == 0
+        assert routes.ended["constants"] == routes.ended["truncated"] == 0
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_flow_is_conserved_where_nodes_end(seed: int) -> None:
-    flow = synthetic.random_flow(seed)
+    graph = synthetic.random_graph(seed)
     for target in range(7):
-        routes = trace(flow, target)
+        routes = trace(graph, target)
         assert float(routes.input_share.sum()) + sum(routes.ended.values()) == pytest.approx(1, abs=1e-12)
-    assert flow.ended.any()
+    assert graph.ended.any()
 
 
 def test_constants_end_flow_where_they_have_shares() -> None:
@@ -193,9 +198,9 @@ def test_constants_end_flow_where_they_have_shares() -> None:
 
 
 @each_weight
-@each_flow
-def test_the_automatic_threshold_draws_the_budget(name: str, heads: Any, encoding: Any) -> None:
-    routes = trace(flow_of(name), heads=heads, encoding=encoding)
+@each_graph
+def test_the_automatic_threshold_draws_the_budget(name: str, reading: Any, encoding: Any) -> None:
+    routes = trace(graph_of(name), reading=reading, encoding=encoding)
     n = len(routes.attention_strengths())
     for budget in {1, 5, 17, n - 1, n} - {0, -1}:
         threshold = routes.automatic_threshold(budget)
@@ -208,9 +213,9 @@ def test_the_automatic_threshold_draws_the_budget(name: str, heads: Any, encodin
             assert drawn + sum(float(s) == threshold for s in routes.attention_strengths()) >= budget + 1
 
 
-@each_flow
+@each_graph
 def test_a_lower_threshold_keeps_what_a_higher_one_draws(name: str) -> None:
-    routes = trace(flow_of(name), encoding="flow")
+    routes = trace(graph_of(name), encoding="flow")
     drawn = [{name_of(e) for e in routes.edges(threshold)} for threshold in THRESHOLDS]
     assert all(higher <= lower for lower, higher in pairwise(drawn))
 
@@ -219,11 +224,11 @@ def test_two_heads_that_pass_together_pass_only_when_summed() -> None:
     heads = torch.zeros(2, 2, 2, dtype=torch.float64)
     heads[:, 1, 0], heads[0, 1, 1] = 0.03, 0.30
     heads[:, 0, 0] = 0.5
-    flow = synthetic.flow(
+    graph = synthetic.graph(
         torch.tensor([[0, 0], [0, 0.64]], dtype=torch.float64), [(0, [Entering("attention", 0, heads)])]
     )
     for reading, keys in (("sum", {0, 1}), ("max", {1})):
-        routes = trace(flow, 1, heads=reading)  # type: ignore[arg-type]
+        routes = trace(graph, 1, reading=reading)  # type: ignore[arg-type]
         assert {e.key for e in routes.edges(0.04) if e.kind == "attention"} == keys
 
 
@@ -231,27 +236,27 @@ def test_an_mlp_passes_on_what_reaches_it_and_a_mixer_does_not() -> None:
     share = torch.tensor([0.25], dtype=torch.float64)
     carried = torch.tensor([[0], [1], [0.75]], dtype=torch.float64)
     for kind, arrives in (("mlp", 1.0), ("mixer", 0.75)):
-        routes = trace(synthetic.flow(carried, [(0, []), (1, [Entering(kind, 1, share)])]))
+        routes = trace(synthetic.graph(carried, [(0, []), (1, [Entering(kind, 1, share)])]))
         assert float(routes.input_share.sum()) == arrives
         assert routes.ended["mixer"] == 1 - arrives
 
 
 def test_a_wrong_target_reading_or_encoding_is_refused() -> None:
-    flow = synthetic.random_flow(0)
+    graph = synthetic.random_graph(0)
     with pytest.raises(ValueError, match=r"target must be a position in 0\.\.6 \(the prompt has 7 tokens\), got 7"):
-        trace(flow, 7)
+        trace(graph, 7)
     with pytest.raises(ValueError, match=r"got -8"):
-        trace(flow, -8)
-    with pytest.raises(ValueError, match=r'heads must be "max" or "sum", got \'mean\''):
-        trace(flow, heads="mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r'encoding must be "share" or "flow", got \'weight\''):
-        trace(flow, encoding="weight")  # type: ignore[arg-type]
+        trace(graph, -8)
+    with pytest.raises(ValueError, match=r'reading must be "max" or "sum", got \'mean\''):
+        trace(graph, reading="mean")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r'encoding must be "flow" or "share", got \'weight\''):
+        trace(graph, encoding="weight")
 
 
 def test_targets_count_from_the_end_too() -> None:
-    flow = synthetic.random_flow(1)
-    assert trace(flow, -2).target == 5
-    assert torch.equal(trace(flow, -2).node_flow, trace(flow, 5).node_flow)
+    graph = synthetic.random_graph(1)
+    assert trace(graph, -2).target == 5
+    assert np.array_equal(trace(graph, -2).node_flow, trace(graph, 5).node_flow)
 
 
 # ---- golden files ----
@@ -259,7 +264,7 @@ def test_targets_count_from_the_end_too() -> None:
 
 def golden_edges(routes: Routes, threshold: float) -> dict[tuple[str, str, str], float]:
     """Drawn edges by the file's names: X0 embedding, A resid_mid, M MLP, I resid_post; then layer and token."""
-    run = routes.source.run
+    run = routes.graph.run
 
     def node(state: int, pos: int) -> str:
         s = run.states[state]
@@ -295,13 +300,13 @@ def golden_cases() -> list[Any]:
 def test_golden_routes(name: str, key: str) -> None:
     expected = golden.values(name)["routes_to_last_position"][key]
     heads, tau = (word.split("=")[1] for word in key.split())
-    flow, threshold = attribute(golden.run(name)), float(tau)
+    graph, threshold = attribute(golden.run(name)), float(tau)
     if heads == "max":
-        found = golden_edges(trace(renormalize(flow, threshold), heads="max"), 0.0)
-        connected = golden_edges(trace(flow, heads="max"), threshold)
+        found = golden_edges(trace(renormalise(graph, threshold), reading="max"), 0.0)
+        connected = golden_edges(trace(graph, reading="max"), threshold)
         assert found.keys() == connected.keys()
     else:
-        found = golden_edges(trace(flow, heads="sum"), threshold)
+        found = golden_edges(trace(graph, reading="sum"), threshold)
     assert sorted({n for source, entered, _ in found for n in (source, entered)}) == expected["nodes"]
     assert len(found) == expected.get("n_edges", len(found))
     for source, entered, weight, *kind in expected.get("edges", []):
@@ -311,19 +316,15 @@ def test_golden_routes(name: str, key: str) -> None:
 
 def test_golden_flow() -> None:
     expected = golden.values("gpt2_heads")["flow_to_last_position"]
-    flow = attribute(golden.run("gpt2_heads"))
-    routes, run = trace(flow, encoding="flow"), flow.run
-    torch.testing.assert_close(
-        routes.input_share, torch.tensor(expected["input_share"], dtype=torch.float64), atol=1e-9, rtol=0
-    )
+    graph = attribute(golden.run("gpt2_heads"))
+    routes, run = trace(graph, encoding="flow"), graph.run
+    np.testing.assert_allclose(routes.input_share, expected["input_share"], atol=1e-9, rtol=0)
     parts = [k for k, p in enumerate(run.parts) if p.kind == "attention"]
     full = torch.zeros(len(parts), run.n_tokens, run.n_tokens, dtype=torch.float64)
     for layer, query, key, amount in expected["edges"]:
         full[layer, query, key] = amount
     for layer, k in enumerate(parts):
-        route = routes.parts[k]
-        assert route is not None
-        torch.testing.assert_close(route.flow, full[layer], atol=1e-9, rtol=0)
+        torch.testing.assert_close(edges(graph, k, routes.flow), full[layer], atol=1e-9, rtol=0)
 
 
 def test_golden_toy_of_the_two_readings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,15 +338,16 @@ def test_golden_toy_of_the_two_readings(monkeypatch: pytest.MonkeyPatch) -> None
     nothing = torch.zeros(2, dtype=torch.float64)
     carried = torch.stack([nothing, column("resid_attn"), column("resid_ffn")])
     parts = [(0, [Entering("attention", 0, heads)]), (1, [Entering("mlp", 1, column("ffn"))])]
-    flow = synthetic.flow(carried, parts)
-    monkeypatch.setattr(contributions, "head_shares", lambda run, part, query, **_: heads[:, query])
+    graph = synthetic.graph(carried, parts)
+    graph = replace(graph, run=SimpleNamespace(parts=[None]), head_sum=np.zeros((2, len(heads), 2)))
+    monkeypatch.setattr(inside, "head_shares", lambda run, part, query, **_: heads[:, query])
     names = {0: "X0", 1: "A0", 2: "I0"}
     for heads_key, reading in (("heads=sum", "sum"), ("heads=max", "max")):
         expected = {tuple(e[:2] + e[3:]): e[2] for e in toy[heads_key]["edges"]}
         if reading == "max":
-            edges = trace(renormalize(flow, given["tau"]), given["target"], heads="max").edges(0)
+            edges = trace(renormalise(graph, given["tau"]), given["target"], reading="max").edges(0)
         else:
-            edges = trace(flow, given["target"], heads="sum").edges(given["tau"])
+            edges = trace(graph, given["target"], reading="sum").edges(given["tau"])
         found = {}
         for e in edges:
             source = names[e.state - 1 if e.kind != "attention" else 0]

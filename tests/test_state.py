@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lmtt_widget import Check, Fidelity, Flow, Model, Run, attribute, lens_logits, load_model, record
-from lmtt_widget.contributions import AttentionShare, PartShare
-from lmtt_widget.lens import TokenList
-from lmtt_widget.state import detail_state, graph_state, model_facts, peek_state
+from lmtt_widget import Check, Fidelity, Graph, Model, attribute, lens_logits, load_model, record, trace
+from lmtt_widget.facts import model_facts
+from lmtt_widget.lens import TokenList, likely_tokens
+from lmtt_widget.state import detail_state, graph_state, peek_state, read_graph
 from lmtt_widget.wire import VERSION, pack, unpack
 
 from . import text, wire_fixture, zoo
+from .dense import AttentionShare, Dense, PartShare
 
 CASES = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "falcon_h1", "mamba", "openai-gpt")]
 DTYPES = ["float32", "float16", "uint8", "uint16", "int32", "uint32"]
@@ -55,8 +56,7 @@ def test_the_layout_is_what_the_browser_expects() -> None:
 
 @pytest.fixture(scope="module")
 def message() -> bytes:
-    run = zoo.recorded(CASES[0])
-    return graph_state(run, attribute(run))
+    return graph_state(attribute(zoo.recorded(CASES[0])))
 
 
 def test_a_message_that_was_cut_off_is_refused(message: bytes) -> None:
@@ -86,19 +86,23 @@ def test_a_number_that_json_has_not_is_never_written(value: float) -> None:
 # ---- the graph ----
 
 
-def unpacked(run: Run, flow: Flow, **options: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    kind, meta, sections = unpack(graph_state(run, flow, **options))
+def unpacked(graph: Graph, **options: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    kind, meta, sections = unpack(graph_state(graph, **options))
     assert kind == "graph"
     return meta, sections
+
+
+def sent(graph: Graph, **options: Any) -> Dense:
+    return Dense(wire_fixture.graph_of_wire(graph_state(graph, **options)))
 
 
 @each_case
 @pytest.mark.parametrize("bias_part", [False, True])
 def test_the_graph_holds_the_shares_rounded_to_float16(case: zoo.Case, bias_part: bool) -> None:
     run = zoo.recorded(case)
-    flow = attribute(run, bias_part=bias_part)
-    meta, sections = unpacked(run, flow)
-    back = wire_fixture.flow_of_wire(meta, sections)
+    flow = Dense(attribute(run, bias_part=bias_part))
+    meta, _ = unpacked(flow.graph)
+    back = sent(flow.graph)
     half(back.carried, flow.carried)
     assert torch.equal(back.ended, flow.ended)
     shown = [k for k, p in enumerate(flow.parts) if p is not None]
@@ -123,30 +127,33 @@ def test_the_graph_holds_the_shares_rounded_to_float16(case: zoo.Case, bias_part
 
 
 def half(got: torch.Tensor, exact: torch.Tensor) -> None:
-    torch.testing.assert_close(got, exact.half().double(), atol=0, rtol=0)
+    torch.testing.assert_close(got, torch.from_numpy(exact.numpy().astype(np.float16).astype(float)), atol=0, rtol=0)
 
 
 def test_parts_have_the_same_number_on_the_wire_as_in_the_run() -> None:
     """A selection names a part by its number."""
     for case in zoo.cases():
         run = zoo.recorded(case)
-        flow = attribute(run)
-        assert [k for k, p in enumerate(flow.parts) if p is not None] == list(
-            range(sum(p is not None for p in flow.parts))
-        )
+        for graph in (attribute(run), attribute(run, bias_part=True)):
+            meta, _ = unpacked(graph)
+            assert [part.number for part in graph.parts] == list(range(len(meta["parts"])))
+            for part, told, recorded in zip(graph.parts, meta["parts"], run.parts, strict=False):
+                assert recorded.number == part.number == run.parts.index(recorded)
+                assert (part.kind, part.state, part.reads) == (recorded.kind, recorded.state, recorded.reads)
+                assert (part.label, part.state, part.reads) == (told["label"], told["state"], told["reads"])
 
 
 @each_case
 def test_the_graph_holds_tokens_states_and_predictions(case: zoo.Case) -> None:
     run = zoo.recorded(case)
-    meta, sections = unpacked(run, attribute(run), run_id="a1", label="the label", n_next=4)
+    meta, sections = unpacked(attribute(run), run_id="a1", label="the label")
     assert (meta["run"], meta["prompt"]) == ("a1", "the label")
     assert [(s["layer"], s["name"], s["carried"]) for s in meta["states"]] == [
         (s.layer, s.name, -1 if s.carried is None else s.carried) for s in run.states
     ]
     assert meta["tokens"]["id"] == run.token_ids.tolist()
     assert {len(column) for column in meta["tokens"].values()} == {run.n_tokens}
-    best = run.logits.softmax(-1).topk(4)
+    best = run.logits.softmax(-1).topk(5)
     half(torch.from_numpy(sections["next.p"].astype(np.float64)), best.values)
     words = [[meta["vocab"][i] for i in row] for row in sections["next.token"].tolist()]
     assert words == [[f"#{i}" for i in row] for row in best.indices.tolist()]
@@ -172,8 +179,8 @@ def test_a_long_prompt_keeps_its_heaviest_edges_within_the_size_allowed() -> Non
     model = load_model(zoo.make("llama", dtype=torch.float32, max_position_embeddings=400))
     for n_tokens, most in ((30, 1 << 30), (300, 0.5e6)):
         run = record(model, zoo.prompt(n_tokens))
-        flow = attribute(run)
-        message = graph_state(run, flow)
+        flow = Dense(attribute(run))
+        message = graph_state(flow.graph)
         cut = unpack(message)[2]["truncated"]
         assert len(message) < most
         kept = sum(len(x) for name, x in unpack(message)[2].items() if name.endswith(".key"))
@@ -184,15 +191,14 @@ def test_a_long_prompt_keeps_its_heaviest_edges_within_the_size_allowed() -> Non
 @each_case
 @pytest.mark.parametrize("max_edges", [1, 10, 50])
 def test_cut_edges_are_reported_and_nothing_is_renormalised(case: zoo.Case, max_edges: int) -> None:
-    run = zoo.recorded(case)
-    flow = attribute(run)
-    meta, sections = unpacked(run, flow, max_edges=max_edges)
-    back = wire_fixture.flow_of_wire(meta, sections)
+    flow = Dense(attribute(zoo.recorded(case)))
+    meta, sections = unpacked(flow.graph, max_edges=max_edges)
+    back = sent(flow.graph, max_edges=max_edges)
     truncated = torch.from_numpy(sections["truncated"].astype(np.float64))
     total = back.carried + truncated + back.ended
     kept: list[float] = []
     gone: list[float] = []
-    for part, p, exact in zip(back.run.parts, back.parts, flow.parts, strict=False):
+    for part, p, exact in zip(back.graph.parts, back.parts, flow.parts, strict=False):
         if isinstance(p, AttentionShare):
             assert isinstance(exact, AttentionShare)
             total[part.state] += p.share_sum.sum(1)
@@ -213,7 +219,7 @@ def test_rounding_remainders_and_infinite_errors_are_told(monkeypatch: pytest.Mo
     check = Check("states", 1, "h.1", float("nan"), 2e-6, "float32")
     broken = Fidelity((check,), "float64", ("layer 1 (X): something",), ("a note",))
     monkeypatch.setattr(run, "fidelity", broken)
-    meta, _ = unpacked(run, attribute(run))
+    meta, _ = unpacked(attribute(run))
     assert meta["fidelity"]["worst"] is None
     assert meta["fidelity"]["exact"] is False
     assert meta["fidelity"]["identities"] == {"states": None}
@@ -223,9 +229,9 @@ def test_rounding_remainders_and_infinite_errors_are_told(monkeypatch: pytest.Mo
 
 def test_a_long_prompt_of_many_edges_is_cut_at_the_limit() -> None:
     run = record(text.model(), [3 + i % 90 for i in range(60)])
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     n = sum(int((p.share_sum > 0).sum()) for p in flow.parts if isinstance(p, AttentionShare))
-    meta, sections = unpacked(run, flow, max_edges=n // 2)
+    meta, sections = unpacked(flow.graph, max_edges=n // 2)
     assert n // 3 < sum(len(a) for name, a in sections.items() if name.endswith(".key")) <= n // 2
     assert all(np.all(np.diff(a.astype(int)) >= 0) for name, a in sections.items() if name.endswith(".row"))
     assert meta["smallest"] > 0
@@ -233,16 +239,40 @@ def test_a_long_prompt_of_many_edges_is_cut_at_the_limit() -> None:
 
 def test_every_node_keeps_its_heaviest_edges_however_light() -> None:
     run = record(text.model(), [3 + i % 90 for i in range(60)])
-    flow = attribute(run)
+    flow = Dense(attribute(run))
     n = sum(int((p.share_sum > 0).sum()) for p in flow.parts if isinstance(p, AttentionShare))
-    meta, sections = unpacked(run, flow, max_edges=n // 2)
-    back, lightest = wire_fixture.flow_of_wire(meta, sections), 1.0
+    meta, _ = unpacked(flow.graph, max_edges=n // 2)
+    back, lightest = sent(flow.graph, max_edges=n // 2), 1.0
     for told, exact in zip(back.parts, flow.parts, strict=False):
         if isinstance(told, AttentionShare) and isinstance(exact, AttentionShare):
             heaviest = exact.share_sum.topk(4).indices
             half(told.share_sum.gather(1, heaviest), exact.share_sum.gather(1, heaviest))
             lightest = min(lightest, float(exact.share_sum[8:].topk(4).values.min()))
     assert 0 < lightest < meta["smallest"]  # it would not travel otherwise
+
+
+@each_case
+def test_a_graph_that_was_sent_is_read_back_as_a_graph(case: zoo.Case) -> None:
+    """Everything that is a function of a graph can be computed of what was saved."""
+    graph = attribute(zoo.recorded(case))
+    back = read_graph(graph_state(graph))
+    assert (back.tokens, back.roles, back.states) == (graph.tokens, graph.roles, graph.states)
+    assert [(b.kind, b.part, b.source, b.entered) for b in back.blocks] == [
+        (b.kind, b.part, b.source, b.entered) for b in graph.blocks
+    ]
+    assert back.facts.model == graph.facts.model
+    for encoding in ("flow", "share"):
+        ours, theirs = trace(graph, 3, encoding=encoding), trace(back, 3, encoding=encoding)
+        np.testing.assert_allclose(theirs.input_share, ours.input_share, atol=2e-3)
+        assert theirs.coverage(0.01) == pytest.approx(ours.coverage(0.01), abs=5e-3)
+    again = graph_state(back)
+    assert unpack(again)[2].keys() == unpack(graph_state(graph))[2].keys()
+    assert graph_state(read_graph(again)) == again
+
+
+def test_a_message_that_is_no_graph_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected a message of kind 'graph', got 'peek'"):
+        read_graph(peek_state(np.zeros((1, 1), int) - 1, np.zeros((1, 1)), {}))
 
 
 # ---- tokens ----
@@ -252,7 +282,7 @@ HOSTILE = "<img src=x onerror=alert(1)></script>\u202e\n\t猫\u00a0🎉\x00\ufff
 
 def test_hostile_text_travels_as_text() -> None:
     run = record(text.model(), HOSTILE)
-    message = graph_state(run, attribute(run), label=HOSTILE)
+    message = graph_state(attribute(run), label=HOSTILE)
     _, meta, _ = unpack(message)
     assert meta["prompt"] == HOSTILE
     assert bytes.fromhex("".join(meta["tokens"]["bytes"])) == HOSTILE.encode()
@@ -265,7 +295,7 @@ def test_hostile_text_travels_as_text() -> None:
 
 def test_roles_and_special_tokens_travel() -> None:
     run = record(text.model(), [{"role": "user", "content": "dog"}])
-    meta, _ = unpacked(run, attribute(run))
+    meta, _ = unpacked(attribute(run))
     assert meta["tokens"]["role"] == run.roles
     assert meta["tokens"]["special"][0] is True
     assert meta["tokens"]["text"][0] == "<|im_start|>"
@@ -277,7 +307,7 @@ def test_entries_beyond_the_tokenizer_are_named() -> None:
     with torch.no_grad():
         model.module.lm_head.weight[-3] = 30 * model.module.lm_head.weight[-3]
     run = record(model, "the dog")
-    meta, sections = unpacked(run, attribute(run))
+    meta, sections = unpacked(attribute(run))
     assert all(meta["vocab"])
     assert sections["next.token"].max() < len(meta["vocab"])
 
@@ -289,14 +319,16 @@ def test_a_peek_holds_the_lens_of_the_drawn_nodes_only() -> None:
     run = zoo.recorded(CASES[0])
     drawn = torch.zeros(len(run.states), run.n_tokens, dtype=torch.bool)
     drawn[2, 3] = drawn[2, 6] = drawn[8, 0] = True
-    kind, meta, sections = unpack(peek_state(run, drawn, run_id="r"))
+    ids, p = likely_tokens(run, drawn.numpy())
+    names = {i: f"#{i}" for i in np.unique(ids[ids >= 0]).tolist()}
+    kind, meta, sections = unpack(peek_state(ids, p, names, run_id="r"))
     assert (kind, meta["run"]) == ("peek", "r")
     assert ((sections["token"] >= 0) == drawn.numpy()).all()
     for s, pos in drawn.nonzero().tolist():
-        p = lens_logits(run, s, pos).detach().softmax(-1)
-        assert meta["vocab"][sections["token"][s, pos]] == f"#{int(p.argmax())}"
-        assert sections["p"][s, pos] == pytest.approx(float(p.max()), rel=1e-3)
-    _, meta, sections = unpack(peek_state(run, torch.zeros_like(drawn)))
+        there = lens_logits(run, s, pos).detach().softmax(-1)
+        assert meta["vocab"][sections["token"][s, pos]] == f"#{int(there.argmax())}"
+        assert sections["p"][s, pos] == pytest.approx(float(there.max()), rel=1e-3)
+    _, meta, sections = unpack(peek_state(*likely_tokens(run, np.zeros(drawn.shape, bool)), {}))
     assert meta["vocab"] == []
     assert (sections["token"] == -1).all()
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -104,9 +105,9 @@ def test_what_only_python_says_is_not_echoed(name: str) -> None:
 
 def test_routes_are_those_on_show(opened: Open) -> None:
     w = opened(target=3, encoding="share", reading="sum")
-    expected = trace(w.flow, 3, heads="sum", encoding="share")
-    assert (w.routes.target, w.routes.heads, w.routes.encoding) == (3, "sum", "share")
-    assert torch.equal(w.routes.carried.strength, expected.carried.strength)
+    expected = trace(w.flow, 3, reading="sum", encoding="share")
+    assert (w.routes.target, w.routes.reading, w.routes.encoding) == (3, "sum", "share")
+    assert np.array_equal(w.routes.strength, expected.strength)
 
 
 @pytest.mark.parametrize("prompt", [[5, 6, 7], (5, 6, 7), torch.tensor([5, 6, 7])], ids=["list", "tuple", "tensor"])

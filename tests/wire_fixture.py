@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from lmtt_widget import Flow, Routes, attribute, load_model, record, trace
-from lmtt_widget.contributions import AttentionShare, PartShare
-from lmtt_widget.decomposition.paths import Path as Steps
-from lmtt_widget.parts import Part, State
-from lmtt_widget.state import graph_state
-from lmtt_widget.wire import unpack
+from lmtt_widget import Graph, Routes, attribute, load_model, record, trace
+from lmtt_widget.graph import CARRIED
+from lmtt_widget.state import graph_state, read_graph
 
 from . import zoo
 
@@ -36,68 +30,45 @@ ABOUT = (
 
 def graph() -> bytes:
     run = record(load_model(zoo.make("falcon_h1", num_hidden_layers=6)), zoo.prompt())
-    return graph_state(run, attribute(run), run_id="fixture", label="a random prompt", max_edges=MAX_EDGES)
+    return graph_state(attribute(run), run_id="fixture", label="a random prompt", max_edges=MAX_EDGES)
 
 
-def flow_of_wire(meta: Mapping[str, Any], sections: Mapping[str, np.ndarray]) -> Flow:
-    """A Flow that holds exactly what the browser is told, in float64."""
-    n = len(meta["tokens"]["id"])
-    states = [
-        State(i, s["layer"], s["name"], torch.zeros(n, 1), None if s["carried"] < 0 else s["carried"], Steps())
-        for i, s in enumerate(meta["states"])
-    ]
-    parts: list[Part] = []
-    shares: list[AttentionShare | PartShare | None] = []
-    for k, p in enumerate(meta["parts"]):
-        kind = "constant" if p["kind"] == "other" else p["kind"]
-        parts.append(Part(kind, p["layer"], p["state"], p["reads"], p["label"], []))
-        if kind != "attention":
-            shares.append(PartShare(_wide(sections[f"p{k}.share"])))
-            continue
-        at = edges_of(sections, k)
-        full = [torch.zeros(n, n, dtype=torch.float64) for _ in range(3)]
-        for x, name in zip(full, ("sum", "max", "top"), strict=True):
-            x[at] = _wide(sections[f"p{k}.{name}"])
-        shares.append(AttentionShare(*full))
-    run: Any = SimpleNamespace(states=states, parts=parts, n_tokens=n, tokens=[])
-    carried, ended = _wide(sections["carried"]), _wide(sections["ended"]) > 0
-    return Flow(run, carried, shares, ended, torch.ones_like(carried))
-
-
-def edges_of(sections: Mapping[str, np.ndarray], k: int) -> tuple[Tensor, Tensor]:
-    """(query, key) of every edge of an attention part, in the order of the wire."""
-    rows = torch.from_numpy(sections[f"p{k}.row"].astype(np.int64))
-    query = torch.repeat_interleave(torch.arange(len(rows) - 1), rows.diff())
-    return query, torch.from_numpy(sections[f"p{k}.key"].astype(np.int64))
+def graph_of_wire(message: bytes) -> Graph:
+    """A graph that holds exactly what the browser is told, in float64."""
+    told = read_graph(message)
+    columns = {name: getattr(told, name).astype(np.float64) for name in ("share_sum", "share_max", "truncated")}
+    return replace(told, **columns)
 
 
 def expected(message: bytes) -> dict[str, Any]:
-    _, meta, sections = unpack(message)
-    flow = flow_of_wire(meta, sections)
+    told = graph_of_wire(message)
     cases = []
     for target in TARGETS:
         for encoding, reading in WEIGHTS:
-            routes = trace(flow, target, heads=reading, encoding=encoding)  # type: ignore[arg-type]
-            cases.append(_case(routes, sections))
+            cases.append(_case(trace(told, target, reading=reading, encoding=encoding)))  # type: ignore[arg-type]
     return {"about": ABOUT, "cases": cases}
 
 
-def _case(routes: Routes, sections: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    parts = []
-    for k, route in enumerate(routes.parts):
-        assert route is not None
-        at = edges_of(sections, k) if route.flow.ndim == 2 else slice(None)
-        parts.append({"strength": _list(route.strength[at]), "flow": _list(route.flow[at])})
-    truncated = float((routes.node_flow * _wide(sections["truncated"])).sum())
+def _case(routes: Routes) -> dict[str, Any]:
+    g = routes.graph
+    parts = [
+        {"strength": _list(routes.strength[b.edges]), "flow": _list(routes.flow[b.edges])}
+        for b in (g.block(part.number) for part in g.parts)
+    ]
+    carried = {name: np.zeros(g.ended.shape) for name in ("strength", "flow")}
+    for b in g.blocks:
+        if b.kind == CARRIED:
+            for name, values in carried.items():
+                values[b.entered] = getattr(routes, name)[b.edges]
     strengths = routes.attention_strengths()
     return {
         "target": routes.target,
         "encoding": routes.encoding,
-        "reading": routes.heads,
-        "automatic": 0.04 if routes.encoding == "share" else routes.automatic_threshold(),
+        "reading": routes.reading,
+        "automatic": routes.drawn_threshold(),
         "input_share": _list(routes.input_share),
-        "ended": {**routes.ended, "truncated": truncated},
-        "carried": {"strength": _list(routes.carried.strength), "flow": _list(routes.carried.flow)},
+        "ended": routes.ended,
+        "carried": {name: _list(values) for name, values in carried.items()},
         "parts": parts,
         "thresholds": [
             {
@@ -110,20 +81,16 @@ def _case(routes: Routes, sections: Mapping[str, np.ndarray]) -> dict[str, Any]:
     }
 
 
-def _between(strengths: Tensor) -> list[float]:
+def _between(strengths: np.ndarray) -> list[float]:
     """0 and a few thresholds in the widest gaps between strengths, which float32 cannot blur."""
-    ladder = strengths.unique()
+    ladder = np.unique(strengths)
     if len(ladder) < 2:
         return [0.0]
-    gaps = (ladder[1:] / ladder[:-1]).topk(min(N_THRESHOLDS, len(ladder) - 1)).indices
-    return [0.0, *sorted(float(f"{float((ladder[i] * ladder[i + 1]).sqrt()):.6g}") for i in gaps)]
+    gaps = np.argsort(-(ladder[1:] / ladder[:-1]), kind="stable")[:N_THRESHOLDS]
+    return [0.0, *sorted(float(f"{(ladder[i] * ladder[i + 1]) ** 0.5:.6g}") for i in gaps)]
 
 
-def _wide(x: np.ndarray) -> Tensor:
-    return torch.from_numpy(x.astype(np.float64))
-
-
-def _list(x: Tensor) -> Any:
+def _list(x: np.ndarray) -> Any:
     """Nested lists of numbers with seven digits."""
     if x.ndim > 1:
         return [_list(row) for row in x]

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import lmtt_widget as lmtt
-from lmtt_widget.contributions import head_map, head_shares, neuron_shares
 from lmtt_widget.detail import find_part
+from lmtt_widget.inside import head_map, head_shares, neuron_shares
 from lmtt_widget.lens import lens_of_position, promoted
 
 from .host import Host
@@ -88,7 +88,7 @@ def expect_cell(panel: Locator, widget: lmtt.FlowWidget) -> None:
     part = find_part(widget.run, s)
     assert part.heads is not None
     attention = float(part.heads.pattern()[s["head"], s["query"], s["key"]])
-    share = float(head_map(widget.flow, part, s["head"])[s["query"], s["key"]])
+    share = float(head_map(widget.run, widget.flow, part, s["head"])[s["query"], s["key"]])
     expect(panel.get_by_role("heading", name=f"What head {s['head']} of L")).to_be_visible()
     tokens = widget.run.tokens
     expect(panel.locator(".under-map")).to_contain_text(
@@ -305,7 +305,7 @@ def test_the_lens_can_be_read_without_the_final_norm(host: Host, widget: lmtt.Fl
     host.sync()
     panel.get_by_role("button", name="Normalise").click()
     host.until(lambda: widget.normalise is False, "without the norm")
-    p = lens_of_position(widget.run, 9, normalize=False)[4].softmax(-1)
+    p = lens_of_position(widget.run, 9, normalise=False)[4].softmax(-1)
     assert cells(panel, re.compile("^Logit lens"), 0)[2] == percent(float(p.max()))
 
 
