@@ -19,16 +19,7 @@ def _of(kind: str, dtype: torch.dtype = torch.float32, attention: str = "sdpa", 
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(kind, **sizes)
-    with torch.device("meta"):
-        module = AutoModelForCausalLM.from_config(config, attn_implementation=attention)
-    module = module.to(dtype).to_empty(device="cpu").eval()
-    made = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes | {"num_hidden_layers": 1}))
-    buffers = dict(made.named_buffers())
-    for name, buffer in module.named_buffers():  # rotary frequencies: made by the constructor, in no checkpoint
-        buffer.copy_(buffers[name])
-    for p in module.parameters():
-        nn.init.normal_(p, std=0.02) if p.ndim > 1 else nn.init.ones_(p)
-    return module
+    return AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention).eval()  # type: ignore[no-any-return]
 
 
 def _llama(**options: Any) -> Callable[[], nn.Module]:
@@ -92,13 +83,15 @@ SHAPES: dict[str, tuple[Callable[[], nn.Module], int]] = {  # with how many toke
     "Llama, grouped queries": (_llama(num_key_value_heads=2), 1024),
     "Llama, bfloat16": (_llama(dtype=torch.bfloat16), 1024),
     "Llama, float16, eager": (_llama(dtype=torch.float16, attention="eager"), 1024),
-    "Llama, 150,000 entries": (_llama(vocab_size=150_000, hidden_size=512, num_attention_heads=8), 1024),
+    "Llama, 150,000 entries": (_llama(vocab_size=150_000, num_hidden_layers=2), 512),
     "mixture of 8 experts": (
         lambda: _of("mixtral", **_SIZES | {"hidden_size": 512, "intermediate_size": 1024, "num_local_experts": 8}),
         1024,
     ),
     "state space": (
-        lambda: _of("mamba2", hidden_size=512, num_hidden_layers=4, num_heads=16, head_dim=64, expand=2, n_groups=1),
-        512,
+        lambda: _of(
+            "mamba2", attention="eager", hidden_size=512, num_hidden_layers=4, num_heads=16, head_dim=64, n_groups=1
+        ),
+        1536,
     ),
 }

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="*", default=[128, 512, 1024])
     parser.add_argument("--shape", choices=_TARGETS, default="gpt2", help="llama: two layers of Llama 3 8B's shape")
     parser.add_argument("--kernel", default="auto")
-    parser.add_argument("--estimates", nargs="*", metavar="SHAPE", help="measured against estimated; some shapes, or all")
+    parser.add_argument(
+        "--estimates", nargs="*", metavar="SHAPE", help="measured against estimated; some shapes, or all"
+    )
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.estimates is not None:
@@ -78,13 +80,13 @@ def _estimated(name: str) -> None:
     with torch.no_grad():
         model.module(torch.tensor([prompt[:8]]))  # what is made once is there: threads, libraries
     attribute(record(model, prompt[:8], progress=quiet), progress=quiet)
-    estimate = memory.needed(model.module, find_layers(model.module), n_tokens)
     before = _resident()
     _reset_peak()
     run = record(model, prompt, progress=quiet)
     recorded = _peak()
     attribute(run, progress=quiet)
-    print(estimate, recorded - before, _peak() - before)
+    peak = _peak()
+    print(memory.needed(model.module, find_layers(model.module), n_tokens), recorded - before, peak - before)
 
 
 def _reset_peak() -> None:

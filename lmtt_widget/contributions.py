@@ -22,13 +22,11 @@ from .graph import Graph, PartFacts, StateFacts, Table
 from .kernels.sums import KernelName, kernel_for, proximity_sums
 from .kernels.threads import Team
 from .kernels.tiles import Sums
+from .memory import EDGE, MAPS, MOST_KEYS
 from .parts import Part, State
 from .progress import Progress, reported
 from .run import Run
 
-_EDGE = 10  # bytes of one query and key: share_sum, share_max, head
-_MAPS = 1 << 30  # bytes that all pairs of a query and a key may take
-_MOST_KEYS = 1024  # kept of every query where they would take more
 _NEAR = 1 << 16  # numbers that are compared at a time
 
 
@@ -75,7 +73,7 @@ def attribute(
     parts = tuple(_part_facts(p) for p in run.parts if p.kind in _SHARING or (bias_part and p.state > 0))
     n_maps = sum(p.kind == "attention" for p in parts)
     if most_keys is None:
-        most_keys = n_tokens if n_maps * n_tokens**2 * _EDGE < _MAPS else _MOST_KEYS
+        most_keys = n_tokens if n_maps * n_tokens * (n_tokens + 1) // 2 * EDGE < MAPS else MOST_KEYS
     first = run.value(0)
     with_kernel = kernel_for(first.device, kernel)
     dtype = first.new_empty(0, device="cpu").numpy().dtype

@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from .decomposition.forward import inputs_of, readable, turn
+from .decomposition.layers import run_recorded
 from .decomposition.tape import is_linear_module
+from .decomposition.writes import LinearWrite, Recording
+
+EDGE = 14  # bytes of one query and key: both, share_sum, share_max, head
+MAPS = 1 << 30  # bytes that all pairs of a query and a key may take
+MOST_KEYS = 1024  # kept of every query where they would take more
+_GAPS = 1.15  # an allocator cannot use all that was freed between pieces that stay
+_ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
+_OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
 
 def needed(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int) -> int:
-    """About how many bytes the recording of a prompt and its flow will take, besides the model.
+    """About how many bytes the recording of a prompt and its flow will take at their peak, besides the model.
 
-    Kept are the inputs and outputs of the linear maps in the layers, the logits, of every attention one share per
-    query and key with its largest head, and, where the model makes its attention patterns itself, those.
+    Prompts of one, two and three sixteenths of the length are recorded: what is held at the end of every layer is a sum
+    of what does not grow with the prompt, what grows with it, and what grows with its square (patterns).
     """
     layers = list(layers)
-    size = max((p.element_size() for p in module.parameters() if p.is_floating_point()), default=4)
-    config: Any = getattr(module, "config", None)
-    config = config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
-    chosen, experts = (_number(config, *names) for names in (_CHOSEN, _EXPERTS))
-    width = 0.0
-    for layer in layers:
-        for name, m in layer.named_modules():
-            if is_linear_module(m):
-                n_in, n_out = _ends(m)
-                part = chosen / experts if ".experts." in f".{name}." and experts else 1
-                width += (n_in + n_out) * part
-    n_heads = _number(config, "num_attention_heads", "n_head", "n_heads", "num_heads")
-    pattern = n_heads * size if getattr(config, "_attn_implementation", None) == "eager" else 0
-    per_token = size * width + 2 * size * _number(config, "vocab_size")
-    return int(n_tokens * per_token + n_tokens**2 * len(layers) * (10 + pattern))
+    least = max(16, n_tokens // 16, _number(_config(module), "chunk_size", "mamba_chunk_size"))  # chunks are filled up
+    sizes = [n_tokens] if n_tokens <= 3 * least else [least, 2 * least, 3 * least]
+    try:
+        found = [_recorded(module, layers, n) for n in sizes]
+    except Exception:  # noqa: BLE001  what does not work with a few tokens will be told of the prompt itself
+        return int(_bounds(module, layers, n_tokens)[0])
+    held = [at for at, _ in found]
+    if len({len(at) for at in held}) > 1:  # what runs depends on the prompt: only the largest and the last compare
+        held = [[max(at), at[-1]] for at in held]
+    grown = [_continued(sizes, column, n_tokens) for column in zip(*held, strict=True)]
+    recording = found[-1][1]
+    writes = [w for layer in recording.layers for s in layer.states for w in s.writes]
+    n_heads = [w.heads.n_heads for w in writes if isinstance(w, LinearWrite) and w.heads]
+    d_model = recording.embedding.value.shape[-1] if recording.embedding else 0
+    flow = _flow(n_tokens, len(n_heads), max(n_heads, default=0), d_model, _element_size(module))
+    return int(_GAPS * max(*grown, grown[-1] + flow))
 
 
 def available(device: torch.device) -> int | None:
@@ -45,8 +61,8 @@ def available(device: torch.device) -> int | None:
     if device.type != "cpu":
         return None
     try:
-        with open("/proc/meminfo") as f:
-            return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable"))
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
 
@@ -56,7 +72,11 @@ def check_room(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int, de
     free = available(device)
     if free is None:
         return
-    size = needed(module, layers, n_tokens)
+    layers = list(layers)
+    least, most = _bounds(module, layers, n_tokens)
+    if most <= free:
+        return
+    size = least if least > free else needed(module, layers, n_tokens)
     if size > free:
         raise ValueError(
             f"the analysis of {n_tokens:,} tokens takes about {size / 2**30:.1f} GiB and {device} has "
@@ -64,13 +84,55 @@ def check_room(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int, de
         )
 
 
+# ---- without running anything ----
+
+
+def _bounds(module: nn.Module, layers: Sequence[nn.Module], n_tokens: int) -> tuple[float, float]:
+    """Bytes that are certainly kept, and bytes that are hardly ever reached."""
+    size, config = _element_size(module), _config(module)
+    chosen, experts = (_number(config, *names) for names in (_CHOSEN, _EXPERTS))
+    widths = [_width(layer, chosen / experts if experts else 1) for layer in layers]
+    logits = size * _number(config, "vocab_size")
+    least = n_tokens * (size * sum(widths) + logits)
+    d_model = _number(config, "hidden_size", "n_embd", "d_model") or max(widths, default=0)
+    n_heads = _number(config, "num_attention_heads", "n_head", "n_heads", "num_heads") or d_model / 16
+    squares = n_tokens**2 * n_heads * max(4, size) * (len(layers) + 8)
+    return least, 4 * least + 2 * n_tokens * logits + squares + _flow(
+        n_tokens, len(layers), int(n_heads), int(d_model), size
+    )
+
+
+def _flow(n_tokens: int, n_maps: int, n_heads: int, d_model: int, element_size: int) -> float:
+    """Bytes of the shares of every attention, and of what computes them: some states, OV outputs in two orders."""
+    wide, pairs, state = max(4, element_size), n_tokens * (n_tokens + 1) // 2, n_tokens * d_model
+    edges = n_maps * pairs if n_maps * pairs * EDGE < MAPS else n_maps * n_tokens * min(n_tokens, MOST_KEYS)
+    ov = 2 * min(n_heads * state, max(state, _OV))
+    one = _ONE_MAP * n_tokens**2 if n_maps else 0
+    return EDGE * edges + one + wide * (8 * state + torch.get_num_threads() * ov)
+
+
+def _width(layer: nn.Module, share: float) -> float:
+    """The input and output widths of the linear maps in a layer, those of experts as often as a token meets them."""
+    found = [(name, *_ends(m)) for name, m in layer.named_modules() if is_linear_module(m)]
+    return sum((n_in + n_out) * (share if ".experts." in f".{name}." else 1) for name, n_in, n_out in found)
+
+
 _CHOSEN = ("num_experts_per_tok", "moe_topk", "moe_k", "top_k_experts", "moe_top_k")
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+
+
+def _config(module: nn.Module) -> Any:
+    config: Any = getattr(module, "config", None)
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
 def _number(config: Any, *names: str) -> int:
     found = (getattr(config, name, None) for name in names)
     return next((x for x in found if isinstance(x, int)), 0)
+
+
+def _element_size(module: nn.Module) -> int:
+    return max((p.element_size() for p in module.parameters() if p.is_floating_point()), default=4)
 
 
 def _ends(m: nn.Module) -> tuple[int, int]:
@@ -80,3 +142,60 @@ def _ends(m: nn.Module) -> tuple[int, int]:
         return weight.shape[0], weight.shape[1]
     given: Any = m
     return getattr(m, "in_features", 0) or given.infeatures, getattr(m, "out_features", 0) or given.outfeatures
+
+
+# ---- by recording a few tokens ----
+
+
+class _Storages(TorchDispatchMode):
+    """Knows which storages were made while it is active, and which of them are still there."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        own = (*module.parameters(), *module.buffers())
+        self._own = {t.untyped_storage()._cdata for t in own if t.device.type != "meta"}
+        self._made: dict[int, tuple[StorageWeakRef, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, Tensor):
+                storage = x.untyped_storage()
+                if storage._cdata not in self._own:  # a weak reference keeps the number from being given again
+                    self._made.setdefault(storage._cdata, (StorageWeakRef(storage), storage.nbytes()))
+        return out
+
+    def held(self) -> int:
+        """Bytes of those that are still there."""
+        self._made = {k: made for k, made in self._made.items() if not made[0].expired()}
+        return sum(n for _, n in self._made.values())
+
+
+def _recorded(module: nn.Module, layers: Sequence[nn.Module], n_tokens: int) -> tuple[list[int], Recording]:
+    """A recording, and the bytes held when each layer has run and its tape is full, after the last call, and by it."""
+    seen: list[int] = []
+    storages = _Storages(module)
+
+    def look(*_: Any) -> None:
+        seen.append(storages.held())
+
+    ids = torch.arange(n_tokens, device=next(module.parameters()).device)[None] % 7 + 1
+    with turn(layers), readable(module):
+        handles = [layer.register_forward_hook(look) for layer in dict.fromkeys(layers)]  # before the recorder's
+        handles.append(module.register_forward_hook(look))
+        try:
+            with storages:
+                recording = run_recorded(module, layers, n_tokens, inputs_of(module, ids))
+        finally:
+            for handle in handles:
+                handle.remove()
+    look()
+    return seen, recording
+
+
+def _continued(sizes: Sequence[int], values: Sequence[int], n: int) -> float:
+    """The polynomial through the values, and never less than the last of them, at n (Lagrange)."""
+    total = 0.0
+    for i, value in zip(sizes, values, strict=True):
+        total += value * math.prod((n - j) / (i - j) for j in sizes if j != i)
+    return max(total, values[-1])

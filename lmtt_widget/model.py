@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 import os
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ import torch
 from torch import nn
 
 from . import bundled
+from .decomposition.forward import inputs_of
 from .tokens import Token, tokens, vocabulary_tokens
 
 Prompt = str | Sequence[int] | Sequence[dict[str, str]]
@@ -89,10 +89,7 @@ class Model:
 
     def inputs(self, ids: list[int]) -> dict[str, Any]:
         """The arguments of one ordinary forward pass."""
-        x = torch.tensor([ids], device=self.device)
-        parameters = inspect.signature(self.module.forward).parameters
-        named = "input_ids" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        return {"input_ids": x} if named else {"": x}
+        return inputs_of(self.module, torch.tensor([ids], device=self.device))
 
     @property
     def device(self) -> torch.device:

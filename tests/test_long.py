@@ -87,9 +87,9 @@ def test_renormalising_a_long_flow_divides_what_survives() -> None:
 def test_a_flow_is_cut_by_itself_only_when_its_maps_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
     full, _ = flows()
     assert not attribute(full.run).truncated.any()
-    monkeypatch.setattr(contributions, "_MOST_KEYS", KEPT)
+    monkeypatch.setattr(contributions, "MOST_KEYS", KEPT)
     assert not attribute(full.run).truncated.any()
-    monkeypatch.setattr(contributions, "_MAPS", 1)
+    monkeypatch.setattr(contributions, "MAPS", 1)
     assert attribute(full.run).truncated.any()
     with pytest.raises(ValueError, match="most_keys must be at least 1, got 0"):
         attribute(full.run, most_keys=0)

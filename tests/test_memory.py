@@ -2,53 +2,126 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lmtt_widget import Run, attribute, load_model, memory, record
+from lmtt_widget import Graph, Model, attribute, load_model, memory, record
+from lmtt_widget.decomposition.layers import find_layers
 from lmtt_widget.graph import ATTENTION
 
 from . import zoo
+from .allocated import peak
+from .test_decomposition import plain_model
+from .untouched import changed, everything
 
 
-def kept(run: Run) -> int:
-    """Bytes of all different tensors that a run keeps, views counted once, and of the columns of its graph."""
+def kept(*things: object) -> int:
+    """Bytes of all different tensors and columns that runs and graphs keep, views counted once."""
     found: dict[int, int] = {}
-    graph = attribute(run)
-    stack: list[object] = [run.states, run.parts, run.logits, replace(graph, run=None, find_facts=None)]
+    stack: list[object] = list(things)
     seen: set[int] = set()
-    weights = {p.untyped_storage().data_ptr() for p in run.model.module.parameters()}
+    weights: set[int] = set()
     while stack:
         x = stack.pop()
         if id(x) in seen:
             continue
         seen.add(id(x))
         if isinstance(x, torch.Tensor):
-            storage = x.untyped_storage()
-            if storage.data_ptr() not in weights:
-                found[storage.data_ptr()] = storage.nbytes()
+            found[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         elif isinstance(x, np.ndarray):
             found[x.ctypes.data] = x.nbytes
+        elif isinstance(x, Model):
+            weights |= {p.untyped_storage().data_ptr() for p in x.module.parameters()}
         elif isinstance(x, (list, tuple)):
             stack.extend(x)
         elif isinstance(x, dict):
             stack.extend(x.values())
-        elif type(x).__module__.startswith("lmtt_widget") and not isinstance(x, type(run.model)):
+        elif type(x).__module__.startswith("lmtt_widget"):
             stack.extend(getattr(x, "__dict__", {}).values())
-    return sum(found.values())
+    return sum(n for place, n in found.items() if place not in weights)
 
 
-@pytest.mark.parametrize("case", ["gpt2", "llama", "gpt_neox parallel"])
-@pytest.mark.parametrize("n_tokens", [20, 60])
-def test_the_estimate_is_about_what_is_kept(case: str, n_tokens: int) -> None:
-    module = zoo.make(zoo.Case(*case.split()), dtype=torch.float32)
-    model = load_model(module)
-    run = record(model, zoo.prompt(n_tokens))
-    estimate = memory.needed(module, module.base_model.get_submodule(_layers(module)), n_tokens)  # type: ignore[operator, union-attr, arg-type]
-    assert 0.5 < estimate / kept(run) < 2
+def quiet(_done: int, _total: int) -> None:
+    pass
+
+
+def analysed(model: Model, n_tokens: int) -> Graph:
+    return attribute(record(model, zoo.prompt(n_tokens), progress=quiet), progress=quiet)
+
+
+def small(case: str, **options: Any) -> Model:
+    longer = {"chunk_size": 32} if case == "mamba2" else {"max_position_embeddings": 1024}
+    return load_model(zoo.make(zoo.Case(*case.split()), **{"dtype": torch.float32} | longer | options))
+
+
+def written_out() -> Model:
+    """A model without a config that makes its patterns itself."""
+    module = plain_model()
+    module.wpe = torch.nn.Embedding(1024, 24, dtype=torch.float64)
+    return load_model(module)
+
+
+SHAPES: dict[str, Callable[[], Model]] = {
+    "without a config, eager": written_out,
+    "gpt2": lambda: small("gpt2"),
+    "llama, eager": lambda: small("llama", attention="eager"),
+    "llama, sdpa": lambda: small("llama", attention="sdpa"),
+    "llama, 16 heads": lambda: small("llama", num_attention_heads=16, num_key_value_heads=2),
+    "llama, bfloat16": lambda: small("llama", dtype=torch.bfloat16),
+    "llama, float16, eager": lambda: small("llama", dtype=torch.float16, attention="eager"),
+    "llama, long vocabulary": lambda: small("llama", vocab_size=5000),
+    "gpt_neox": lambda: small("gpt_neox parallel"),
+    "mixture of experts": lambda: small("qwen2_moe"),
+    "state space": lambda: small("mamba2"),
+}
+
+
+@pytest.mark.parametrize("n_tokens", [20, 300])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_estimate_is_about_what_is_held_at_the_peak(shape: str, n_tokens: int) -> None:
+    model = SHAPES[shape]()
+    graph = analysed(model, n_tokens)
+    columns = sum(x.nbytes for x in vars(graph).values() if isinstance(x, np.ndarray))
+    measured = peak(lambda: analysed(model, n_tokens)) + columns
+    estimate = memory.needed(model.module, find_layers(model.module), n_tokens)
+    assert 1 / 1.5 < estimate / measured < 1.5
+
+
+def test_the_tape_of_a_layer_is_gone_when_the_next_one_runs() -> None:
+    """So a layer more costs what the run keeps of it, and no more."""
+    at_peak, in_run = {}, {}
+    for n_layers in (2, 6):
+        model = small("llama", attention="eager", num_hidden_layers=n_layers)
+        record(model, zoo.prompt())
+        at_peak[n_layers] = peak(lambda model=model: record(model, zoo.prompt(200), progress=quiet))  # type: ignore[misc]
+        in_run[n_layers] = kept(record(model, zoo.prompt(200)))
+    assert at_peak[6] - at_peak[2] < 1.25 * (in_run[6] - in_run[2])
+
+
+def test_a_prompt_that_surely_fits_is_not_tried_with_fewer_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available", lambda device: 1 << 40)
+    monkeypatch.setattr(memory, "needed", None)
+    record(load_model(zoo.make("llama")), zoo.prompt())
+
+
+def test_what_may_not_fit_is_tried_with_fewer_tokens_and_the_model_is_left_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = small("llama", attention="eager")
+    size = memory.needed(model.module, find_layers(model.module), 300)
+    before = everything(model.module)
+    for free, fits in ((1.01 * size, True), (0.99 * size, False)):
+        monkeypatch.setattr(memory, "available", lambda device, free=free: free)
+        if fits:
+            memory.check_room(model.module, find_layers(model.module), 300, model.device)
+        else:
+            with pytest.raises(ValueError, match="the analysis of 300 tokens takes about"):
+                memory.check_room(model.module, find_layers(model.module), 300, model.device)
+    assert changed(before, everything(model.module)) == []
 
 
 def test_what_is_kept_never_grows_with_heads_times_pairs() -> None:
@@ -57,7 +130,8 @@ def test_what_is_kept_never_grows_with_heads_times_pairs() -> None:
     for heads in (2, 8):
         module = zoo.make("gpt2", dtype=torch.float32, n_head=heads, n_embd=48)
         for n_tokens in (30, 60):
-            sizes[heads, n_tokens] = kept(record(load_model(module), zoo.prompt(n_tokens)))
+            run = record(load_model(module), zoo.prompt(n_tokens))
+            sizes[heads, n_tokens] = kept(run, attribute(run))
     assert sizes[8, 60] <= 1.02 * sizes[2, 60]
     assert sizes[2, 60] < 3 * sizes[2, 30]
 
@@ -84,7 +158,3 @@ def test_where_nothing_is_known_of_the_memory_nothing_is_refused(monkeypatch: py
 def test_this_machine_has_some_memory() -> None:
     free = memory.available(torch.device("cpu"))
     assert free is None or free > 1 << 20
-
-
-def _layers(module: torch.nn.Module) -> str:
-    return next(name for name, m in module.base_model.named_children() if isinstance(m, torch.nn.ModuleList))  # type: ignore[operator, union-attr]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -10,9 +11,16 @@ from functools import partial, wraps
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def inputs_of(model: nn.Module, ids: Tensor) -> dict[str, Any]:
+    """The arguments of one ordinary forward pass: ids [1, pos] by their name, or "" where they go by position."""
+    parameters = inspect.signature(model.forward).parameters
+    named = "input_ids" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return {"input_ids" if named else "": ids}
 
 
 def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:

@@ -180,6 +180,8 @@ class _Recorder:
     def _continue_from(self, h: Tensor) -> None:
         """Empties the tape, but for the states, of which `h` is the latest, and what a later layer may read again."""
         self.reader.states[-1:] = [self.tape.add(h, "state")]
+        for state in self.reader.states:
+            state.become_state()
         self.tape.restart((*self.between, *self.reader.states))
 
     def module_that_failed(self, traceback: TracebackType | None) -> str | None:

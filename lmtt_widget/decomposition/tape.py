@@ -72,6 +72,10 @@ class Node:
         """The call's argument, given by position or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
+    def become_state(self) -> None:
+        """Forgets how the value was made: what led to it need not stay in memory."""
+        self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
+
     def __repr__(self) -> str:
         return f"<{self.op} {self.shape}>"
 
