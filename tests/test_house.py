@@ -22,7 +22,7 @@ ROOMS = [
     "decomposition.rules",
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.writes",
-    ("decomposition.read_layer", "decomposition.forward"),
+    ("decomposition.stacks", "decomposition.read_layer", "decomposition.forward"),
     "decomposition.layers",
     "decomposition.vectors",
     "kernels.threads",

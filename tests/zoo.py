@@ -241,7 +241,8 @@ _VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "xlstm": {"": {"hidden_size": 64, "embedding_dim": 64, "num_blocks": 4, "chunk_size": 4, "qk_dim_factor": 1.0}},
     "longcat_flash": {"": {"zero_expert_num": 2}},
-    "xlnet": {"": {"d_head": 12}},
+    "xlm": {"": {"causal": True}},
+    "xlnet": {"": {"d_head": 12, "attn_type": "uni"}},
     "xmod": {"": {"languages": ["en_XX"], "default_language": "en_XX"}},
     "zaya": {"": {"num_experts_per_tok": 1}},
     "qwen4_exp_text": {

@@ -14,33 +14,12 @@ from torch import Tensor, nn
 from .forward import forward_logits, plain_precision
 from .heads import is_attention_product
 from .read_layer import LayerReader, Names
-from .readout import Readout, read_out
+from .readout import Readout, read_out, unembedding
+from .stacks import find_layers as find_layers
+from .stacks import pieces
 from .streams import Streams
 from .tape import LostValue, Node, Tape, is_linear_module
 from .writes import ForwardError, Layer, Recording, UndecomposableError, tensors_in
-
-
-def find_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers: of a list not inside another, as long as the config says, where most parameters are.
-
-    Lists of the same kinds of layers belong to it (a model of several stacks).
-
-    Raises UndecomposableError if there is none.
-    """
-    config: Any = getattr(model, "config", None)
-    if hasattr(config, "get_text_config"):
-        config = config.get_text_config(decoder=True)
-    lengths = {
-        getattr(config, k, None) for k in ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
-    }
-    get_decoder: Any = getattr(model, "get_decoder", None)
-    decoder = get_decoder() if get_decoder is not None else None
-    lists = (_outer_lists(decoder) if isinstance(decoder, nn.Module) else []) or _outer_lists(model)
-    if not lists:
-        raise UndecomposableError(f"{type(model).__name__}: no list of decoder layers found; pass layers=...")
-    best = max(lists, key=lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters())))
-    kinds = {type(m) for m in best}
-    return [m for c in lists if {type(m) for m in c} == kinds for m in c]
 
 
 def run_recorded(
@@ -74,6 +53,7 @@ def run_recorded(
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
         with torch.no_grad(), plain_precision():
+            recorder.end_of_pieces(logits)
             recorder.result.readout = recorder.readout(logits)
     return recorder.result
 
@@ -83,6 +63,9 @@ class _Recorder:
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
         self.model, self.layers = model, layers
+        self.pieces = pieces(model, layers)
+        self.called: set[nn.Module] = set()  # of the pieces of the layer that runs
+        self.n_layers = len(set(self.pieces.values())) or len(layers)
         self.tape = Tape()
         self.reader = LayerReader(
             Names(model), n_tokens, None if check_all else sorted({0, n_tokens // 2, n_tokens - 1})
@@ -111,9 +94,10 @@ class _Recorder:
                     leave = self._leave_embedding if embeds else self._leave_linear
                     # before the user's own hooks, so that what those do to the output is taped
                     handles.append(m.register_forward_hook(mine(leave), with_kwargs=True, prepend=True))
+            begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
             for m in self.layers:
-                handles.append(m.register_forward_pre_hook(mine(self._begin), with_kwargs=True))
-                handles.append(m.register_forward_hook(mine(self._end)))
+                handles.append(m.register_forward_pre_hook(mine(begin), with_kwargs=True))
+                handles.append(m.register_forward_hook(mine(end)))
             yield
         finally:
             for h in handles:
@@ -158,24 +142,63 @@ class _Recorder:
         self._continue_from(h)
 
     def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
-        where = f"layer {self.number} ({type(m).__name__})"
         h = out
         while isinstance(h, (tuple, list)):
             h = h[0]
         h = h if isinstance(h, Tensor) else getattr(h, "hidden_states", None)
+        self._end_at(h, f"layer {self.number} ({type(m).__name__})", self.reader.names.modules.get(id(m), ""))
+
+    def _end_at(self, h: Tensor | None, where: str, module: str) -> None:
         node = self.tape.made(h)
         if node is None or h is None:
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
+        self._read(node, where, module)
+        self._continue_from(h)
+
+    def _read(self, out: Node, where: str, module: str) -> None:
         with torch.no_grad(), plain_precision(), self.tape.paused():
             try:
-                states = self.reader.layer(node, where, self.tape.nodes.values())
+                states = self.reader.layer(out, where, self.tape.nodes.values())
             except LostValue as e:
                 raise UndecomposableError(f"{where}: {e}") from e
             self.tape.keep(tensors_in(states))
-        self.result.layers.append(Layer(self.number, self.reader.names.modules.get(id(m), ""), states))
-        self._continue_from(h)
+        self.result.layers.append(Layer(self.number, module, states))
         self.number += 1
-        self.progress(self.number, max(self.number, len(self.layers)))
+        self.progress(self.number, max(self.number, self.n_layers))
+
+    # ---- layers that are no modules: each ends where the first piece of the next begins ----
+
+    def _begin_piece(self, m: nn.Module, args: Any, kwargs: Any) -> None:
+        goes_on = m not in self.called and {self.pieces[p] for p in self.called} == {self.pieces[m]}
+        h = _hidden(args, kwargs)
+        if not goes_on and h is not None and (not self.called or h.shape == self.reader.states[-1].shape):
+            if not self.called:
+                self._begin(m, args, kwargs)
+            elif self.tape.made(h) is not self.reader.states[-1]:
+                self._end_at(h, *self._of_pieces())
+            self.called.clear()
+        self.called.add(m)
+
+    def _end_piece(self, _module: nn.Module, _args: Any, _out: Any) -> None:
+        self.last_piece = self.tape.time
+
+    def _of_pieces(self) -> tuple[str, str]:
+        """The layer that runs in words, and as a label."""
+        kinds = ", ".join(dict.fromkeys(type(m).__name__ for m in self.layers if m in self.called))
+        labels = ", ".join(self.reader.names.modules.get(id(m), "") for m in self.layers if m in self.called)
+        return f"layer {self.number} ({kinds})", labels
+
+    def end_of_pieces(self, logits: Tensor) -> None:
+        """The last layer: it ends at the first value after its last piece that goes on to the logits."""
+        if not self.called:
+            return
+        where, module = self._of_pieces()
+        made = self.tape.made(logits)
+        found = None if made is None else unembedding(made)
+        out = None if found is None else self.reader.first_after(self.last_piece, found.input)
+        if out is None:
+            raise UndecomposableError(f"{where}: no linear way from it to the logits, so where it ends is not known")
+        self._read(out, where, module)
 
     def _continue_from(self, h: Tensor) -> None:
         """Empties the tape, but for the states, of which `h` is the latest, and what a later layer may read again."""
@@ -198,22 +221,12 @@ class _Recorder:
 
     def readout(self, logits: Tensor) -> Readout | None:
         node = self.tape.made(logits)
-        if any(is_attention_product(n) for n in self.tape.nodes.values()):
+        end = self.reader.states[-1].time if self.reader.states else -1
+        if any(n.time > end and is_attention_product(n) for n in self.tape.nodes.values()):
             self.result.problems.append("attention runs after the last layer that was found; pass layers=...")
         if node is None or not self.reader.states:
             return None
         return read_out(node, self.reader.states[-1], self.reader.n_tokens, self.reader.check_rows)
-
-
-def _outer_lists(root: nn.Module) -> list[nn.ModuleList]:
-    found, stack = [], [root]
-    while stack:
-        for child in stack.pop().children():
-            if not isinstance(child, nn.ModuleList):
-                stack.append(child)
-            elif len(child) and all(any(e.children()) for e in child):
-                found.append(child)
-    return found
 
 
 def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:

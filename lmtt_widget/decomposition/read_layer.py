@@ -18,7 +18,7 @@ from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams
 from .tape import Node, behind
-from .terms import together
+from .terms import Term, together
 from .writes import LayerState, LinearWrite, UndecomposableError, Write, WriteKind
 
 
@@ -121,18 +121,13 @@ class LayerReader:
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
         """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
-        walk = Walk(self.width, self.states)
-        terms = walk.terms(out)
-        if out.shape != start.shape or not any(t.leaf is start for t in terms):
+        terms, on_path = self._path(start, out)
+        if out.shape != start.shape or start not in on_path:
             ends = ", ".join(sorted({t.leaf.op for t in terms}))
             raise UndecomposableError(
                 f"{where}: no linear residual path from its input to its output; the way back ends at {ends}"
             )
 
-        def continues(n: Node) -> bool:
-            return any(t.leaf is start for t in walk.memo.get(n, ()))
-
-        on_path = {n for n in behind([out], lambda n: n is start or not continues(n), _in_whole) if continues(n)}
         continued = Counter(p for n in on_path - {start} for p in n.parents() if p in on_path)
         states = {out}
         for t in terms:
@@ -142,6 +137,22 @@ class LayerReader:
         if forks:
             states.update(self._that_stay_apart(forks, states))
         return sorted(states - {start}, key=lambda n: n.time)
+
+    def _path(self, start: Node, out: Node) -> tuple[list[Term], set[Node]]:
+        """The terms of `out`, and the nodes through which the state `start` goes on to it whole."""
+        walk = Walk(self.width, self.states)
+        terms = walk.terms(out)
+
+        def continues(n: Node) -> bool:
+            return any(t.leaf is start for t in walk.memo.get(n, ()))
+
+        return terms, {n for n in behind([out], lambda n: n is start or not continues(n), _in_whole) if continues(n)}
+
+    def first_after(self, time: int, out: Node) -> Node | None:
+        """The first value made at a time or later through which the latest state goes on to `out`."""
+        start = self.states[-1]
+        later = [n for n in self._path(start, out)[1] if n.time >= time and n.shape == start.shape]
+        return min(later, key=lambda n: n.time, default=None)
 
     def _that_stay_apart(self, forks: set[Node], states: set[Node]) -> set[Node]:
         """The forks of the residual path whose branches do not simply end up side by side (rows written one by one)."""

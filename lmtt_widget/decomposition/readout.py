@@ -118,11 +118,21 @@ class Readout:
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
 
 
-def read_out(logits: Node, last: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Readout | None:
-    """The readout behind these logits, checked on some rows; None if they are no linear maps of the last state."""
+@dataclass
+class Unembedding:
+    """logits = capped(scale * (input W + b)), capped(x) = cap * tanh(x / cap)."""
+
+    made: Node  # input W + b
+    input: Node
+    scale: float
+    cap: float | None
+
+
+def unembedding(logits: Node) -> Unembedding | None:
+    """The linear map behind these logits; None if none leads to them."""
     n, scale, cap = logits, 1.0, None
     after: list[float | None] = []  # factors from the unembedding upward, None for a tanh
-    while linear_leaf(n) is None:
+    while (found := linear_leaf(n)) is None:
         x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
         if x is None:
             return None
@@ -145,14 +155,16 @@ def read_out(logits: Node, last: Node, n_tokens: int, check_rows: Sequence[int] 
             cap *= factor
     if cap is not None:  # scale * x, tanh, times cap: the logits before the cap are in units of the cap
         scale *= cap
-    unembedded = linear_leaf(n)[1]  # type: ignore[index]
-    top = _stage(n, last, n_tokens)
-    if top is None:
+    return Unembedding(n, found[1], scale, cap)
+
+
+def read_out(logits: Node, last: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Readout | None:
+    """The readout behind these logits, checked on some rows; None if they are no linear maps of the last state."""
+    found, streams = unembedding(logits), Streams.of(last.shape, n_tokens)
+    top = None if found is None else _stage(found.made, last, n_tokens)
+    if found is None or top is None or streams is None:
         return None
-    streams = Streams.of(last.shape, n_tokens)
-    if streams is None:
-        return None
-    readout = Readout(top, scale, cap, last, unembedded, streams, torch.zeros(()))
+    readout = Readout(top, found.scale, found.cap, last, found.input, streams, torch.zeros(()))
     readout.error = _error(readout, logits.value, streams.rows(last.value), check_rows)
     return readout
 
