@@ -25,8 +25,6 @@ _NEEDED = {
     "prophetnet": "several positions for each token, one per n-gram that is predicted",
     "qwen4_exp_text": "parallel streams that lie side by side in one axis",
     "reformer": "two states that each layer continues in turn",
-    "xlm": "layers that are no modules: attention and feed-forward stand in lists side by side",
-    "xlnet": "positions before the batch axis; and its attention looks both ways",
 }
 
 

@@ -16,6 +16,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 ROOMS = [
     ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
     ("decomposition.tape", "decomposition.streams"),
+    "decomposition.einsums",
     "decomposition.linear",
     "decomposition.terms",
     "decomposition.residual",

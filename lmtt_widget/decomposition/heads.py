@@ -11,7 +11,7 @@ coordinate) lands, ones find the elementwise gate. No layout of heads is assumed
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .einsums import Einsum, einsum
 from .linear import is_linear
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
 from .rounding import backward_error
@@ -49,6 +50,14 @@ class Product:
     slots: Tensor  # [head, d_head]: the coordinates of z that each head fills (empty until it is placed)
     gate: Tensor | None = None  # [query, z]; None is 1 everywhere
     made_by: Node | None = None  # the call that made the values; only while the tape is read
+    laid_out: Callable[[Tensor], Tensor] | None = None  # [head, query, d_head] as the call gave it; None: as it is
+
+    @property
+    def n_queries(self) -> int:
+        if self.made is not None:
+            return self.made.shape[1]
+        assert self.scores is not None
+        return self.scores[0].shape[1]
 
     def values(self) -> Tensor:
         """[head, key, d_head]: key-value heads repeated for the query heads that share them (interleaved)."""
@@ -154,10 +163,10 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
     products: list[Product] = []
     for n in found:
         product = _read(n)
-        if product.value.shape[1] != n_tokens or n.shape[-2] != n_tokens:
-            raise ValueError(
-                f"attention of {n.shape[-2]} queries over {product.value.shape[1]} keys, for {n_tokens} tokens"
-            )
+        n_keys, n_queries = product.value.shape[1], product.n_queries
+        product.n_heads = n.value.numel() // (n_queries * product.value.shape[-1])
+        if n_keys != n_tokens or n_queries != n_tokens:
+            raise ValueError(f"attention of {n_queries} queries over {n_keys} keys, for {n_tokens} tokens")
         products += _place(z, n, product, nothing, offset, n_tokens)
     return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
 
@@ -181,14 +190,21 @@ def is_attention_product(n: Node) -> bool:
 
 
 def _operands(n: Node) -> tuple[Node, Node] | None:
+    """Of a product that is written as one: what may be a pattern, and what may be values."""
     pair: Any = ()
     if n.op in MATMUL and len(n.shape) >= 3:
         pair = n.args
     elif n.op == "baddbmm":
         pair = n.args[1:3]
-    elif n.op == "einsum" and len(n.args) >= 2:
-        pair = n.args[1] if isinstance(n.args[1], (tuple, list)) else n.args[1:]
+    elif n.op == "einsum" and (written := _written(n)) is not None:
+        pair = written.left[0], written.right[0]
     return (pair[0], pair[1]) if len(pair) == 2 and all(isinstance(x, Node) for x in pair) else None
+
+
+def _written(n: Node) -> Einsum | None:
+    """An einsum with the pattern on the left."""
+    found = einsum(n)
+    return found.swapped() if found and _comes_from_softmax(found.right[0]) else found
 
 
 def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
@@ -207,6 +223,11 @@ def _products_behind(z: Node, limit: int = 400) -> list[Node]:
 
 def _read(n: Node) -> Product:
     operands = _operands(n)
+    if n.op == "einsum" and operands is not None and (written := _written(n)) is not None:
+        laid_out = written.as_attention()
+        pattern, value = laid_out.pattern, laid_out.value
+        none = pattern.new_empty(0)
+        return Product(value, pattern.shape[0], pattern, None, none, made_by=operands[1], laid_out=laid_out.laid_out)
     if operands is not None:
         pattern, value = (x.value.detach() for x in operands)
         pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
@@ -227,7 +248,7 @@ def _without_batch(x: Tensor) -> Tensor:
 
 def _is_plain_merge(z: Node, product: Node) -> bool:
     """z = product.transpose(1, 2).reshape(1, token, -1) and nothing else: the usual layout, no replay needed."""
-    if len(product.shape) != 4:
+    if len(product.shape) != 4 or product.op == "einsum":
         return False
     swapped = False
     n = z
@@ -261,9 +282,8 @@ def _place(
     z: Node, n: Node, product: Product, nothing: dict[Node, Tensor], offset: Tensor, n_tokens: int
 ) -> list[Product]:
     """The product with its slots and gate; split by head where heads overlap in z (differential attention)."""
-    d_head, width, device = product.value.shape[-1], z.shape[-1], z.value.device
-    n_heads = n.value.numel() // (n_tokens * d_head)
-    product.n_heads = n_heads
+    d_head, width, device, n_heads = product.value.shape[-1], z.shape[-1], z.value.device, product.n_heads
+    laid_out = product.laid_out or partial(torch.reshape, shape=n.shape)
     codes = torch.arange(1, n_heads * n_tokens * d_head + 1, dtype=torch.float64, device=device).reshape(
         n_heads, n_tokens, d_head
     )
@@ -273,13 +293,13 @@ def _place(
         """[head, d_head] slots of these heads alone, or None when they do not land cleanly."""
         mask = torch.zeros(n_heads, 1, 1, dtype=torch.float64, device=device)
         mask[heads] = 1
-        code = _replayed(z, {**zeros, n: (codes * mask).reshape(n.shape)}, shapes_only=True).reshape(n_tokens, width)
+        code = _replayed(z, {**zeros, n: laid_out(codes * mask)}, shapes_only=True).reshape(n_tokens, width)
         return _decode(code.round().long(), heads, n_heads, n_tokens, d_head)
 
     def gate(heads: Tensor) -> Tensor:
         ones = torch.zeros(n_heads, n_tokens, d_head, dtype=z.value.dtype, device=device)
         ones[heads] = 1
-        return _replayed(z, {**nothing, n: ones.reshape(n.shape)}).reshape(n_tokens, width).to(offset.dtype) - offset
+        return _replayed(z, {**nothing, n: laid_out(ones)}).reshape(n_tokens, width).to(offset.dtype) - offset
 
     everyone = torch.arange(n_heads, device=device)
     slots = landing(everyone)

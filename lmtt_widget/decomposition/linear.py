@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .einsums import einsum
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, VIEW
 from .tape import Node, behind
 
@@ -17,7 +18,7 @@ _OF_CONSTANTS = IDENTITY | VIEW | MUL | ADD | DIV | NEG | {
 }  # fmt: skip
 _OF_WEIGHTS = {
     "__getitem__", "select", "t", "transpose", "getattr", "to", "unbind", "type", "contiguous", "chunk", "view",
-    "float", "squeeze",
+    "float", "squeeze", "unsqueeze", "reshape", "permute", "flatten", "unflatten",
 }  # fmt: skip
 
 
@@ -117,6 +118,13 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
             return LinearMap(weight=w.value.detach().t(), bias=_value(b)), x
     if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]) and _is_plain(n.args[2].value):
         return LinearMap(weight=n.args[2].value.detach(), bias=_value(n.args[0])), n.args[1]
+    sum_of_two = einsum(n)
+    if sum_of_two is not None:
+        if is_weight(sum_of_two.left[0]):
+            sum_of_two = sum_of_two.swapped()
+        (x, _), (w, _) = sum_of_two.left, sum_of_two.right
+        rows = sum_of_two.as_rows() if is_weight(w) and _is_plain(w.value) and not is_constant(x) else None
+        return None if rows is None else (LinearMap(weight=rows[1]), rows[0])
     if (
         n.op in MATMUL
         and len(n.args) == 2
@@ -144,7 +152,11 @@ def is_linear(n: Node) -> bool:
 
 def weight_label(n: Node, parameter_names: dict[int, str]) -> str:
     """The parameter a linear map read, with the indices it was sliced by: 'experts.down_proj[3]'."""
-    w = n.argument(1, "weight") if n.op != "addmm" else n.args[2]
+    w = (
+        n.argument(1, "weight")
+        if n.op not in ("addmm", "einsum")
+        else next(x for x in n.parents()[::-1] if is_weight(x))
+    )
     index = ""
     while w.op != "param":
         if w.op in ("__getitem__", "select"):

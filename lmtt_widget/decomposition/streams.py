@@ -16,31 +16,26 @@ class Streams:
     """How the rows of a value of the residual stream are laid out: one per token and parallel stream."""
 
     n: int = 1
-    shape: tuple[int, ...] = ()  # of the value: [1, pos, stream, d_model] or [stream, 1, pos, d_model]
+    n_tokens: int = 0
+    shape: tuple[int, ...] = ()  # of the value
+    token_first: bool = True  # the rows of a token follow each other; else those of a stream
 
     @classmethod
     def of(cls, shape: tuple[int, ...], n_tokens: int) -> Streams | None:
         """The layout of a value of this shape, or None if it is none of `n_tokens` tokens."""
-        if len(shape) == 3 and shape[:2] == (1, n_tokens):
-            return cls(1, shape)
-        if len(shape) == 4 and shape[:2] == (1, n_tokens):
-            return cls(shape[2], shape)
-        if len(shape) == 4 and shape[1:3] == (1, n_tokens):
-            return cls(shape[0], shape)
+        match shape:
+            case (1, pos, _) | (pos, 1, _) if pos == n_tokens:
+                return cls(1, n_tokens, shape)
+            case (1, pos, n, _) if pos == n_tokens:
+                return cls(n, n_tokens, shape)
+            case (n, 1, pos, _) if pos == n_tokens:
+                return cls(n, n_tokens, shape, token_first=False)
         return None
-
-    @property
-    def n_tokens(self) -> int:
-        return self.shape[1] if self._token_first else self.shape[2]
-
-    @property
-    def _token_first(self) -> bool:
-        return self.shape[0] == 1
 
     def rows(self, value: Tensor) -> Tensor:
         """One vector per token, its streams one after the other: [pos, stream * d_model]."""
         value = value.detach()
-        if self.n > 1 and not self._token_first:
+        if not self.token_first:
             value = value.permute(1, 2, 0, 3)
         return value.reshape(-1, self.n * self.shape[-1])
 
@@ -48,17 +43,17 @@ class Streams:
         """The inverse of `rows`; a value of one stream only is put into all of them."""
         if rows.shape[-1] != self.n * self.shape[-1]:
             rows = rows.repeat(1, self.n)
-        if self.n == 1 or self._token_first:
+        if self.token_first:
             return rows.reshape(self.shape)
         return rows.reshape(self.n_tokens, self.n, -1).transpose(0, 1).reshape(self.shape)
 
     def token(self, row: Tensor) -> Tensor:
         """The token that each row belongs to."""
-        return row // self.n if self._token_first else row % self.n_tokens
+        return row // self.n if self.token_first else row % self.n_tokens
 
     def stream(self, row: Tensor) -> Tensor:
         """The stream that each row belongs to."""
-        return row % self.n if self._token_first else row // self.n_tokens
+        return row % self.n if self.token_first else row // self.n_tokens
 
 
 @dataclass(frozen=True)
