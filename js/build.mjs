@@ -1,12 +1,24 @@
 // Builds lmtt_widget/static from js/src and refuses a bundle over its limit.
 import { mkdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
+import { registered } from "./registered.mjs";
 
 const LIMIT = { minified: 200_000, gzip: 70_000 }; // bytes: every instance carries a copy in the saved notebook
 const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
-const out = path("lmtt_widget/static");
+const { values: asked } = parseArgs({
+  options: {
+    with: { type: "string", multiple: true, default: [] }, // more folders with kinds/ and encodings/ in them
+    out: { type: "string", default: path("lmtt_widget/static") },
+    watch: { type: "boolean", default: false },
+    dev: { type: "boolean", default: false }, // serves a page with saved data
+    data: { type: "string", default: path("tests/fixtures/v0_1/analysis.json") }, // what save_json saved
+    port: { type: "string", default: "8642" },
+  },
+});
+const out = asked.out;
 
 const options = {
   outdir: out,
@@ -21,7 +33,7 @@ const options = {
   jsx: "automatic",
   jsxImportSource: "preact",
   loader: { ".css": "text" },
-  plugins: [minifiedCss()],
+  plugins: [registered(asked.with), minifiedCss()],
   logLevel: "warning",
 };
 
@@ -44,10 +56,29 @@ function minifiedCss() {
   };
 }
 
-await mkdir(out, { recursive: true });
-if (process.argv.includes("--watch")) {
-  for (const each of builds) await (await context({ ...each, minify: false, sourcemap: "inline" })).watch();
+const readable = { minify: false, sourcemap: "inline" };
+
+/** A page with saved data and no kernel, which reloads when a source changes; nothing is written to disk. */
+async function serve() {
+  const page = await context({
+    ...options,
+    ...readable,
+    outdir: path("js/dev"), // in name only
+    write: false,
+    loader: { ...options.loader, ".json": "copy" },
+    entryPoints: { dev: path("js/dev/dev.ts"), analysis: asked.data },
+  });
+  await page.watch();
+  const { port } = await page.serve({ servedir: path("js/dev"), host: "127.0.0.1", port: Number(asked.port) });
+  console.log(`http://127.0.0.1:${port}/`);
+}
+
+if (asked.dev) await serve();
+else if (asked.watch) {
+  await mkdir(out, { recursive: true });
+  for (const each of builds) await (await context({ ...each, ...readable })).watch();
 } else {
+  await mkdir(out, { recursive: true });
   await Promise.all(builds.map(build));
   for (const name of ["widget.js", "page.js", "figure.js"]) {
     const code = await readFile(`${out}/${name}`);

@@ -1,7 +1,7 @@
 """An analysis as data: what a page, a file and a widget without a model carry; needs no torch.
 
 As text it is JSON: the traits as they were, and every prompt as a deflated container (wire.py) in base64: its graph,
-its peek, the answers that were included, and their maps, each once. js/src/offline.ts reads it too. The widget's menu
+its peek, the answers that were included, and their maps, each once. js/src/host.ts reads it too. The widget's menu
 writes the messages of the one prompt that it has as they are.
 """
 

@@ -1,19 +1,20 @@
 // The picture for Python, in an engine without a DOM: the layout, strokes and SVG pen of the screen.
 
+import encodings from "registered:encodings";
+import { HOME } from "./core/camera.js";
 import { buildGraph, type GraphMeta } from "./core/graph.js";
 import { columns } from "./core/order.js";
-import { busyColumns, drawnCount, type Encoding, type Reading, trace, weights } from "./core/routes.js";
-import { DARK, LIGHT } from "./paint/colour.js";
-import { svgText } from "./views/flow/draw.js";
-import { HOME, layoutGraph } from "./views/flow/layout.js";
+import { busyColumns, drawnCount, type Settings, trace } from "./core/routes.js";
+import { paletteOf } from "./paint/colour.js";
+import { BY_KIND, encodingOf } from "./paint/encoding.js";
+import { svgText } from "./views/flow/figure.js";
+import { layoutGraph } from "./views/flow/layout.js";
 import { unpack } from "./wire.js";
 
-interface Options {
+interface Options extends Settings {
   target: number; // a position
   threshold: number | null; // null is automatic
-  encoding: Encoding;
-  reading: Reading;
-  renormalise: boolean;
+  encoding: string;
   fold: boolean;
   dark: boolean;
   width: number; // px
@@ -26,17 +27,19 @@ export function figure(graph: string, options: string): string {
   const container = unpack<GraphMeta>(bytesOf(graph), "graph");
   if (!container) throw new Error("there is no graph to draw");
   const g = buildGraph(container);
-  const routes = trace(g, o.target, o.encoding, o.reading);
+  const encoding = encodingOf(encodings, o.encoding);
+  const routes = trace(g, o.target, encoding, o);
   const threshold = o.threshold ?? routes.automatic;
   const cols = columns(busyColumns(g, routes, threshold), o.fold);
   return svgText({
     g,
     routes,
     layout: layoutGraph(g, cols, o.width, o.height, HOME, o.target),
-    palette: o.dark ? DARK : LIGHT,
+    palette: paletteOf(o.dark),
     threshold,
     n_drawn: drawnCount(routes, threshold),
-    weight: weights(g, routes, threshold, o.renormalise),
+    weight: encoding.weight(g, routes, () => threshold, o),
+    hues: encoding.hues ?? BY_KIND,
   });
 }
 

@@ -1,12 +1,15 @@
 // The widget: one anywidget module, drawn inside a shadow root of its own.
 
+import css from "registered:styles";
 import { effect } from "@preact/signals";
 import { h } from "preact";
 import { liveRegion } from "./a11y/live.js";
-import { createStore, HEIGHT, type HostModel, sentence } from "./model.js";
+import type { HostModel } from "./host.js";
 import { App } from "./panels/app.js";
+import { KINDS } from "./panels/kinds.js";
 import { mount } from "./panels/mount.js";
-import css from "./style.css";
+import { createStore } from "./store/store.js";
+import { HEIGHT } from "./store/traits.js";
 import { watchTheme } from "./theme/theme.js";
 import * as words from "./words.js";
 
@@ -27,7 +30,7 @@ function render({ model, el }: RenderProps): () => void {
   const failed = (error: unknown) => {
     console.error(error);
     abort.abort();
-    drawError(host.shadowRoot?.firstElementChild ?? host, sentence(error));
+    drawError(host.shadowRoot?.firstElementChild ?? host, words.sentence(error));
     host.dataset.ready = "1";
   };
   try {
@@ -51,7 +54,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   shadow.adoptedStyleSheets = [sheet];
   // Keys pressed in here are ours; hosts listen for single letters on the way up.
   host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort });
-  const store = createStore(model, abort);
+  const store = createStore(model, KINDS, abort);
   const stops: (() => void)[] = [];
   let around = false;
   const dress = () => {

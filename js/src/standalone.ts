@@ -1,14 +1,15 @@
 // The page without a kernel: the widget with what was saved, nothing fetched.
 
+import { offlineModel } from "./host.js";
 import widget from "./index.js";
-import { offlineModel } from "./offline.js";
+import { KINDS } from "./panels/kinds.js";
 import * as words from "./words.js";
 
 const root = document.documentElement;
 root.classList.toggle("framed", window.parent !== window);
 
 async function show(el: HTMLElement): Promise<void> {
-  const model = await offlineModel(JSON.parse(document.getElementById("analysis")?.textContent ?? ""));
+  const model = await offlineModel(JSON.parse(document.getElementById("analysis")?.textContent ?? ""), KINDS);
   const dress = () => {
     const { theme } = model.get("view") as { theme: string };
     for (const name of ["light", "dark"]) root.classList.toggle(name, theme === name);

@@ -18,23 +18,13 @@ export const explainTitle = "The token explained (or click one under the picture
 export const threshold = "Threshold";
 export const thresholdTitle = "Edges weaker than this are hidden";
 export const automatic = "Auto";
-export const automaticTitle = (flow: boolean) => (flow ? "Draw about 80 attention edges" : "The papers' threshold of 4%");
 export const edges = (n: string) => `${n} ${n === "1" ? "edge" : "edges"}`;
 export const edgesTitle = "Attention edges drawn";
 export const carries = (share: string) => `carries ${share}`;
 export const carriesTitle = "How much of the target's state reaches tokens through drawn lines alone";
 export const encoding = "Line width";
 export const flow = "flow";
-export const flowTitle = "Shares multiplied along paths from the target";
 export const share = "share";
-export const shareTitle = "How much of its own state each line accounts for";
-export const reading = "Heads";
-export const max = "max";
-export const maxTitle = "A line passes when one head alone is above the threshold";
-export const sum = "sum";
-export const sumTitle = "A line passes when its heads together are above the threshold";
-export const renormalise = "renorm.";
-export const renormaliseTitle = "Divide lines that pass by their sum at each state; Python's renormalize() drops single heads";
 export const fold = "Fold";
 export const foldTitle = "Fold token columns that no drawn line touches";
 export const fit = "Fit";
@@ -58,9 +48,6 @@ export const attention = "attention";
 export const residual = "residual";
 export const mlp = "MLP";
 export const mixer = "mixer (ends)";
-export const legendFlow = "Flow multiplies shares along paths from the target; it is bookkeeping, not a causal effect.";
-export const legendShare = "A share is how much of its state a line accounts for; a state's shares add up to 100%.";
-export const legendRenormalised = "Shares of the drawn lines, divided by their sum at every state.";
 export const widthIs = (what: string) => `width = ${what}`;
 
 export const howTitle = "How to read this";
@@ -104,18 +91,9 @@ export const kinds = {
   other: "Part",
   token: "Token",
 };
-export const titles = {
-  state: (state: string, token: string) => `What made up ${state} at ${token}`,
-  attention: (key: string, query: string) => `What ${query} took from ${key}`,
-  carried: (token: string) => `What was carried on unchanged at ${token}`,
-  mlp: (part: string, token: string) => `What ${part} wrote at ${token}`,
-  mixer: (part: string, token: string) => `What ${part} wrote at ${token}`,
-  token: (token: string) => `The token ${token}`,
-};
 export const facts = {
   flow: "flow to target",
   share: "share of its state",
-  ofDrawn: "share, renormalised",
   head: "strongest head",
   headOf: (head: number, share: string) => `H${head} · ${share}`,
   from: "from",
@@ -129,7 +107,6 @@ export const facts = {
   part: (char: string, k: number, n: number) => `${char} (${k} of ${n})`,
   role: "role",
   inputShare: "input share",
-  position: "position",
 };
 export const carriedOn = "carried on";
 
@@ -140,8 +117,6 @@ export const live = {
   targetIs: (token: string) => `Explaining ${token}`,
   flow: (share: string) => `flow ${share}`,
   share: (share: string) => `share ${share}`,
-  opened: (name: string) => `Selected ${name}`,
-  closed: "Selection closed",
 };
 export const graphLabel = "Arrow keys walk states and tokens; press question mark for all keys.";
 export const resize = "Height of the widget";
@@ -167,6 +142,7 @@ export const errorHint =
   "Run the cell again or reload the page. If it stays, update the browser, or report this with what doctor() prints:";
 export const noCanvas = "the browser gives no canvas to draw on";
 export const unknownError = "an unknown error";
+export const sentence = (error: unknown) => (error instanceof Error ? error.message : unknownError);
 export const fidelity = "How exact the decomposition is";
 export const problems = "Problems";
 export const notes = "Notes";
@@ -191,32 +167,12 @@ export const scoreTitle = "Logit, before the softmax";
 export const change = "change";
 export const changeTitle = "Ranks gained ▲ or lost ▼ since the state before";
 export const moved = (n: number) => (n > 0 ? `up ${n}` : n < 0 ? `down ${-n}` : "same rank");
-export const lensTitle = "What the model would say here";
-export const lensCaption = (state: string, token: string) => `Logit lens at ${state}, ${token}`;
-export const normalise = "Normalise";
-export const normaliseTitle = "Apply the final norm before reading states as tokens";
 export const noReadout = "Without a linear read-out nothing can be read as tokens.";
-export const settled = (token: string, p: string, since: string, on_top: boolean) =>
-  `The final answer ${token} (${p}) is ${on_top ? "" : "not "}on top here; it stays there from ${since}.`;
-export const unsettled = (token: string, p: string) => `The lens never settles on the final answer ${token} (${p}).`;
-export const uncertainty = (entropy: string, kl: string) => `Entropy ${entropy} nats, ${kl} nats from the final prediction.`;
 export const promoted = "Promoted";
 export const suppressed = "Suppressed";
 export const updateTitle = (what: string) => `What ${what} added`;
-export const theBlock = "the block before";
-export const theHead = "this head";
-export const theNeuron = "this neuron";
-export const thePart = (kind: string) => `this ${kind}`;
-export const mixerPart = "mixer";
-export const partsTitle = "Made from";
-export const part = "part";
 export const shareOf = "share";
-export const ownKey = (token: string) => `${token} (itself)`;
-export const rest = (n: string) => `The remaining parts together: ${n}.`;
-export const headsTitle = "Heads on this edge";
-export const head = "head";
 export const attentionTo = "attention";
-export const attentionTitle = "The weight this query gives this key, after the softmax";
 export const effect = "effect";
 export const effectTitle = (tokens: string) => `Direct effect on the logit of ${tokens}`;
 export const minus = (token: string, foil: string) => `${token} minus that of ${foil}`;
@@ -224,52 +180,11 @@ export const effectsOn = "Effects on ";
 export const foil = "minus";
 export const foilHint = "another token";
 export const foilTitle = "Type another token and press Enter, empty for none";
-export const patternsTitle = "Attention patterns of all heads";
 export const headName = (head: number) => `Head ${head}`;
-export const pattern = "Attention";
-export const patternTitle = "Attention of every query (row) to every key (column)";
-export const contribution = "Contribution";
-export const contributionTitle = "Share of every key (column) in the state of its query (row)";
-export const difference = "Difference";
-export const mapsTitle = "Where it looks";
-export const enlarge = "Show this map alone, or both";
-export const range = "Colour range";
-export const ownRange = "this head";
-export const sharedRange = "all heads";
-export const mapKeys = "Arrow keys move the cross-hair, Enter opens the cell.";
 export const cell = (query: string, key: string) => `${query} ← ${key}`;
-export const allKeys = "all keys";
-export const thisKey = (key: string) => `only ${key}`;
-export const keysOf = "Keys";
-export const neuronsTitle = (shown: number, all: string) => `Neurons by share, ${shown} of ${all}`;
-export const neuron = "neuron";
 export const activation = "activation";
-export const activationTitle = "Value just before the down projection";
-export const expertsTitle = "Experts that saw this token";
-export const expert = "expert";
-export const weight = "weight";
-export const stripTitle = "Its activation at every token";
-export const gate = "gate";
-export const up = "up";
-export const gated = (gate: boolean, up: boolean) =>
-  `The gate is ${gate ? "positive" : "negative"} and up is ${up ? "positive" : "negative"}, so the activation is ${
-    gate === up ? "positive" : "negative"
-  }${gate ? "" : " and small: the gate is closed"}.`;
-export const carriedFrom = "carried from";
-export const unchanged = "It is carried on unchanged.";
-export const steps = "On the way";
-export const prior = (p: string, rank: number) => `The model gave this token ${p} (rank ${rank}).`;
-export const first = "Nothing came before it.";
 export const nextTokens = "What the model says comes next";
-export const titlesOf = {
-  head: (head: number, layer: string, query: string, key: string | null) =>
-    `What head ${head} of ${layer} moved to ${query}${key === null ? "" : ` from ${key}`}`,
-  neuron: (neuron: number, expert: number | string | null, part: string, token: string) => {
-    const of = expert === null ? "" : typeof expert === "number" ? `expert ${expert} of ` : `the ${expert} expert of `;
-    return `What neuron ${neuron} of ${of}${part} wrote at ${token}`;
-  },
-  model: (line: string) => `The model: ${line}`,
-};
+export const modelTitle = (line: string) => `The model: ${line}`;
 export const modelFacts: Record<string, string> = {
   name: "name",
   type: "class",
@@ -286,62 +201,23 @@ export const modelFacts: Record<string, string> = {
 };
 export const aboutModel = "About this model";
 export const compare = "Compare";
-export const kindOf: Record<string, string> = {
-  state: "state",
-  edge: "attention line",
-  head: "head",
-  mlp: "MLP",
-  neuron: "neuron",
-  carried: "residual line",
-  mixer: "mixer",
-  token: "token",
-};
-export const differenceCaption = {
-  figures: "Figures",
-  effect: "Direct effect",
-  lens: "Lens: probability of each token",
-  update: "Added to each token's logit",
-  parts: "Shares of its parts",
-  heads: "Shares of the heads",
-  effects: "Direct effects",
-  neurons: "Shares of the neurons",
-  values: "Activations of the neurons",
-  next: "Probability of each next token",
-};
+export const difference = "Difference";
+export const differenceUpdate = "Added to each token's logit";
+export const compareFigures = "Figures";
+export const compareEffect = "Direct effect";
+export const compareEffects = "Direct effects";
+export const directEffect = "direct effect";
+export const wrote = (part: string, token: string) => `What ${part} wrote at ${token}`;
+export const thisPart = (kind: string) => `this ${kind}`;
 export const pinnedSide = "pinned";
 export const thisSide = "this";
-export const figureNames: Record<string, string> = {
-  share: "share",
-  attention: "attention",
-  entropy: "entropy (nats)",
-  kl: "KL to final (nats)",
-  effect: "direct effect",
-  effect_key: "of this key alone",
-  value: "activation",
-  gate: "gate",
-  up: "up",
-  "carried ": "carried on",
-  "mlp ": "MLP",
-  "mixer ": "mixer",
-};
-export const otherLength = "Maps are compared for prompts of the same length only.";
 export const answerFailed = "Python could not answer:";
 
 /** The formula behind a panel, with the numbers of the case at hand. */
 export const formula = {
   share: (share: string) =>
     `A part z of a state y has prox = max(0, |y|₁ − |y − z|₁). Its share is that over the sum for all parts: ${share}.`,
-  heads: (shares: string, sum: string) => `A line adds up its heads: ${shares} = ${sum}.`,
   effect: (effect: string, token: string) =>
     `The direct effect, ${effect}, is what the vector adds to the logit of ${token}, not what later layers do.`,
-  lens: (score: string, p: string, token: string, normalised: boolean) =>
-    `The state ${normalised ? "after the final norm " : ""}times the unembedding gives ${token} the score ${score}, by softmax ${p}.`,
-  change: (token: string, before: number, now: number) => `${token} had rank ${before} in the state before, now ${now}.`,
   update: (token: string, score: string) => `These tokens read only what was added: ${score} for ${token}.`,
-  maps: (attention: string, share: string) =>
-    `Attention is the weight a query gives a key (${attention}); contribution is the share of weight × value in the query's state (${share}).`,
-  neuron: (value: string, share: string) =>
-    `A neuron writes activation × output row: its tokens have the sign of ${value}. Its share, ${share}, is among single neurons; an MLP's is not their sum.`,
-  gated: (gate: string, up: string, value: string) => `Activation = act(${gate}) × ${up} = ${value}.`,
-  next: (p: string, token: string) => `The softmax of the logits here gives ${token} ${p}.`,
 };

@@ -1,12 +1,17 @@
 import { describe, expect, test } from "vitest";
+import { type Camera, HOME } from "../src/core/camera.js";
 import { edgesInto, type Graph } from "../src/core/graph.js";
 import { columns } from "../src/core/order.js";
-import { busyColumns, drawnCount, trace, weights } from "../src/core/routes.js";
+import { busyColumns, drawnCount, trace } from "../src/core/routes.js";
 import { DARK, LIGHT } from "../src/paint/colour.js";
+import { BY_KIND } from "../src/paint/encoding.js";
 import { escapeXml, MONO_EM } from "../src/paint/pen.js";
-import { labelText, type Scene, sliceEnd, svgText } from "../src/views/flow/draw.js";
+import { zoomAt } from "../src/views/flow/camera.js";
+import { svgText } from "../src/views/flow/figure.js";
 import { edgeDistance, hit, nearestEdge, segmentDistance } from "../src/views/flow/hit.js";
-import { type Camera, HOME, labels, layerTicks, layoutGraph, zoomAt } from "../src/views/flow/layout.js";
+import { labels, labelText, layerTicks } from "../src/views/flow/labels.js";
+import { layoutGraph } from "../src/views/flow/layout.js";
+import { type Scene, sliceEnd } from "../src/views/flow/scene.js";
 import { graphOf, random, SHAPES } from "./synthetic.js";
 
 function sceneOf(g: Graph, { target = g.T - 1, fold = true, width = 628, height = 446, camera = HOME as Camera } = {}): Scene {
@@ -20,7 +25,8 @@ function sceneOf(g: Graph, { target = g.T - 1, fold = true, width = 628, height 
     palette: LIGHT,
     threshold,
     n_drawn: drawnCount(routes, threshold),
-    weight: weights(g, routes, threshold, false),
+    weight: routes.flow,
+    hues: BY_KIND,
   };
 }
 

@@ -4,7 +4,7 @@ import { trace } from "../src/core/routes.js";
 import { graphOf } from "./synthetic.js";
 
 const g = graphOf({ T: 12, layers: 3, block: "sequential", heads: 4 });
-const routes = trace(g, 11, "flow", "max");
+const routes = trace(g, 11);
 const names = (text: string, threshold = 0) => find(g, routes, threshold, text).map((found) => found.name);
 
 test("a head is found however its name is written, also where no line of it is drawn", () => {
@@ -40,5 +40,5 @@ test("tokens are found by a piece of their text in any case, and by their number
 test("an empty search lists the tokens, and never too many", () => {
   expect(names("")).toHaveLength(12);
   const long = graphOf({ T: 200, layers: 1, block: "sequential" });
-  expect(find(long, trace(long, 199, "flow", "max"), 0, "")).toHaveLength(MOST_FOUND);
+  expect(find(long, trace(long, 199), 0, "")).toHaveLength(MOST_FOUND);
 });

@@ -2,13 +2,16 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { buildGraph, type GraphMeta } from "../src/core/graph.js";
-import { coverage, drawnCount, type Encoding, type Reading, trace } from "../src/core/routes.js";
+import { coverage, drawnCount, trace } from "../src/core/routes.js";
+import flow from "../src/encodings/flow.js";
+import share from "../src/encodings/share.js";
+import { encodingOf } from "../src/paint/encoding.js";
 import { type Container, unpack } from "../src/wire.js";
 
 interface Case {
   target: number;
-  encoding: Encoding;
-  reading: Reading;
+  encoding: string;
+  reading: "max" | "sum";
   automatic: number;
   input_share: number[];
   ended: Record<string, number>;
@@ -22,7 +25,7 @@ test.skipIf(!existsSync(at("expected.json")))("routes equal those of Python on t
   const { cases } = JSON.parse(readFileSync(at("expected.json"), "utf8")) as { cases: Case[] };
   expect(cases.length).toBeGreaterThan(0);
   for (const { target, encoding, reading, automatic, input_share, ended, thresholds } of cases) {
-    const routes = trace(g, target, encoding, reading);
+    const routes = trace(g, target, encodingOf([flow, share], encoding), { reading, renormalise: false });
     expect(routes.automatic).toBeCloseTo(automatic, 5);
     for (const [pos, share] of input_share.entries()) expect(routes.input_share[pos]).toBeCloseTo(share, 5);
     for (const [cause, flow] of Object.entries(ended))

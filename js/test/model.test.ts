@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { createStore } from "../src/model.js";
-import { StaticModel } from "../src/offline.js";
+import { StaticModel } from "../src/host.js";
+import { KINDS } from "../src/panels/kinds.js";
 import { literal, python } from "../src/panels/python.js";
+import { createStore } from "../src/store/store.js";
 import { pack } from "../src/wire.js";
 import { graphBytes } from "./synthetic.js";
 
@@ -20,7 +21,7 @@ function start(state: Record<string, unknown> = {}) {
     return {};
   });
   const abort = new AbortController();
-  return { model, saved, abort, store: createStore(model, abort.signal) };
+  return { model, saved, abort, store: createStore(model, KINDS, abort.signal) };
 }
 
 test("a change from Python moves the picture, a change here reaches Python", () => {
@@ -61,7 +62,7 @@ test("changing the encoding goes back to the automatic threshold", () => {
 test("what Python refuses is put back", () => {
   const graph = new DataView(graphBytes({ T: 9, layers: 3, block: "sequential" }).slice().buffer);
   const refusal = { selection: null, status: { state: "error", text: "no", done: 0, total: 0 } };
-  const store = createStore(new StaticModel({ graph }, () => refusal), new AbortController().signal);
+  const store = createStore(new StaticModel({ graph }, () => refusal), KINDS, new AbortController().signal);
   store.setSelection({ kind: "state", state: 2, pos: 3 });
   expect(store.selected.value).not.toBeNull();
   return Promise.resolve().then(() => {
@@ -122,7 +123,7 @@ test("peek belongs to its run", () => {
 test("crumbs keep the last five selections", () => {
   const { store } = start();
   for (let pos = 0; pos < 7; pos++) store.setSelection({ kind: "state", state: 1, pos });
-  expect(store.crumbs.value.map((c) => (c as { pos: number }).pos)).toEqual([2, 3, 4, 5, 6]);
+  expect(store.crumbs.value.map((c) => c.pos)).toEqual([2, 3, 4, 5, 6]);
   store.setSelection({ kind: "state", state: 1, pos: 4 });
   expect(store.crumbs.value.length).toBe(5);
   store.setSelection(null);

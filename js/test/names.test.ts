@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { EdgeKind } from "../src/core/graph.js";
-import { count, edgeName, nodeName, percent, roundPercent, stateName, visible } from "../src/core/names.js";
+import { edgeName, nodeName, stateName, visible } from "../src/core/names.js";
+import { count, percent, roundPercent } from "../src/core/numbers.js";
 import { graphOf } from "./synthetic.js";
 
 const g = graphOf({ T: 6, layers: 3, block: "sequential" });

@@ -1,9 +1,11 @@
 import { deflateSync } from "node:zlib";
 import { expect, test } from "vitest";
 import type { HeadAnswer } from "../src/core/answers.js";
-import { createStore } from "../src/model.js";
-import { canonical, offlineModel } from "../src/offline.js";
+import { canonical } from "../src/core/json.js";
+import { offlineModel } from "../src/host.js";
+import { KINDS } from "../src/panels/kinds.js";
 import { analysisText } from "../src/panels/saved.js";
+import { createStore } from "../src/store/store.js";
 import { pack } from "../src/wire.js";
 import * as words from "../src/words.js";
 import { graphBytes } from "./synthetic.js";
@@ -33,8 +35,8 @@ function saved(prompt: string, T: number) {
 const SHOWN = { target: 2, threshold: 0.01, encoding: "flow", reading: "max", selection: null, pins: [], foil: null };
 
 async function open() {
-  const model = await offlineModel({ shown: SHOWN, at: 0, prompts: [saved("one", 5), saved("two", 7)] });
-  return { model, store: createStore(model, new AbortController().signal) };
+  const model = await offlineModel({ shown: SHOWN, at: 0, prompts: [saved("one", 5), saved("two", 7)] }, KINDS);
+  return { model, store: createStore(model, KINDS, new AbortController().signal) };
 }
 
 test("a page shows what was saved, without a kernel", async () => {
@@ -102,8 +104,8 @@ test("another prompt brings its own graph, target and answers", async () => {
 
 test("what is no saved prompt is refused", async () => {
   const data = deflateSync(Buffer.from("nothing")).toString("base64");
-  await expect(offlineModel({ shown: SHOWN, at: 0, prompts: [{ prompt: "", data }] })).rejects.toThrow();
-  await expect(offlineModel({ shown: SHOWN, at: 0, prompts: [{ prompt: "", data: "%" }] })).rejects.toThrow();
+  await expect(offlineModel({ shown: SHOWN, at: 0, prompts: [{ prompt: "", data }] }, KINDS)).rejects.toThrow();
+  await expect(offlineModel({ shown: SHOWN, at: 0, prompts: [{ prompt: "", data: "%" }] }, KINDS)).rejects.toThrow();
 });
 
 test("the menu saves what is on show as it is", async () => {

@@ -5,8 +5,6 @@ import {
   busyColumns,
   coverage,
   drawnCount,
-  type Encoding,
-  type Reading,
   routeBelow,
   STEPS,
   stepAt,
@@ -14,18 +12,24 @@ import {
   thresholdAt,
   thresholdScale,
   trace,
-  weights,
 } from "../src/core/routes.js";
+import flow from "../src/encodings/flow.js";
+import share from "../src/encodings/share.js";
+import { encodingOf } from "../src/paint/encoding.js";
 import { graphOf, random, SHAPES } from "./synthetic.js";
 
-const SETTINGS: [Encoding, Reading][] = [
+type Reading = "max" | "sum";
+const SETTINGS: ["flow" | "share", Reading][] = [
   ["flow", "max"],
   ["share", "max"],
   ["share", "sum"],
 ];
 
+const traced = (g: Graph, target: number, encoding: string, reading: Reading) =>
+  trace(g, target, encodingOf([flow, share], encoding), { reading, renormalise: false });
+
 /** Every path down from the target, one by one: flow by adding products, strength by the best minimum. */
-function walk(g: Graph, target: number, encoding: Encoding, reading: Reading) {
+function walk(g: Graph, target: number, encoding: string, reading: Reading) {
   const flow = new Float64Array(g.n_edges);
   const node_flow = new Float64Array(g.n_nodes);
   const strength = new Float64Array(g.n_edges);
@@ -63,7 +67,7 @@ describe.each(SHAPES)("routes through $T tokens, $layers layers, $block blocks",
 
   test.each(SETTINGS)("%s by %s: flow and strength equal a walk along every path", (encoding, reading) => {
     for (const target of new Set([0, g.T >> 1, g.T - 1])) {
-      const routes = trace(g, target, encoding, reading);
+      const routes = traced(g, target, encoding, reading);
       const naive = walk(g, target, encoding, reading);
       for (let e = 0; e < g.n_edges; e++) {
         expect(Math.abs(routes.flow[e] - naive.flow[e])).toBeLessThan(1e-6);
@@ -87,7 +91,7 @@ describe.each(SHAPES)("routes through $T tokens, $layers layers, $block blocks",
   });
 
   test.each(SETTINGS)("%s by %s: drawn edges hang together and shrink with the threshold", (encoding, reading) => {
-    const routes = trace(g, g.T - 1, encoding, reading);
+    const routes = traced(g, g.T - 1, encoding, reading);
     const top = (g.S - 1) * g.T + g.T - 1;
     let before = Number.POSITIVE_INFINITY;
     for (const t of [0, 0.001, 0.01, 0.04, 0.2, 0.9]) {
@@ -130,13 +134,13 @@ test("the automatic threshold draws the budget of attention edges", () => {
   expect(routes.attention[drawnCount(routes, routes.automatic)]).toBe(BUDGET);
   const few = trace(g, 1);
   expect(few.automatic).toBe(0);
-  expect(trace(g, 39, "share").automatic).toBe(0.04);
+  expect(trace(g, 39, share).automatic).toBe(0.04);
 });
 
 test("of a long prompt only the strongest edges are sorted at once, and the others when they are wanted", () => {
   const g = graphOf({ T: 200, layers: 12, block: "sequential" });
   for (const [encoding, reading] of SETTINGS) {
-    const routes = trace(g, 199, encoding, reading);
+    const routes = traced(g, 199, encoding, reading);
     const first = routes.order;
     expect(first.length).toBeLessThan(routes.strength.filter((s) => s > 0).length);
     expect(drawnCount(routes, 0)).toBe(routes.strength.filter((s) => s > 0).length);
@@ -148,7 +152,7 @@ test("of a long prompt only the strongest edges are sorted at once, and the othe
 test("drawn nodes are the ends of drawn edges", () => {
   const g = graphOf({ T: 30, layers: 5, block: "four" });
   for (const [encoding, reading] of SETTINGS) {
-    const routes = trace(g, 29, encoding, reading);
+    const routes = traced(g, 29, encoding, reading);
     for (const t of [0, 0.003, 0.04]) {
       const ends = new Set([(g.S - 1) * g.T + 29]);
       for (const e of routes.order.subarray(0, drawnCount(routes, t))) ends.add(g.source[e]).add(g.entered[e]);
@@ -172,8 +176,8 @@ test("all edges zero: no routes, everything ends at the target, nothing breaks",
 
 test("renormalised weights of the drawn edges add up to 1 at every state", () => {
   const g = graphOf({ T: 7, layers: 3, block: "sequential" });
-  const routes = trace(g, 6, "share", "sum");
-  const weight = weights(g, routes, 0.04, true);
+  const routes = traced(g, 6, "share", "sum");
+  const weight = share.weight(g, routes, () => 0.04, { reading: "sum", renormalise: true });
   const sums = new Map<number, number>();
   for (const e of routes.order.subarray(0, drawnCount(routes, 0.04))) {
     if (g.kind[e] !== EdgeKind.read) sums.set(g.entered[e], (sums.get(g.entered[e]) ?? 0) + weight[e]);
@@ -183,8 +187,8 @@ test("renormalised weights of the drawn edges add up to 1 at every state", () =>
 
 test("an edge into a square is as wide as the square's share", () => {
   const g = graphOf({ T: 5, layers: 2, block: "sequential" });
-  const routes = trace(g, 4, "share", "sum");
-  const weight = weights(g, routes, 0, false);
+  const routes = traced(g, 4, "share", "sum");
+  const weight = share.weight(g, routes, () => 0, { reading: "sum", renormalise: false });
   for (let e = 0; e < g.n_edges; e++) {
     if (g.kind[e] !== EdgeKind.read) continue;
     const out = g.source.indexOf(g.entered[e]);

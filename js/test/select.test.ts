@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { EdgeKind } from "../src/core/graph.js";
 import { type Item, itemOf, type Selection, selectionOf } from "../src/core/select.js";
+import { KINDS } from "../src/panels/kinds.js";
 import { graphOf, SHAPES } from "./synthetic.js";
 
 test("everything in the picture can be selected and is found again", () => {
@@ -13,16 +14,18 @@ test("everything in the picture can be selected and is found again", () => {
       ),
       { kind: "token", pos: 0 },
     ];
-    for (const item of items) expect(itemOf(g, selectionOf(g, item))).toEqual(item);
+    for (const item of items) expect(itemOf(KINDS, g, selectionOf(KINDS, g, item))).toEqual(item);
   }
 });
 
 test("a head is its edge, a neuron its MLP", () => {
   const g = graphOf({ T: 5, layers: 2, block: "sequential" });
-  const edge = itemOf(g, { kind: "edge", state: 3, query: 4, key: 0 });
+  const edge = itemOf(KINDS, g, { kind: "edge", state: 3, query: 4, key: 0 });
   expect(edge?.kind).toBe("edge");
-  expect(itemOf(g, { kind: "head", state: 3, head: 1, query: 4, key: 0 })).toEqual(edge);
-  expect(itemOf(g, { kind: "neuron", state: 2, pos: 1, neuron: 9 })).toEqual(itemOf(g, { kind: "mlp", state: 2, pos: 1 }));
+  expect(itemOf(KINDS, g, { kind: "head", state: 3, head: 1, query: 4, key: 0 })).toEqual(edge);
+  expect(itemOf(KINDS, g, { kind: "neuron", state: 2, pos: 1, neuron: 9 })).toEqual(
+    itemOf(KINDS, g, { kind: "mlp", state: 2, pos: 1 }),
+  );
 });
 
 test("a selection this graph does not have is nothing", () => {
@@ -35,5 +38,5 @@ test("a selection this graph does not have is nothing", () => {
     { kind: "token", pos: 5 },
     { kind: "carried", state: 0, pos: 0 },
   ];
-  for (const selection of none) expect(itemOf(g, selection)).toBeNull();
+  for (const selection of none) expect(itemOf(KINDS, g, selection)).toBeNull();
 });

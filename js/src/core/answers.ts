@@ -1,6 +1,5 @@
 // What Python answers to a selection (detail.py), as it arrives: columns, numbers, sentences; maps beside them.
-import type { Section } from "../wire.js";
-import type { Selection } from "./select.js";
+import type { Answer } from "./answer.js";
 
 export interface Tokens {
   id: number[];
@@ -23,17 +22,6 @@ export interface Named {
   text: string;
 }
 
-interface Common {
-  slot: "selection" | "pin";
-  index: number;
-  question: Selection;
-  error?: string;
-  layer: number | null;
-  effect_on: { token: Named; foil: Named | null; pos: number } | null; // null without a linear read-out
-  normalised: boolean;
-  maps: Record<string, Section>; // thumbs, pattern, contribution, strip
-}
-
 export interface Summary {
   entropy: number; // nats
   kl: number; // KL(final || lens), nats
@@ -50,7 +38,7 @@ export interface Parts {
   label: string[];
 }
 
-export interface StateAnswer extends Common {
+export interface StateAnswer extends Answer {
   kind: "state";
   state: number;
   pos: number;
@@ -61,7 +49,7 @@ export interface StateAnswer extends Common {
   rest: number;
 }
 
-export interface EdgeAnswer extends Common {
+export interface EdgeAnswer extends Answer {
   kind: "edge";
   state: number;
   query: number;
@@ -77,7 +65,7 @@ interface Pair {
   contribution: number;
 }
 
-export interface HeadAnswer extends Common {
+export interface HeadAnswer extends Answer {
   kind: "head";
   state: number;
   head: number;
@@ -105,7 +93,7 @@ export interface Neurons {
   effect: (number | null)[];
 }
 
-export interface MlpAnswer extends Common {
+export interface MlpAnswer extends Answer {
   kind: "mlp";
   state: number;
   pos: number;
@@ -118,7 +106,7 @@ export interface MlpAnswer extends Common {
   update: Update | null;
 }
 
-export interface NeuronAnswer extends Common, Partial<Update> {
+export interface NeuronAnswer extends Answer, Partial<Update> {
   kind: "neuron";
   state: number;
   pos: number;
@@ -132,7 +120,7 @@ export interface NeuronAnswer extends Common, Partial<Update> {
   effect: number | null;
 }
 
-export interface CarriedAnswer extends Common {
+export interface CarriedAnswer extends Answer {
   kind: "carried";
   state: number;
   pos: number;
@@ -142,7 +130,7 @@ export interface CarriedAnswer extends Common {
   effect: number | null;
 }
 
-export interface MixerAnswer extends Common {
+export interface MixerAnswer extends Answer {
   kind: "mixer";
   state: number;
   pos: number;
@@ -153,7 +141,7 @@ export interface MixerAnswer extends Common {
   why: string;
 }
 
-export interface TokenAnswer extends Common {
+export interface TokenAnswer extends Answer {
   kind: "token";
   pos: number;
   id: number;
@@ -162,6 +150,3 @@ export interface TokenAnswer extends Common {
   next: Tokens;
   also?: Tokens; // next tokens that only the answer it is compared with lists
 }
-
-export type Answer = StateAnswer | EdgeAnswer | HeadAnswer | MlpAnswer | NeuronAnswer | CarriedAnswer | MixerAnswer | TokenAnswer;
-export type AnswerOf<K extends Answer["kind"]> = Extract<Answer, { kind: K }>;

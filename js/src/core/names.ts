@@ -24,6 +24,19 @@ export function tokenName(g: Graph, pos: number): string {
   return `${pos} ${tokenText(g, pos)}`;
 }
 
+/** The model's prediction after a position, `rank` 0 is the best. */
+export function nextToken(g: Graph, pos: number, rank: number): { text: string; p: number } | null {
+  if (rank >= g.n_next) return null;
+  const at = pos * g.n_next + rank;
+  const text = g.meta.vocab[g.next_token[at]];
+  return text === undefined ? null : { text: visible(text), p: g.next_p[at] };
+}
+
+/** "L7"; "L" for the embedding */
+export function layerName(g: Graph, state: number): string {
+  return `L${g.meta.states[state]?.layer ?? ""}`;
+}
+
 /** "L7 after attention", "embedding" */
 export function stateName(g: Graph, state: number): string {
   const { layer, name } = g.meta.states[state];
@@ -67,27 +80,6 @@ export function shortName(g: Graph, item: Item): string {
   if (g.kind[item.edge] === EdgeKind.carried) return `${at} residual ${tokenText(g, pos)}`;
   if (g.kind[item.edge] !== EdgeKind.attention) return `${at} ${tokenText(g, pos)}`;
   return `${at} ${tokenText(g, placeOf(g, g.source[item.edge]).pos)} → ${tokenText(g, pos)}`;
-}
-
-/** A share as a percentage with about two digits that mean something: 41.6%, 0.27%, <0.01%. */
-export function percent(x: number): string {
-  if (!(x > 0)) return "0%";
-  const p = 100 * x;
-  if (p < 0.01) return "<0.01%";
-  if (p < 1) return `${p.toFixed(2)}%`;
-  if (p < 99.95) return `${p.toFixed(1)}%`;
-  return p > 100.05 ? `${p.toFixed(0)}%` : "100%";
-}
-
-/** Short form for labels beside the picture: 97%, 4%, <1%. */
-export function roundPercent(x: number): string {
-  if (!(x > 0)) return "0%";
-  return x < 0.005 ? "<1%" : `${Math.round(100 * x)}%`;
-}
-
-/** "5, 9, and 12 more" style counts with thin grouping: 25,310. */
-export function count(n: number): string {
-  return String(n).replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 export function layerCount(g: Graph): number {

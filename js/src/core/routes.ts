@@ -1,16 +1,26 @@
 // Which edges reach the target: flow along paths, strength at every threshold, coverage (METHODS.md 2.0).
 import { EdgeKind, type Graph, goesOn, placeOf } from "./graph.js";
 
-export type Encoding = "flow" | "share";
-export type Reading = "max" | "sum";
+/** Traits that some encodings read. */
+export interface Settings {
+  reading: "max" | "sum"; // of heads
+  renormalise: boolean;
+}
+export const USUAL: Settings = { reading: "max", renormalise: false };
+
+/** What of an edge is held against the threshold. */
+export interface Measure {
+  /** [edge], a share; null: the edge's flow to the target */
+  passing(g: Graph, settings: Settings): Float32Array | null;
+  /** the threshold when none is given */
+  automatic(g: Graph, routes: Routes): number;
+}
 
 export const BUDGET = 80; // attention edges drawn when the threshold is automatic
-export const SHARE_THRESHOLD = 0.04; // the papers' default
+export const BY_FLOW: Measure = { passing: () => null, automatic: automaticThreshold };
 
 export interface Routes {
   target: number; // pos
-  encoding: Encoding;
-  reading: Reading;
   flow: Float32Array; // [edge]
   node_flow: Float64Array; // [node]
   strength: Float32Array; // [edge]; drawn iff strength > threshold
@@ -27,8 +37,8 @@ export interface Routes {
 }
 
 /** One scan from the target down: every edge's flow and strength, sorted once. */
-export function trace(g: Graph, target: number, encoding: Encoding = "flow", reading: Reading = "max"): Routes {
-  const { T, S, n_edges, n_nodes, source, entered, kind, share_sum, share_max } = g;
+export function trace(g: Graph, target: number, measure: Measure = BY_FLOW, settings: Settings = USUAL): Routes {
+  const { T, S, n_edges, n_nodes, source, entered, kind, share_sum } = g;
   const flow = new Float32Array(n_edges);
   const strength = new Float32Array(n_edges);
   const node_flow = new Float64Array(n_nodes);
@@ -36,8 +46,7 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
   const top = (S - 1) * T + target;
   node_flow[top] = 1;
   node_strength[top] = Number.POSITIVE_INFINITY;
-  const by_share = encoding === "share";
-  const own = by_share && reading === "max" ? share_max : share_sum;
+  const own = measure.passing(g, settings);
   const bits = new Uint32Array(strength.buffer);
   const bins = new Uint32Array(1 << 13); // edges, then attention edges, by exponent and upper mantissa of their strength
   let top_weight = 0;
@@ -50,7 +59,7 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
       const f = share_sum[e] * node_flow[to];
       flow[e] = f;
       node_flow[source[e]] += f;
-      const weight = !by_share ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
+      const weight = own === null ? flow[e] : kind[e] === EdgeKind.read ? Number.POSITIVE_INFINITY : own[e];
       const s = Math.min(weight, reached);
       if (!(s > 0)) continue;
       strength[e] = s;
@@ -67,8 +76,6 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
   for (let row = 0; row < S; row++) scan(g.rows[row], g.rows[row + 1]);
   const routes: Routes = {
     target,
-    encoding,
-    reading,
     flow,
     node_flow,
     strength,
@@ -78,13 +85,13 @@ export function trace(g: Graph, target: number, encoding: Encoding = "flow", rea
     attention: new Uint32Array(1),
     input_share: node_flow.slice(0, T),
     ended: endedByCause(g, node_flow),
-    automatic: by_share ? SHARE_THRESHOLD : 0,
+    automatic: 0,
     kind,
     range: high > 0 ? [low, high] : [0, 0],
     top_weight,
   };
   sortAbove(routes, firstPart(bins));
-  if (!by_share) routes.automatic = automaticThreshold(g, routes);
+  routes.automatic = measure.automatic(g, routes);
   return routes;
 }
 
@@ -164,21 +171,14 @@ export function coverage(g: Graph, routes: Routes, threshold: number): number {
   return sum;
 }
 
-/** The weight an edge is drawn with: flow, or the share in the current reading (an edge into a square: the square's own share). */
-export function weights(g: Graph, routes: Routes, threshold: number, renormalise: boolean): Float32Array {
-  if (routes.encoding === "flow") return routes.flow;
-  const out = (routes.reading === "max" ? g.share_max : g.share_sum).slice();
-  if (renormalise) {
-    const whole = new Float64Array(g.n_nodes);
-    for (let i = 0, n = drawnCount(routes, threshold); i < n; i++) whole[g.entered[routes.order[i]]] += out[routes.order[i]];
-    for (let e = 0; e < out.length; e++) if (whole[g.entered[e]] > 0) out[e] /= whole[g.entered[e]];
-  }
+/** An edge into a square weighs what the square itself does. */
+export function throughSquares(g: Graph, weight: Float32Array): Float32Array {
   const square = new Float32Array(g.n_nodes);
-  for (let e = 0; e < out.length; e++) {
-    if (g.kind[e] === EdgeKind.part) square[g.source[e]] = out[e];
-    else if (g.kind[e] === EdgeKind.read) out[e] = square[g.entered[e]];
+  for (let e = 0; e < weight.length; e++) {
+    if (g.kind[e] === EdgeKind.part) square[g.source[e]] = weight[e];
+    else if (g.kind[e] === EdgeKind.read) weight[e] = square[g.entered[e]];
   }
-  return out;
+  return weight;
 }
 
 /** The drawn edges on the way down from a node, top row first. */
@@ -242,11 +242,10 @@ export interface Scale {
 
 export const STEPS = 200; // slider positions; the value is quantised, so a small move does not re-lay the picture
 
-export function thresholdScale(routes: Routes): Scale {
-  let [low, high] = routes.range;
-  if (routes.encoding === "share") high = Math.max(high, 2 * SHARE_THRESHOLD);
+/** `reach`: the slider goes at least so far. */
+export function thresholdScale({ range: [low, most] }: Routes, reach = 0): Scale {
+  const high = Math.min(1, Math.max(most, reach));
   if (!(high > 0)) return { low: 1e-4, high: 1 };
-  high = Math.min(high, 1);
   return { low: Math.max(Math.min(low, high / 10), high * 1e-5), high };
 }
 

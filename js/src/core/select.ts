@@ -1,112 +1,128 @@
-// What a selection (the trait Python and the browser share) points at in the graph, and the selection of a thing in the graph.
+// Questions about the picture, and what they point at in the graph.
 import { EdgeKind, type Graph, type PartKind, placeOf } from "./graph.js";
 
-export type Selection =
-  | { kind: "state"; state: number; pos: number }
-  | { kind: "edge"; state: number; query: number; key: number; part?: number }
-  | { kind: "head"; state: number; head: number; query: number; key: number | null; part?: number }
-  | { kind: "mlp"; state: number; pos: number; part?: number; top?: number }
-  | { kind: "neuron"; state: number; pos: number; neuron: number; part?: number; expert?: number | string }
-  | { kind: "carried"; state: number; pos: number }
-  | { kind: "mixer"; state: number; pos: number; part?: number }
-  | { kind: "token"; pos: number };
+/** A question: its kind and the fields of that kind. The trait that Python and the browser share. */
+export interface Selection {
+  readonly kind: string;
+  readonly [field: string]: unknown;
+}
 
 /** A thing in the picture. */
 export type Item = { kind: "node"; node: number } | { kind: "edge"; edge: number } | { kind: "token"; pos: number };
+
+/** What a kind of question is to the picture. */
+export interface Asking<Q extends Selection = Selection> {
+  kind: string;
+  /** the fields that must name something in the graph */
+  needs: readonly ("state" | "pos" | "query")[];
+  /** the kinds of parts it can be about, where it is about one */
+  parts?: readonly PartKind[];
+  /** fields that leave the subject as it is: the same head at other cells, the same MLP with more rows */
+  aside?: readonly string[];
+  /** what it points at, or null when this graph has no such thing */
+  item(g: Graph, question: Q): Item | null;
+  /** the question that a click on an item asks, where it is one of this kind */
+  asked?(g: Graph, item: Item): Q | null;
+  /** what an answer saved without its kernel tells about another question of the same subject */
+  elsewhere?(saved: object, question: Q, map: (name: string) => Float32Array): object;
+}
+
+export type Kinds<K extends Asking = Asking> = ReadonlyMap<string, K>;
+
+export function byKind<K extends Asking>(kinds: readonly K[]): Kinds<K> {
+  return new Map(kinds.map((one) => [one.kind, one]));
+}
 
 export function sameItem(a: Item | null, b: Item | null): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
 }
 
-/** Whether two selections are one step of the reader's way: the same head at other cells, the same MLP with more rows. */
-export function sameSubject(a: Selection, b: Selection): boolean {
-  const subject = (s: object) => JSON.stringify(Object.entries({ ...s, ...aside(s) }).sort());
+/** Whether two questions are one step of the reader's way. */
+export function sameSubject(kinds: Kinds, a: Selection, b: Selection): boolean {
+  const aside = kinds.get(a.kind)?.aside ?? [];
+  const subject = (s: Selection) =>
+    JSON.stringify(
+      Object.entries(s)
+        .filter(([field]) => !aside.includes(field))
+        .sort(),
+    );
   return subject(a) === subject(b);
 }
 
-function aside(s: object): object {
-  return "head" in s ? { query: 0, key: 0 } : { top: 0 };
-}
-
-/** The selection that a click on an item makes; null where there is nothing to inspect. */
-export function selectionOf(g: Graph, item: Item): Selection | null {
-  if (item.kind === "token") return { kind: "token", pos: item.pos };
-  if (item.kind === "node") {
-    const { state, pos, part } = placeOf(g, item.node);
-    return part < 0 ? { kind: "state", state, pos } : squareSelection(g, part, pos);
+/** The question that a click on an item asks; null where there is nothing to inspect. */
+export function selectionOf(kinds: Kinds, g: Graph, item: Item): Selection | null {
+  for (const { asked } of kinds.values()) {
+    const selection = asked?.(g, item);
+    if (selection) return selection;
   }
-  const e = item.edge;
-  const to = placeOf(g, g.entered[e]);
-  switch (g.kind[e]) {
-    case EdgeKind.attention: {
-      const part = g.part[e];
-      const edge = { kind: "edge" as const, state: to.state, query: to.pos, key: placeOf(g, g.source[e]).pos };
-      return alone(g, part) ? edge : { ...edge, part };
-    }
-    case EdgeKind.carried:
-      return { kind: "carried", state: to.state, pos: to.pos };
-    default:
-      return squareSelection(g, g.part[e], to.pos);
-  }
+  return null;
 }
 
-function squareSelection(g: Graph, part: number, pos: number): Selection {
-  const { state, kind } = g.meta.parts[part];
-  const which = alone(g, part) ? {} : { part };
-  return { kind: kind === "mlp" ? "mlp" : "mixer", state, pos, ...which };
+/** The item a question points at, or null when this graph has no such thing. */
+export function itemOf(kinds: Kinds, g: Graph, s: Selection | null): Item | null {
+  return s && isHere(kinds, g, s) ? (kinds.get(s.kind)?.item(g, s) ?? null) : null;
 }
 
-function alone(g: Graph, part: number): boolean {
+/** Whether this picture has what a question names; Python refuses what it has not, but is asked first. */
+export function isHere(kinds: Kinds, g: Graph, s: Selection): boolean {
+  const asking = kinds.get(s.kind);
+  const ends: Record<string, number> = { state: g.S, pos: g.T, query: g.T, key: g.T };
+  const inside = (field: string) => {
+    const n = s[field] as number;
+    return Number.isInteger(n) && n >= 0 && n < ends[field];
+  };
+  if (!asking?.needs.every(inside) || (s.key != null && !inside("key"))) return false;
+  return !asking.parts || partOf(g, asking.parts, s) in g.meta.parts;
+}
+
+/** The part a question is about: the one it names, or the first of its kinds that enters the state; else -1. */
+export function partOf(g: Graph, kinds: readonly PartKind[], { part, state }: Selection): number {
+  return (part as number | undefined) ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === state);
+}
+
+/** `part` where the state has several of its kind, so that a question must name it; else nothing. */
+export function named(g: Graph, part: number): { part?: number } {
   const { kind, state } = g.meta.parts[part];
-  return g.meta.parts.filter((p) => p.kind === kind && p.state === state).length === 1;
+  return g.meta.parts.filter((p) => p.kind === kind && p.state === state).length === 1 ? {} : { part };
 }
 
-/** The item a selection points at, or null when this graph has no such thing. */
-export function itemOf(g: Graph, selection: Selection | null): Item | null {
-  if (!selection) return null;
-  const inside = (n: number, end: number) => Number.isInteger(n) && n >= 0 && n < end;
-  switch (selection.kind) {
-    case "token":
-      return inside(selection.pos, g.T) ? selection : null;
-    case "state":
-      return inside(selection.state, g.S) && inside(selection.pos, g.T)
-        ? { kind: "node", node: selection.state * g.T + selection.pos }
-        : null;
-    case "carried":
-      return inside(selection.state, g.S)
-        ? findEdge(g, selection.state, (e) => g.kind[e] === EdgeKind.carried && placeOf(g, g.entered[e]).pos === selection.pos)
-        : null;
-    case "edge":
-    case "head": {
-      const { state, query, key, part } = selection;
-      if (!inside(state, g.S)) return null;
-      const entered = state * g.T + query;
-      return findEdge(
-        g,
-        state,
-        (e) =>
-          g.kind[e] === EdgeKind.attention &&
-          g.entered[e] === entered &&
-          g.source[e] % g.T === key &&
-          (part === undefined || g.part[e] === part),
-      );
-    }
-    default: {
-      const q = g.squareOf[partOf(g, selection)] ?? -1;
-      return q >= 0 && inside(selection.pos, g.T) ? { kind: "node", node: (g.S + q) * g.T + selection.pos } : null;
-    }
-  }
+/** The square of the part a question is about, at its position. */
+export function squareItem(g: Graph, kinds: readonly PartKind[], s: Selection & { pos: number }): Item | null {
+  const q = g.squareOf[partOf(g, kinds, s)] ?? -1;
+  return q >= 0 ? { kind: "node", node: (g.S + q) * g.T + s.pos } : null;
 }
 
-/** The part a selection is about, or -1. */
-export function partOf(g: Graph, s: Selection): number {
-  const kinds: PartKind[] =
-    s.kind === "mixer" ? ["mixer", "other"] : s.kind === "head" || s.kind === "edge" ? ["attention"] : ["mlp"];
-  const { part, state } = s as { part?: number; state?: number };
-  return part ?? g.meta.parts.findIndex((p) => kinds.includes(p.kind) && p.state === state);
+/** The part whose square an item is or leads to, its state and position. */
+export function squareAt(g: Graph, item: Item): { part: number; state: number; pos: number } | null {
+  if (item.kind === "token") return null;
+  if (item.kind === "node") return inSquare(g, item.node);
+  return inSquare(g, g.source[item.edge]) ?? inSquare(g, g.entered[item.edge]);
 }
 
-function findEdge(g: Graph, state: number, is: (e: number) => boolean): Item | null {
+function inSquare(g: Graph, node: number): { part: number; state: number; pos: number } | null {
+  const place = placeOf(g, node);
+  return place.part < 0 ? null : place;
+}
+
+/** The attention edge from a key to a query, of the part that is named where one is. */
+export function attentionEdge(
+  g: Graph,
+  { state, query, key, part }: { state: number; query: number; key: number | null; part?: number },
+): Item | null {
+  const entered = state * g.T + query;
+  return findEdge(
+    g,
+    state,
+    (e) =>
+      g.kind[e] === EdgeKind.attention &&
+      g.entered[e] === entered &&
+      g.source[e] % g.T === key &&
+      (part === undefined || g.part[e] === part),
+  );
+}
+
+/** The first edge into a state for which `is` holds. */
+export function findEdge(g: Graph, state: number, is: (e: number) => boolean): Item | null {
   for (let e = g.rows[g.S - 1 - state]; e < g.rows[g.S - state]; e++) if (is(e)) return { kind: "edge", edge: e };
   return null;
 }

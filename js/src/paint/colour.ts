@@ -45,6 +45,8 @@ export const DARK: Palette = {
   selection: "#ffffff",
 };
 
+export const paletteOf = (dark: boolean): Palette => (dark ? DARK : LIGHT);
+
 export type Rgb = [number, number, number]; // 0..255
 
 export function parseHex(hex: string): Rgb {

@@ -3,13 +3,16 @@
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { layerCount, tokenName } from "../core/names.js";
-import { HEIGHT, type Store } from "../model.js";
+import type { Store } from "../store/store.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
-import { Close } from "./close.js";
-import { Panel } from "./detail.js";
+import { Handle } from "./handle.js";
+import { Keys } from "./keys.js";
 import { Legend } from "./legend.js";
-import { PromptLine, Toolbar } from "./toolbar.js";
+import { Notice } from "./notice.js";
+import { Panel } from "./panel.js";
+import { PromptLine } from "./prompt.js";
+import { Toolbar } from "./toolbar.js";
 
 export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
   const view = useRef<FlowView | null>(null);
@@ -91,81 +94,5 @@ function Flow({
         </div>
       )}
     </>
-  );
-}
-
-/** What went wrong, in words, over the picture so that nothing jumps; the old picture stays. */
-function Notice({ store }: { store: Store }) {
-  const hidden = useSignal("");
-  const { state, text, done, total } = store.traits.status.value;
-  const problem = store.problem.value ?? (state === "error" ? text : null);
-  if (problem && problem !== hidden.value) {
-    return (
-      <div class="notice error" role="alert">
-        <span>{problem}</span>
-        <Close act={() => (hidden.value = problem)} />
-      </div>
-    );
-  }
-  if (state !== "running") return null;
-  return (
-    <div class="notice" role="status">
-      <span>{text || words.running}</span>
-      {total > 1 && <span class="number">{words.progress(done, total)}</span>}
-    </div>
-  );
-}
-
-function Keys({ close }: { close: () => void }) {
-  return (
-    <div class="pop keys-help" role="dialog" aria-label={words.keysTitle}>
-      <h3>
-        {words.keysTitle}
-        <Close act={close} />
-      </h3>
-      <dl>
-        {words.keys.map(([key, what]) => (
-          <div key={key}>
-            <dt>
-              <kbd>{key}</kbd>
-            </dt>
-            <dd>{what}</dd>
-          </div>
-        ))}
-      </dl>
-    </div>
-  );
-}
-
-/** The lower edge, to drag or to move with the arrow keys. */
-function Handle({ store }: { store: Store }) {
-  const { height } = store.traits.view.value;
-  const from = useRef<{ y: number; height: number } | null>(null);
-  const set = (h: number, wait: number) =>
-    store.setView({ height: Math.round(Math.max(HEIGHT.min, Math.min(HEIGHT.max, h))) }, wait);
-  return (
-    <div
-      class="handle"
-      role="separator"
-      aria-orientation="horizontal"
-      aria-label={words.resize}
-      aria-valuenow={height}
-      aria-valuemin={HEIGHT.min}
-      aria-valuemax={HEIGHT.max}
-      tabIndex={0}
-      onPointerDown={(event) => {
-        from.current = { y: event.clientY, height };
-        event.currentTarget.setPointerCapture(event.pointerId);
-      }}
-      onPointerMove={(event) => from.current && set(from.current.height + event.clientY - from.current.y, 200)}
-      onPointerUp={() => (from.current = null)}
-      onPointerCancel={() => (from.current = null)}
-      onKeyDown={(event) => {
-        const step = event.key === "ArrowDown" ? 20 : event.key === "ArrowUp" ? -20 : 0;
-        if (!step) return;
-        event.preventDefault();
-        set(height + step, 200);
-      }}
-    />
   );
 }

@@ -1,44 +1,29 @@
 // The pin and the selection side by side, with a difference column.
-import type { Answer, HeadAnswer, NeuronAnswer } from "../core/answers.js";
-import { differenceBytes } from "../core/cells.js";
-import type { Graph } from "../core/graph.js";
-import { comparables, type Joined, join } from "../core/join.js";
-import { percent, tokenName, visible } from "../core/names.js";
-import type { Store } from "../model.js";
-import { DARK, LIGHT } from "../paint/colour.js";
-import { Heat, Ramp } from "../views/heat/heat.js";
+import type { Kind, Sides } from "../controls/kind.js";
+import { Section } from "../controls/section.js";
+import { Signed, Table } from "../controls/table.js";
+import type { Answer } from "../core/answer.js";
+import { type Joined, join } from "../core/difference.js";
+import { visible } from "../core/names.js";
+import { figure, largest, percent, signedText } from "../core/numbers.js";
+import type { Store } from "../store/store.js";
 import * as words from "../words.js";
-import { useBytes } from "./kinds/attention.js";
-import { Strip } from "./kinds/mlp.js";
-import { Section } from "./kinds/parts.js";
-import { partLabel } from "./kinds/state.js";
-import { figure, largest, Signed, signedText, Table } from "./table.js";
 
-interface Sides {
-  store: Store;
-  g: Graph;
-  pinned: Answer;
-  now: Answer;
-}
-
-export function Compare({ store, g, pinned, now }: Sides) {
-  const [names, others] = [partNames(g, now), partNames(g, pinned)];
-  const left = comparables(pinned, others);
+export function Compare({ kind, ...sides }: Sides<Answer> & { kind: Kind }) {
+  const { store, g, pinned, now } = sides;
+  const theirs = kind.compare?.(pinned, g) ?? [];
   return (
     <div class="compare">
-      {comparables(now, names).map(({ title, unit, figures }, i) => {
-        const other = left.find((c) => c.title === title && c.unit === unit);
+      {kind.compare?.(now, g).map(({ title, unit, figures }, i) => {
+        const other = theirs.find((c) => c.title === title && c.unit === unit);
         if (!other) return null;
-        const rows = join(other.figures, figures);
-        const caption = words.differenceCaption[title];
         return (
-          <Section key={title + i} title={caption}>
-            <Rows store={store} caption={caption} rows={rows} unit={unit} />
+          <Section key={title + i} title={title}>
+            <Rows store={store} caption={title} rows={join(other.figures, figures)} unit={unit} />
           </Section>
         );
       })}
-      {now.kind === "head" && pinned.kind === "head" && <Maps store={store} g={g} pinned={pinned} now={now} />}
-      {now.kind === "neuron" && pinned.kind === "neuron" && <Strips store={store} g={g} pinned={pinned} now={now} />}
+      {kind.Compared && <kind.Compared {...sides} />}
     </div>
   );
 }
@@ -74,65 +59,5 @@ function Rows({ store, caption, rows, unit }: { store: Store; caption: string; r
         },
       ]}
     />
-  );
-}
-
-/** What figures and parts are called: the latter as in the state's own panel. */
-function partNames(g: Graph, answer: Answer): Record<string, string> {
-  const names = { ...words.figureNames };
-  if (answer.kind !== "state") return names;
-  const { kind, part, key, label } = answer.parts;
-  kind.forEach((k, i) => {
-    names[`${k} ${key[i] ?? ""}`] = key[i] === null ? (names[`${k} `] ?? k) : partLabel(g, k, part[i], key[i], -1, label[i]);
-  });
-  return names;
-}
-
-function Maps({ store, pinned, now }: Sides & { pinned: HeadAnswer; now: HeadAnswer }) {
-  const [a, b] = [pinned.maps.contribution as Float32Array, now.maps.contribution as Float32Array];
-  if (a.length !== b.length) return <p class="note">{words.otherLength}</p>;
-  const n = Math.round(Math.sqrt(b.length));
-  const palette = store.dark.value ? DARK : LIGHT;
-  const top = Math.max(pinned.max.contribution, now.max.contribution);
-  const difference = differenceBytes(a, b, n);
-  const still = { n, palette, cursor: null, open: null, over: () => {} };
-  const side = (title: string, { head, query, key }: HeadAnswer, values: Float32Array) => (
-    <figure>
-      <figcaption>
-        {title} H{head}
-      </figcaption>
-      <Heat
-        {...still}
-        label={`${words.contribution}, ${title}`}
-        {...useBytes(values, n, top)}
-        open={key === null ? null : { query, key }}
-      />
-      <Ramp palette={palette} texts={[0, 0.25, 1].map((x) => percent(x * top))} />
-    </figure>
-  );
-  return (
-    <Section title={words.contribution}>
-      <div class="maps both">
-        {side(words.pinnedSide, pinned, a)}
-        {side(words.thisSide, now, b)}
-        <figure>
-          <figcaption>{words.difference}</figcaption>
-          <Heat {...still} label={words.difference} {...difference} has_sign />
-          <Ramp palette={palette} has_sign texts={[`−${percent(difference.top)}`, "0", `+${percent(difference.top)}`]} />
-        </figure>
-      </div>
-    </Section>
-  );
-}
-
-function Strips({ store, g, pinned, now }: Sides & { pinned: NeuronAnswer; now: NeuronAnswer }) {
-  return (
-    <>
-      {([pinned, now] as const).map((answer, i) => (
-        <Section key={i} title={`${words.stripTitle}, ${i ? words.thisSide : words.pinnedSide}`}>
-          <Strip store={store} name={(pos) => tokenName(g, pos)} values={answer.maps.strip as Float32Array} at={answer.pos} />
-        </Section>
-      ))}
-    </>
   );
 }

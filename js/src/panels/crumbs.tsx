@@ -1,42 +1,36 @@
 // The last five selections, to go back to; the pin.
+import { Toggle } from "../controls/choice.js";
+import { Close } from "../controls/close.js";
 import type { Graph } from "../core/graph.js";
-import { partName, shortName, tokenText } from "../core/names.js";
-import { itemOf, partOf, type Selection } from "../core/select.js";
-import type { Store } from "../model.js";
-import { canonical } from "../offline.js";
+import { canonical, equal } from "../core/json.js";
+import { shortName } from "../core/names.js";
+import { isHere, itemOf, type Selection } from "../core/select.js";
+import type { Store } from "../store/store.js";
 import * as words from "../words.js";
-import { Toggle } from "./choice.js";
-import { Close } from "./close.js";
+import { KINDS } from "./kinds.js";
 
 /** "L7 ·to", "L6 H1 ·John → ·to", "L7 MLP 1203 ·to" */
 export function selectionName(g: Graph, s: Selection): string {
-  const item = itemOf(g, s);
-  if (s.kind === "neuron" && item?.kind === "node") {
-    return `${partName(g, partOf(g, s))} ${s.neuron} ${tokenText(g, s.pos)}`;
-  }
-  if (s.kind === "head" || s.kind === "edge") {
-    const layer = g.meta.states[s.state]?.layer ?? "";
-    return `L${layer}${s.kind === "head" ? ` H${s.head}` : ""} ${s.key == null ? "" : `${tokenText(g, s.key)} → `}${tokenText(g, s.query)}`;
-  }
-  return item ? shortName(g, item) : s.kind;
+  const item = itemOf(KINDS, g, s);
+  const name = isHere(KINDS, g, s) ? KINDS.get(s.kind)?.name?.(g, s) : null;
+  return name ?? (item ? shortName(g, item) : s.kind);
 }
 
 export function Crumbs({ store }: { store: Store }) {
   const g = store.graph.value;
-  const now = canonical(store.traits.selection.value);
-  const pinned = store.traits.pins.value.some((pin) => canonical(pin) === now);
+  const now = store.traits.selection.value;
+  const pinned = store.traits.pins.value.some((pin) => equal(pin, now));
   return (
     <nav class="crumbs" aria-label={words.crumbs}>
       <ol>
         {store.crumbs.value.map((selection) => {
-          const key = canonical(selection);
           const name = g ? selectionName(g, selection) : selection.kind;
           return (
-            <li key={key}>
+            <li key={canonical(selection)}>
               <button
                 type="button"
                 class="crumb"
-                aria-current={key === now}
+                aria-current={equal(selection, now)}
                 title={name}
                 onClick={() => store.setSelection(selection)}
               >

@@ -2,13 +2,14 @@
 
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { usePopup } from "../controls/popup.js";
+import { hovering } from "../controls/table.js";
 import { type Found, find } from "../core/find.js";
-import { layerCount, percent } from "../core/names.js";
-import type { Store } from "../model.js";
+import { layerCount } from "../core/names.js";
+import { percent } from "../core/numbers.js";
+import type { Store } from "../store/store.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
-import { usePopup } from "./popup.js";
-import { hovering } from "./table.js";
 
 export function Finder({ store, view }: { store: Store; view: () => FlowView | null }) {
   const { finding } = store;

@@ -1,27 +1,26 @@
 // What colours and widths mean, in one line and one sentence.
-import { percent } from "../core/names.js";
-import type { Store } from "../model.js";
-import { WIDTH } from "../views/flow/draw.js";
+import { percent } from "../core/numbers.js";
+import { paletteOf } from "../paint/colour.js";
+import type { Store } from "../store/store.js";
+import { WIDTH } from "../views/flow/scene.js";
 import * as words from "../words.js";
 
 export function Legend({ store }: { store: Store }) {
   const g = store.graph.value;
   const routes = store.routes.value;
   if (!g || !routes) return null;
-  const flow = routes.encoding === "flow";
+  const { label, hues, legend } = store.encoding.value;
   const kinds = new Set(g.meta.parts.map((p) => p.kind));
-  const renormalised = !flow && store.traits.renormalise.value;
   const samples = kinds.has("mixer") || kinds.has("other") ? [0.04, 1] : [0.04, 0.3, 1];
-  const what = flow ? words.flow : words.share;
   return (
     <div class="legend">
       <div class="keys">
-        {kinds.has("attention") && <Line kind="attention" text={words.attention} />}
-        <Line kind="residual" text={words.residual} />
-        {kinds.has("mlp") && <Line kind="mlp" text={words.mlp} square="full" />}
-        {(kinds.has("mixer") || kinds.has("other")) && <Line kind="mlp" text={words.mixer} square="hollow" />}
+        {hues?.names.map((text, hue) => (
+          <Hue key={text} text={text} colour={hues.colour(paletteOf(store.dark.value), hue)} />
+        ))}
+        {!hues && <Kinds kinds={kinds} />}
         <span class="key scale attention">
-          {words.widthIs(what)}
+          {words.widthIs(label)}
           {samples.map((u) => (
             <span class="sample" key={u}>
               <svg width="18" height="8" aria-hidden="true">
@@ -40,8 +39,30 @@ export function Legend({ store }: { store: Store }) {
           ))}
         </span>
       </div>
-      <p>{flow ? words.legendFlow : renormalised ? words.legendRenormalised : words.legendShare}</p>
+      <p>{legend(store.settings.value)}</p>
     </div>
+  );
+}
+
+function Kinds({ kinds }: { kinds: Set<string> }) {
+  return (
+    <>
+      {kinds.has("attention") && <Line kind="attention" text={words.attention} />}
+      <Line kind="residual" text={words.residual} />
+      {kinds.has("mlp") && <Line kind="mlp" text={words.mlp} square="full" />}
+      {(kinds.has("mixer") || kinds.has("other")) && <Line kind="mlp" text={words.mixer} square="hollow" />}
+    </>
+  );
+}
+
+function Hue({ text, colour }: { text: string; colour: string }) {
+  return (
+    <span class="key">
+      <svg width="18" height="10" aria-hidden="true">
+        <line x1="1" x2="17" y1="5" y2="5" stroke-width="2.4" stroke-linecap="round" style={{ stroke: colour }} />
+      </svg>
+      {text}
+    </span>
   );
 }
 

@@ -2,13 +2,13 @@
 
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import type { Store, View } from "../model.js";
-import { type Scene, svgText } from "../views/flow/draw.js";
+import { focused, usePopup } from "../controls/popup.js";
+import type { Store } from "../store/store.js";
+import type { View } from "../store/traits.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
-import { focused, usePopup } from "./popup.js";
+import { save, saveJson } from "./files.js";
 import { python } from "./python.js";
-import { analysisText } from "./saved.js";
 
 export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {
   const open = useSignal(false);
@@ -126,36 +126,4 @@ export function fullscreen(inside: HTMLElement | null): void {
   const host = (inside?.getRootNode() as ShadowRoot | undefined)?.host;
   if (document.fullscreenElement) document.exitFullscreen();
   else host?.requestFullscreen?.().catch(() => {});
-}
-
-function save(kind: "svg" | "png", scene: Scene | null): void {
-  if (!scene) return;
-  const svg = new Blob([svgText(scene)], { type: "image/svg+xml" });
-  if (kind === "svg") {
-    download(svg, "flow-routes.svg");
-    return;
-  }
-  const url = URL.createObjectURL(svg);
-  const image = new Image();
-  image.onload = () => {
-    const canvas = document.createElement("canvas");
-    canvas.width = 2 * scene.layout.width;
-    canvas.height = 2 * scene.layout.height;
-    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    URL.revokeObjectURL(url);
-    canvas.toBlob((png) => png && download(png, "flow-routes.png"));
-  };
-  image.src = url;
-}
-
-function saveJson(store: Store): void {
-  download(new Blob([analysisText(store)], { type: "application/json" }), "flow-routes.json");
-}
-
-function download(blob: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

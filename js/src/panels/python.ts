@@ -1,5 +1,5 @@
 // The Python that recreates what is on screen; no DOM.
-import type { Store } from "../model.js";
+import type { Store } from "../store/store.js";
 
 /** A JSON value as a Python literal. */
 export function literal(value: unknown): string {
@@ -21,9 +21,11 @@ const BUNDLED = "lmtt-bundled"; // its name; it is in no hub and no folder of th
 export function python(store: Store): string {
   const t = store.traits;
   const options = [`target=${store.target.peek()}`];
-  if (t.encoding.peek() !== "flow") {
-    options.push(`encoding="share"`, `reading=${literal(t.reading.peek())}`);
-    if (t.renormalise.peek()) options.push("renormalise=True");
+  const { name: encoding, controls = [] } = store.encoding.peek();
+  if (encoding !== "flow") options.push(`encoding=${literal(encoding)}`);
+  for (const { trait } of controls) {
+    const value = t[trait].peek();
+    if (value !== false) options.push(`${trait}=${literal(value)}`);
   }
   if (!t.normalise.peek()) options.push("normalise=False");
   for (const name of ["threshold", "foil", "selection"] as const) {

@@ -1,12 +1,13 @@
 // The routes as a table, for those who cannot see the picture; what is typed above it finds a token, a layer or a head.
 
 import { useSignal } from "@preact/signals";
+import { Table } from "../controls/table.js";
 import { EdgeKind, type Graph } from "../core/graph.js";
-import { edgeName, percent } from "../core/names.js";
+import { edgeName } from "../core/names.js";
+import { percent } from "../core/numbers.js";
 import { selectionOf } from "../core/select.js";
-import type { Store } from "../model.js";
+import type { Store } from "../store/store.js";
 import * as words from "../words.js";
-import { Table } from "./table.js";
 
 const MOST = 50;
 
@@ -53,7 +54,7 @@ export function RoutesTable({ store, g }: { store: Store; g: Graph }) {
         few={8}
         name={(i) => name(found[i])}
         item={(i) => ({ kind: "edge", edge: found[i] })}
-        pick={(i) => () => store.setSelection(selectionOf(g, { kind: "edge", edge: found[i] }))}
+        pick={(i) => () => store.setSelection(selectionOf(store.kinds, g, { kind: "edge", edge: found[i] }))}
         columns={[{ head: words.edge, left: true, cell: () => "" }, column(1, words.share), column(2, words.flow)]}
       />
     </section>

@@ -1,5 +1,5 @@
 // The analysis on show as a file that load_json in Python brings back (lmtt_widget/saved.py); no DOM.
-import type { Store } from "../model.js";
+import type { Store } from "../store/store.js";
 import { toBytes } from "../wire.js";
 
 const SHOWN = [
@@ -17,7 +17,7 @@ const SHOWN = [
 
 export function analysisText(store: Store): string {
   const shown = Object.fromEntries(SHOWN.map((name) => [name, store.traits[name].peek()]));
-  const messages = (["graph", "peek", "detail"] as const).map((name) => [name, base64(toBytes(store.message(name)))]);
+  const messages = (["graph", "peek", "detail"] as const).map((name) => [name, base64(toBytes(store.messages[name].peek()))]);
   const prompts = [{ prompt: store.traits.prompt.peek(), ...Object.fromEntries(messages) }];
   return JSON.stringify({ format: "lmtt_widget analysis", version: "1.0", shown, at: 0, prompts });
 }

@@ -1,150 +1,21 @@
-// The two rows above the picture: prompt, run, model; target, threshold, what is drawn, how.
-
-import { useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { count, percent, roundPercent, tokenName } from "../core/names.js";
-import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
-import type { Prompt, Store } from "../model.js";
-import { canonical } from "../offline.js";
+// The row above the picture: the target, the threshold, how lines are drawn.
+import encodings from "registered:encodings";
+import { Choice, Toggle } from "../controls/choice.js";
+import { tokenName } from "../core/names.js";
+import type { Control } from "../paint/encoding.js";
+import type { Store } from "../store/store.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
-import { Choice, Toggle } from "./choice.js";
 import { Finder } from "./finder.js";
-import { Menu } from "./menu.js";
-
-export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
-  const { prompts, prompt, status } = store.traits;
-  const input = useRef<HTMLInputElement>(null);
-  const shown = label(prompt.value, store.graph.value?.meta.prompt);
-  const running = status.value.state === "running";
-  const typed = useRef<string | null>(null);
-  const state = status.value.state;
-  useLayoutEffect(() => {
-    // A prompt that was refused stays in the line to be mended; the picture and the trait keep the old one.
-    if (input.current) input.current.value = state === "error" && typed.current !== null ? typed.current : shown;
-    if (state === "idle") typed.current = null;
-  }, [shown, state]);
-  const submit = (event: Event) => {
-    event.preventDefault();
-    const text = input.current?.value ?? "";
-    if (text.trim() === "" || store.offline) return;
-    if (typeof prompt.value !== "string" && text === shown) return;
-    typed.current = text;
-    store.write("prompt", text);
-  };
-  const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
-  return (
-    <form class="row prompt-line" onSubmit={submit}>
-      {prompts.value.length > 1 && (
-        <label class="select prompts" title={words.prompts(index + 1, prompts.value.length)}>
-          <select
-            aria-label={words.prompts(index + 1, prompts.value.length)}
-            value={String(index)}
-            onChange={(event) => store.write("prompt", prompts.value[Number(event.currentTarget.value)])}
-          >
-            {prompts.value.map((p, i) => (
-              <option key={i} value={String(i)}>
-                {i === index ? `${i + 1} / ${prompts.value.length}` : `${i + 1}. ${label(p).slice(0, 90)}`}
-              </option>
-            ))}
-          </select>
-        </label>
-      )}
-      <input
-        ref={input}
-        class="prompt"
-        type="text"
-        dir="auto"
-        aria-label={words.prompt}
-        placeholder={words.promptHint}
-        spellcheck={false}
-        autocomplete="off"
-        readOnly={store.offline}
-        title={store.offline ? words.offline : undefined}
-      />
-      {!store.offline && (
-        <button type="submit" class="primary run" disabled={running}>
-          {running ? words.running : words.run}
-        </button>
-      )}
-      <ModelLine store={store} />
-      <Menu store={store} view={view} />
-      <Progress store={store} />
-    </form>
-  );
-}
-
-function label(prompt: Prompt, shown?: string): string {
-  if (!Array.isArray(prompt)) return String(prompt);
-  if (shown) return shown;
-  if (prompt.length > 0 && typeof prompt[0] === "object") {
-    const last = prompt[prompt.length - 1] as { content: string };
-    return `${words.chat}: ${last.content}`;
-  }
-  return words.ids(prompt.length);
-}
-
-/** Name and exactness; each opens the panel about the model. */
-function ModelLine({ store }: { store: Store }) {
-  const g = store.graph.value;
-  if (!g) return null;
-  const { model, fidelity } = g.meta;
-  const on = store.about.value;
-  const toggle = () => {
-    store.about.value = !on;
-    if (!on) store.setView({ panel: true });
-  };
-  const notes = [words.fidelity, ...fidelity.problems].join("\n");
-  return (
-    <>
-      <button
-        type="button"
-        class="model-line"
-        title={`${words.aboutModel}: ${model.name ?? model.line}`}
-        aria-pressed={on}
-        onClick={toggle}
-      >
-        {model.line}
-      </button>
-      <button type="button" class={`badge ${fidelity.exact ? "" : "doubtful"}`} title={notes} aria-pressed={on} onClick={toggle}>
-        <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
-          {fidelity.exact ? <path d="M1.5 5.4 4 7.8 8.5 2.4" /> : <path d="M5 1v5M5 8.2v.6" />}
-        </svg>
-        {fidelity.text}
-      </button>
-    </>
-  );
-}
-
-function Progress({ store }: { store: Store }) {
-  const { state, text, done, total } = store.traits.status.value;
-  if (state !== "running") return null;
-  const bar = useRef<HTMLDivElement>(null);
-  const known = total > 1;
-  useLayoutEffect(() => {
-    if (bar.current) bar.current.style.width = known ? `${Math.round((100 * done) / total)}%` : "";
-  }, [done, total, known]);
-  return (
-    <div
-      class={`progress ${known ? "" : "unknown"}`}
-      role="progressbar"
-      aria-label={text || words.running}
-      aria-valuenow={known ? done : undefined}
-      aria-valuemax={known ? total : undefined}
-    >
-      <div ref={bar} class="progress-bar" />
-    </div>
-  );
-}
+import { Threshold } from "./threshold.js";
 
 export function Toolbar({ store, view }: { store: Store; view: () => FlowView | null }) {
-  const { encoding, reading, renormalise } = store.traits;
   const g = store.graph.value;
   if (!g) return <div class="row toolbar" />;
-  const share = encoding.value === "share";
+  const encoding = store.encoding.value;
   const fold = store.traits.view.value.fold;
   return (
-    <div class={`row toolbar ${share ? "by-share" : ""}`} role="toolbar" aria-label={words.picture}>
+    <div class={`row toolbar ${encoding.controls ? "with-settings" : ""}`} role="toolbar" aria-label={words.picture}>
       <label class="field" title={words.explainTitle}>
         <span class="name">{words.explain}</span>
         <span class="select target">
@@ -165,32 +36,13 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
       <span class="how-drawn">
         <Choice
           label={words.encoding}
-          value={encoding.value}
-          options={[
-            ["flow", words.flow, words.flowTitle],
-            ["share", words.share, words.shareTitle],
-          ]}
-          pick={(value) => store.setEncoding(value as "flow" | "share")}
+          value={encoding.name}
+          options={encodings.map(({ name, label, title }) => [name, label, title])}
+          pick={store.setEncoding}
         />
-        {share && (
-          <>
-            <Choice
-              label={words.reading}
-              value={reading.value}
-              options={[
-                ["max", words.max, words.maxTitle],
-                ["sum", words.sum, words.sumTitle],
-              ]}
-              pick={(value) => store.write("reading", value as "max" | "sum")}
-            />
-            <Toggle
-              on={renormalise.value}
-              text={words.renormalise}
-              title={words.renormaliseTitle}
-              act={() => store.write("renormalise", !renormalise.value)}
-            />
-          </>
-        )}
+        {encoding.controls?.map((control) => (
+          <Setting key={control.trait} store={store} control={control} />
+        ))}
         <Toggle on={fold} text={words.fold} title={words.foldTitle} act={() => store.setView({ fold: !fold })} />
         <button type="button" title={words.fitTitle} onClick={() => view()?.fit()}>
           {words.fit}
@@ -201,64 +53,14 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
   );
 }
 
-function Threshold({ store }: { store: Store }) {
-  const routes = store.routes.value;
-  const slider = useRef<HTMLInputElement>(null);
-  const scale = store.scale.value;
-  const threshold = store.threshold.value;
-  const automatic = store.traits.threshold.value === null;
-  const step = stepAt(scale, threshold);
-  const dragged = useSignal<number | null>(null);
-  const at = dragged.value ?? step;
-  useLayoutEffect(() => {
-    slider.current?.style.setProperty("--at", String(at / STEPS));
-  }, [at]);
-  const n = routes ? routes.attention[store.n_drawn.value] : 0;
-  const rest = () => {
-    dragged.value = null;
-    store.sliding.value = false;
-  };
-  return (
-    <>
-      <label class="field threshold" title={words.thresholdTitle}>
-        <span class="name">{words.threshold}</span>
-        <input
-          ref={slider}
-          type="range"
-          aria-label={words.threshold}
-          min={0}
-          max={STEPS}
-          step={1}
-          value={at}
-          aria-valuetext={`${percent(threshold)}, ${words.edges(count(n))}`}
-          onInput={(event) => {
-            const wanted = Number(event.currentTarget.value);
-            store.sliding.value = true;
-            dragged.value = wanted;
-            store.write("threshold", thresholdAt(scale, wanted), 150);
-          }}
-          onChange={rest}
-          onBlur={rest}
-        />
-      </label>
-      <Toggle
-        on={automatic}
-        text={words.automatic}
-        title={words.automaticTitle(store.traits.encoding.value === "flow")}
-        act={() => {
-          rest();
-          store.write("threshold", automatic ? threshold : null);
-        }}
-      />
-      <output class="readout">
-        <span class="r-threshold">{percent(threshold)}</span>
-        <span class="r-edges" title={words.edgesTitle}>
-          {words.edges(count(n))}
-        </span>
-        <span class="r-carries" title={words.carriesTitle}>
-          {words.carries(roundPercent(store.coverage.value))}
-        </span>
-      </output>
-    </>
-  );
+/** A trait that belongs to the encoding. */
+function Setting({ store, control }: { store: Store; control: Control }) {
+  const { trait } = control;
+  if (trait === "reading") {
+    const { label, options } = control;
+    const pick = (value: string) => store.write(trait, value as "max" | "sum");
+    return <Choice label={label} value={store.traits[trait].value} options={options} pick={pick} />;
+  }
+  const on = store.traits[trait].value;
+  return <Toggle on={on} text={control.text} title={control.title} act={() => store.write(trait, !on)} />;
 }

@@ -1,7 +1,9 @@
 // The lowest canvas: grid and labels, and the many faint edges, drawn over several frames.
 import { canvasPen } from "../../paint/pen.js";
 import { progressive, SLICE } from "../../paint/progressive.js";
-import { drawEdges, drawGrid, drawLabels, type Scene, sliceEnd } from "./draw.js";
+import { drawGrid, drawLabels } from "./axes.js";
+import { drawEdges } from "./edges.js";
+import { type Scene, sliceEnd } from "./scene.js";
 
 export interface Ground {
   /** The edges from SLICE on; the strongest, in front of the others, are drawn elsewhere. */
@@ -11,7 +13,14 @@ export interface Ground {
 
 /** Whether edges look the same in both; which of them are drawn may differ. */
 function alike(a: Scene | null, b: Scene | null): boolean {
-  return a !== null && a.routes === b?.routes && a.layout === b.layout && a.palette === b.palette && a.weight === b.weight;
+  return (
+    a !== null &&
+    a.routes === b?.routes &&
+    a.layout === b.layout &&
+    a.palette === b.palette &&
+    a.weight === b.weight &&
+    a.hues === b.hues
+  );
 }
 
 /**

@@ -1,28 +1,17 @@
 // Where every state, square, label and bar of the graph goes; no DOM.
 
+import type { Camera } from "../../core/camera.js";
 import { type Graph, goesOn } from "../../core/graph.js";
 import type { Columns } from "../../core/order.js";
 
 export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
-export const BAR_HEIGHT = 22;
-export const LABEL_ANGLE = -48;
-export const LABEL_SIZE = 12;
 const ROLE_ROW = 16; // below the labels, where a chat says whose words they are
 
-const FIRST_COLUMN = 24; // room left of the first column for its slanted label
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
 const COLUMN = { min: 3.3, max: 96 };
 const ROW = { min: 1.5, max: 60 };
 export const ZOOM = { max: 12 };
-
-/** What the reader moved: a factor on the column and row gaps, and where the first column and lowest row are. */
-export interface Camera {
-  zoom: number; // 1 is the natural size
-  x: number | null; // px from the resting place of the first column; null starts at the target
-  y: number | null; // px from the resting place of the lowest row; null starts at the target's
-}
-
-export const HOME: Camera = { zoom: 1, x: null, y: null };
+export const FIRST_COLUMN = 24; // room left of the first column for its slanted label
 
 export interface Layout {
   width: number;
@@ -129,100 +118,7 @@ export function showsIdle({ column_gap, row_gap }: Layout): boolean {
   return column_gap >= 9 && row_gap >= 6;
 }
 
-/** The camera after zooming by `factor` with the content under (px, py) staying where it is. */
-export function zoomAt(layout: Layout, factor: number, px: number, py: number): Camera {
-  const zoom = Math.min(ZOOM.max, Math.max(layout.fit, layout.camera.zoom * factor));
-  const f = zoom / layout.camera.zoom;
-  const x0 = layout.left + FIRST_COLUMN;
-  const y0 = layout.bottom - 10;
-  return {
-    zoom,
-    x: px - x0 - f * (px - x0 - layout.camera.x),
-    y: py - y0 - f * (py - y0 - layout.camera.y),
-  };
-}
-
-export interface Tick {
-  y: number;
-  text: string;
-}
-
-/** Where layers are: the number of each and the middle of its states, from the lowest up. */
-function layersOf(g: Graph, layout: Layout): { layer: number; y: number }[] {
-  const sums = new Map<number, { y: number; n: number }>();
-  g.meta.states.forEach(({ layer }, s) => {
-    if (layer === null) return;
-    const sum = sums.get(layer) ?? { y: 0, n: 0 };
-    sum.y += layout.y[s];
-    sum.n++;
-    sums.set(layer, sum);
-  });
-  return [...sums].map(([layer, { y, n }]) => ({ layer, y: y / n })).sort((a, b) => a.layer - b.layer);
-}
-
-/** Of so many layers one is labelled. */
-function layersPerLabel(layers: { y: number }[]): number {
-  const apart = layers.length > 1 ? Math.abs(layers[1].y - layers[0].y) : 99;
-  return [1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48].find((n) => n * apart >= 14) ?? 64;
-}
-
-/** Layer labels at least 14 px apart, each at the middle of its layer's states. */
-export function layerTicks(g: Graph, layout: Layout): Tick[] {
-  const all = layersOf(g, layout);
-  const every = layersPerLabel(all);
-  return all
-    .filter(({ layer, y }) => layer % every === 0 && y > layout.top - 4 && y < layout.bottom + 4)
-    .map(({ layer, y }) => ({ y, text: `L${layer}` }));
-}
-
-/** The horizontal bands of every other layer, or group of layers where one label stands for several, as [y from, y to]. */
-export function layerBands(g: Graph, layout: Layout): [number, number][] {
-  const every = layersPerLabel(layersOf(g, layout));
-  const ends = new Map<number, [number, number]>();
-  g.meta.states.forEach(({ layer, carried }, s) => {
-    if (layer === null) return;
-    const band = Math.floor(layer / every);
-    if (band % 2 === 1) return;
-    const below = carried >= 0 ? carried : Math.max(0, s - 1);
-    const [lo, hi] = ends.get(band) ?? [below, s];
-    ends.set(band, [Math.min(lo, below), Math.max(hi, s)]);
-  });
-  return [...ends.values()].map(([lo, hi]) => [layout.y[hi], layout.y[lo]]);
-}
-
-/** How many positions lie beyond the left and the right end of the plot. */
-export function outside({ x, left, right }: Layout): [number, number] {
-  let [before, after] = [0, 0];
-  for (const at of x) {
-    if (at < left) before++;
-    else if (at > right) after++;
-  }
-  return [before, after];
-}
-
 /** Where a slot is, folds included. */
 export function slotX(layout: Layout, slot: number): number {
   return layout.x[0] + (slot - layout.columns.slot[0]) * layout.column_gap;
-}
-
-export interface Label {
-  x: number;
-  pos: number; // -1 for a fold
-  n: number; // positions in the fold
-}
-
-/** The labels under the picture, at least one line apart: where they do not all fit, the target and the words that matter most. */
-export function labels(layout: Layout, input_share: ArrayLike<number>, target: number): Label[] {
-  const { columns, x, left, right } = layout;
-  const all: Label[] = columns.folds.map(({ slot, n }) => ({ x: slotX(layout, slot), pos: -1, n }));
-  for (let t = 0; t < x.length; t++) if (!columns.folded[t]) all.push({ x: x[t], pos: t, n: 0 });
-  const inside = all.filter((label) => label.x >= left && label.x <= right).sort((a, b) => a.x - b.x);
-  const apart = LABEL_SIZE + 1;
-  if (layout.column_gap >= apart) return inside;
-  const weight = ({ pos }: Label) => (pos === target ? 2 : pos < 0 ? -1 : input_share[pos]);
-  const shown: Label[] = [];
-  for (const label of [...inside].sort((a, b) => weight(b) - weight(a))) {
-    if (!shown.some((other) => Math.abs(other.x - label.x) < apart)) shown.push(label);
-  }
-  return shown.sort((a, b) => a.x - b.x);
 }

@@ -1,8 +1,7 @@
 // A map of query and key: one image, a cross-hair, the cell that is open.
 
-import type { Signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { type Cell, cellAt, pixels, stepCell } from "../../core/cells.js";
+import { type Cell, cellAt, mapBytes, pixels, stepCell } from "../../core/cells.js";
 import type { Palette } from "../../paint/colour.js";
 import { heatTable, sequential, signed } from "../../paint/ramps.js";
 
@@ -92,4 +91,12 @@ export function Ramp({ palette, texts, has_sign }: { palette: Palette; texts: st
   );
 }
 
-export type Cursor = Signal<Cell | null>;
+const made = new WeakMap<Float32Array, Map<number, { bytes: Uint8Array; side: number }>>(); // pure, so sharing is safe
+
+/** A map's bytes, made once for every range. */
+export function useBytes(values: Float32Array, n: number, top: number): { bytes: Uint8Array; side: number } {
+  const ranges = made.get(values) ?? new Map();
+  if (!ranges.has(top)) ranges.set(top, mapBytes(values, n, top));
+  made.set(values, ranges);
+  return ranges.get(top);
+}

@@ -1,0 +1,18 @@
+// Facts as labels and values.
+import type { Fact } from "../core/facts.js";
+
+export function Rows({ rows }: { rows: Fact[] }) {
+  if (rows.length === 0) return null;
+  return (
+    <dl class="facts">
+      {rows.map(({ label, value, mono, wide }) => (
+        <div key={label} class={wide ? "wide" : ""}>
+          <dt>{label}</dt>
+          <dd class={mono ? "mono" : ""} title={value}>
+            {value}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

@@ -1,0 +1,162 @@
+// Tables of tokens and figures: bars, signed bars, rows that hover and open something.
+import { type Signal, useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { percent, signedText } from "../core/numbers.js";
+import { type Item, sameItem } from "../core/select.js";
+import type { Store } from "../store/store.js";
+import * as words from "../words.js";
+
+export interface Column {
+  head: string;
+  title?: string;
+  left?: boolean; // text; figures stand at the right
+  sort?: () => void; // the heading is a button that sorts by this column
+  sorted?: boolean;
+  cell: (i: number) => ComponentChildren;
+}
+
+export interface TableProps {
+  store: Store;
+  caption: string;
+  columns: Column[];
+  n: number;
+  few?: number; // rows shown at first
+  name?: (i: number) => string; // of row i, for the first column of rows that open something
+  mono?: boolean;
+  pick?: (i: number) => (() => void) | null;
+  item?: (i: number) => Item | null; // what row i is in the picture
+  quiet?: boolean; // the caption is for readers who cannot see the heading above
+  more?: ComponentChildren;
+}
+
+export function Table({ store, caption, columns, n, few = n, name, mono, pick, item, quiet, more }: TableProps) {
+  const all = useSignal(false);
+  const hover = store.hover.value;
+  const shown = all.value ? n : Math.min(n, few);
+  return (
+    <div class="table">
+      <table>
+        <caption class={quiet ? "unseen" : ""}>{caption}</caption>
+        <thead>
+          <tr>
+            {columns.map(({ head, title, left, sort, sorted }) => (
+              <th key={head} scope="col" title={title} class={left ? "txt" : ""} aria-sort={sorted ? "descending" : undefined}>
+                {sort ? (
+                  <button type="button" class="opener" onClick={sort}>
+                    {head}
+                    {sorted && " ▾"}
+                  </button>
+                ) : (
+                  head
+                )}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody onKeyDown={walk}>
+          {Array.from({ length: shown }, (_, i) => {
+            const it = item?.(i) ?? null;
+            const act = pick?.(i) ?? null;
+            const over = it && hovering(store, it);
+            return (
+              <tr
+                key={i}
+                class={`${act ? "opens" : ""} ${it && sameItem(hover, it) ? "lit" : ""}`}
+                onClick={act ?? undefined}
+                {...over}
+              >
+                {columns.map(({ head, left, cell }, c) => (
+                  <td key={head} class={left ? `txt ${mono && c === 0 ? "mono" : ""}` : ""}>
+                    {act && name && c === 0 ? (
+                      <button type="button" class="opener">
+                        {name(i)}
+                      </button>
+                    ) : (
+                      cell(i)
+                    )}
+                  </td>
+                ))}
+              </tr>
+            );
+          })}
+        </tbody>
+      </table>
+      <More open={all} n={n - few} />
+      {more}
+    </div>
+  );
+}
+
+export function More({ open, n }: { open: Signal<boolean>; n: number }) {
+  if (n <= 0) return null;
+  const toggle = () => {
+    open.value = !open.value;
+  };
+  return (
+    <button type="button" class="more" aria-expanded={open.value} onClick={toggle}>
+      {open.value ? words.fewer : words.more(n)}
+    </button>
+  );
+}
+
+/** Up and down move among the rows that open something. */
+export function walk(event: KeyboardEvent): void {
+  const step = { ArrowDown: 1, ArrowUp: -1, Home: -1e6, End: 1e6 }[event.key];
+  if (!step) return;
+  const rows = [...(event.currentTarget as Element).querySelectorAll<HTMLElement>("button")];
+  const at = rows.indexOf(event.target as HTMLElement);
+  if (at < 0) return;
+  event.preventDefault();
+  rows[Math.max(0, Math.min(rows.length - 1, at + step))].focus();
+}
+
+/** Shows an item in the picture while the pointer or the focus is here. */
+export function hovering(store: Store, item: Item) {
+  const on = () => {
+    if (!sameItem(store.hover.peek(), item)) store.hover.value = item;
+  };
+  const off = () => {
+    store.hover.value = null;
+  };
+  return { onPointerEnter: on, onPointerLeave: off, onFocusIn: on, onFocusOut: off };
+}
+
+/** A bar and its figure. */
+export function Amount({ value, of, text, colour = "plain" }: { value: number; of: number; text: string; colour?: string }) {
+  return (
+    <span class="amount">
+      <span class="bar-track">
+        <span class={`bar-fill ${colour}`} style={{ width: `${part(value, of)}%` }} />
+      </span>
+      <span class="number">{text}</span>
+    </span>
+  );
+}
+
+/** Shares as bars, the first one's the longest. */
+export function shareColumn(share: number[], colour: string): Column {
+  return {
+    head: words.shareOf,
+    cell: (i) => <Amount value={share[i]} of={share[0]} text={percent(share[i])} colour={colour} />,
+  };
+}
+
+/** A bar to the left or right of a marked zero, and its figure. */
+export function Signed({ value, of }: { value: number | null; of: number }) {
+  if (value === null) return <span class="number">–</span>;
+  return (
+    <span class="amount">
+      <span class="bar-track zero">
+        <span
+          class={`bar-fill ${value < 0 ? "minus" : "plus"}`}
+          style={{ width: `${part(Math.abs(value), Math.max(of, SMALLEST)) / 2}%` }}
+        />
+      </span>
+      <span class="number">{signedText(value)}</span>
+    </span>
+  );
+}
+
+export const part = (value: number, of: number) => (of > 0 ? Math.max(0, Math.min(100, (100 * value) / of)) : 0);
+
+const SMALLEST = 1e-3; // of a full bar, so that nothing does not look like much

@@ -1,0 +1,9 @@
+// What the reader moved: a factor on the column and row gaps, and where the first column and lowest row are.
+
+export interface Camera {
+  zoom: number; // 1 is the natural size
+  x: number | null; // px from the resting place of the first column; null starts at the target
+  y: number | null; // px from the resting place of the lowest row; null starts at the target's
+}
+
+export const HOME: Camera = { zoom: 1, x: null, y: null };

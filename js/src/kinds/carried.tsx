@@ -1,0 +1,66 @@
+// What the residual stream carries on from one state to the next.
+import { Foil } from "../controls/foil.js";
+import { kind, type Shown } from "../controls/kind.js";
+import { Section } from "../controls/section.js";
+import type { CarriedAnswer } from "../core/answers.js";
+import { numbers } from "../core/difference.js";
+import { figureRows } from "../core/facts.js";
+import { effectLine, shareLine } from "../core/formula.js";
+import { EdgeKind, placeOf } from "../core/graph.js";
+import { tokenText } from "../core/names.js";
+import { percent, signedText } from "../core/numbers.js";
+import { findEdge, type Selection } from "../core/select.js";
+import { compareEffect, compareFigures, directEffect, share } from "../words.js";
+
+interface CarriedQuestion extends Selection {
+  kind: "carried";
+  state: number;
+  pos: number;
+}
+
+const words = {
+  title: (token: string) => `What was carried on unchanged at ${token}`,
+  unchanged: "It is carried on unchanged.",
+  steps: "On the way",
+};
+
+export default kind<CarriedQuestion, CarriedAnswer>({
+  kind: "carried",
+  noun: "residual line",
+  needs: ["state", "pos"],
+  item: (g, { state, pos }) => findEdge(g, state, (e) => g.kind[e] === EdgeKind.carried && placeOf(g, g.entered[e]).pos === pos),
+  asked(g, item) {
+    if (item.kind !== "edge" || g.kind[item.edge] !== EdgeKind.carried) return null;
+    const { state, pos } = placeOf(g, g.entered[item.edge]);
+    return { kind: "carried", state, pos };
+  },
+  title: (g, { pos }) => words.title(tokenText(g, pos)),
+  figures: ({ effect }) => figureRows([directEffect, effect, signedText]),
+  Panel: CarriedPanel,
+  explain: (answer) => [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect)],
+  compare: (answer) => [
+    ...numbers(compareFigures, "share", { [share]: answer.share }),
+    ...numbers(compareEffect, "signed", { [directEffect]: answer.effect }),
+  ],
+});
+
+function CarriedPanel({ store, answer }: Shown<CarriedQuestion, CarriedAnswer>) {
+  return (
+    <>
+      <Foil store={store} answer={answer} />
+      {answer.steps.length === 0 ? (
+        <p class="note">{words.unchanged}</p>
+      ) : (
+        <Section title={words.steps}>
+          <ol>
+            {answer.steps.map((step) => (
+              <li key={step} class="note">
+                {step}
+              </li>
+            ))}
+          </ol>
+        </Section>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,134 @@
+// What is selected: Python's answer as its kind shows it, or beside the pinned one.
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { Toggle } from "../controls/choice.js";
+import { Close } from "../controls/close.js";
+import type { Kind } from "../controls/kind.js";
+import { Rows } from "../controls/rows.js";
+import { Waiting } from "../controls/waiting.js";
+import type { Answer } from "../core/answer.js";
+import { factsOf } from "../core/facts.js";
+import type { Graph } from "../core/graph.js";
+import { canonical, equal } from "../core/json.js";
+import { isHere, type Selection, sameSubject } from "../core/select.js";
+import type { Store } from "../store/store.js";
+import * as words from "../words.js";
+import { Compare } from "./compare.js";
+import { selectionName } from "./crumbs.js";
+import { KINDS } from "./kinds.js";
+
+export function Selected({ store, selection }: { store: Store; selection: Selection }) {
+  const g = store.graph.value;
+  const kind = g && isHere(KINDS, g, selection) ? KINDS.get(selection.kind) : undefined;
+  const subject = g && kind ? kind.title(g, selection) : words.selectionGone;
+  const title = useRef<HTMLHeadingElement>(null);
+  const last = useRef<Answer | null>(null);
+  const why = useSignal(false);
+  const beside = useSignal(true);
+  const stays = (answer: Answer | null) => answer && sameSubject(KINDS, answer.question, selection);
+  useLayoutEffect(() => {
+    store.said.value = subject;
+    const body = title.current?.closest(".panel-body");
+    if (body && !stays(last.current)) body.scrollTop = 0;
+  }, [subject]);
+  if (!g || !store.routes.value) return null;
+  const answer = store.answer.value ?? (stays(last.current) ? last.current : null);
+  last.current = answer;
+  const good = answer && !answer.error ? answer : null;
+  const pinned = store.traits.pins.value[0] as Selection | undefined;
+  const pin = equal(pinned, selection) ? undefined : pinned;
+  const other = pin && store.pinned.value;
+  const pair = good && other && other.kind === good.kind && !other.error ? other : null;
+  const go = (next: Selection) => {
+    store.setSelection(next);
+    if (!sameSubject(KINDS, next, selection)) title.current?.focus();
+  };
+  const lines = (why.value && good && kind?.explain?.(good)) || [];
+  return (
+    <div class="selected">
+      <div class="head">
+        <h3 ref={title} tabIndex={-1}>
+          {subject}
+        </h3>
+        {good && (
+          <button
+            type="button"
+            class="icon why-button"
+            aria-label={words.explainIt}
+            aria-expanded={why.value}
+            title={words.explainIt}
+            onClick={() => {
+              why.value = !why.value;
+            }}
+          >
+            ?
+          </button>
+        )}
+      </div>
+      {lines.length > 0 && (
+        <div class="why">
+          {lines.map((line) => (
+            <p key={line}>{line}</p>
+          ))}
+        </div>
+      )}
+      {pin && (
+        <p class="pinned note">
+          <span>
+            {words.pinnedIs(selectionName(g, pin))}
+            {pair || !good || pin.kind === selection.kind ? "" : `. ${words.compareHint(KINDS.get(pin.kind)?.noun ?? pin.kind)}`}
+          </span>
+          {pair && (
+            <Toggle
+              on={beside.value}
+              text={words.compare}
+              act={() => {
+                beside.value = !beside.value;
+              }}
+            />
+          )}
+          <Close act={() => store.write("pins", [])} title={words.unpin} />
+        </p>
+      )}
+      {kind && good && pair && beside.value ? (
+        <Compare store={store} g={g} kind={kind} pinned={pair} now={good} />
+      ) : (
+        <>
+          {kind && !kind.without_facts && <Facts store={store} g={g} />}
+          {kind && good && <Whole store={store} g={g} kind={kind} question={selection} answer={good} go={go} />}
+          {answer?.error && (
+            <p class="how">
+              {!store.offline && words.answerFailed} {answer.error}
+            </p>
+          )}
+          {!answer && !store.offline && <Waiting key={canonical(selection)} />}
+        </>
+      )}
+    </div>
+  );
+}
+
+/** What the picture itself knows of the selection. */
+function Facts({ store, g }: { store: Store; g: Graph }) {
+  const [item, routes] = [store.selected.value, store.routes.value];
+  const name = store.encoding.value.fact?.(store.settings.value);
+  return item && routes && <Rows rows={factsOf(g, routes, store.weight.value, store.peek.value, item, name).rows} />;
+}
+
+interface WholeProps {
+  store: Store;
+  g: Graph;
+  kind: Kind;
+  question: Selection;
+  answer: Answer;
+  go: (next: Selection) => void;
+}
+
+function Whole({ kind, ...shown }: WholeProps) {
+  return (
+    <>
+      <Rows rows={kind.figures?.(shown.answer) ?? []} />
+      <kind.Panel {...shown} />
+    </>
+  );
+}

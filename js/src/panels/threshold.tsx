@@ -1,0 +1,70 @@
+// The slider below which no edge is drawn, and what is drawn above it.
+import { useSignal } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { Toggle } from "../controls/choice.js";
+import { count, percent, roundPercent } from "../core/numbers.js";
+import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
+import type { Store } from "../store/store.js";
+import * as words from "../words.js";
+
+export function Threshold({ store }: { store: Store }) {
+  const routes = store.routes.value;
+  const slider = useRef<HTMLInputElement>(null);
+  const scale = store.scale.value;
+  const threshold = store.threshold.value;
+  const automatic = store.traits.threshold.value === null;
+  const step = stepAt(scale, threshold);
+  const dragged = useSignal<number | null>(null);
+  const at = dragged.value ?? step;
+  useLayoutEffect(() => {
+    slider.current?.style.setProperty("--at", String(at / STEPS));
+  }, [at]);
+  const n = routes ? routes.attention[store.n_drawn.value] : 0;
+  const rest = () => {
+    dragged.value = null;
+    store.sliding.value = false;
+  };
+  return (
+    <>
+      <label class="field threshold" title={words.thresholdTitle}>
+        <span class="name">{words.threshold}</span>
+        <input
+          ref={slider}
+          type="range"
+          aria-label={words.threshold}
+          min={0}
+          max={STEPS}
+          step={1}
+          value={at}
+          aria-valuetext={`${percent(threshold)}, ${words.edges(count(n))}`}
+          onInput={(event) => {
+            const wanted = Number(event.currentTarget.value);
+            store.sliding.value = true;
+            dragged.value = wanted;
+            store.write("threshold", thresholdAt(scale, wanted), 150);
+          }}
+          onChange={rest}
+          onBlur={rest}
+        />
+      </label>
+      <Toggle
+        on={automatic}
+        text={words.automatic}
+        title={store.encoding.value.automaticTitle}
+        act={() => {
+          rest();
+          store.write("threshold", automatic ? threshold : null);
+        }}
+      />
+      <output class="readout">
+        <span class="r-threshold">{percent(threshold)}</span>
+        <span class="r-edges" title={words.edgesTitle}>
+          {words.edges(count(n))}
+        </span>
+        <span class="r-carries" title={words.carriesTitle}>
+          {words.carries(roundPercent(store.coverage.value))}
+        </span>
+      </output>
+    </>
+  );
+}

@@ -1,0 +1,134 @@
+// What is drawn: the graph, the routes to the target, what of them passes the threshold and where it stands.
+import encodings from "registered:encodings";
+import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { type Camera, HOME } from "../core/camera.js";
+import { buildGraph, type Graph, type GraphMeta } from "../core/graph.js";
+import { type Columns, columns } from "../core/order.js";
+import {
+  busyColumns,
+  coverage,
+  drawnCount,
+  type Routes,
+  type Scale,
+  type Settings,
+  thresholdScale,
+  trace,
+} from "../core/routes.js";
+import type { Item } from "../core/select.js";
+import { type Encoding, encodingOf } from "../paint/encoding.js";
+import { unpack } from "../wire.js";
+import { sentence } from "../words.js";
+import type { Traits } from "./traits.js";
+
+export interface Picture {
+  graph: ReadonlySignal<Graph | null>;
+  problem: ReadonlySignal<string | null>; // a message from Python that could not be read
+  target: ReadonlySignal<number>; // a valid position
+  encoding: ReadonlySignal<Encoding>;
+  settings: ReadonlySignal<Settings>; // of the encodings
+  routes: ReadonlySignal<Routes | null>;
+  threshold: ReadonlySignal<number>;
+  scale: ReadonlySignal<Scale>;
+  n_drawn: ReadonlySignal<number>;
+  coverage: ReadonlySignal<number>;
+  weight: ReadonlySignal<Float32Array>;
+  columns: ReadonlySignal<Columns | null>;
+  setTarget(pos: number): void;
+  setEncoding(name: string): void;
+
+  // of this view only
+  hover: Signal<Item | null>;
+  camera: Signal<Camera>;
+  sliding: Signal<boolean>; // the fold is frozen meanwhile
+}
+
+export function pictureOf({ traits, messages, write }: Traits, abort: AbortSignal): Picture {
+  const until = (stop: () => void) => abort.addEventListener("abort", stop);
+  const graph = signal<Graph | null>(null);
+  const problem = signal<string | null>(null);
+  const hover = signal<Item | null>(null);
+  const camera = signal<Camera>(HOME);
+  until(
+    effect(() => {
+      const data = messages.graph.value;
+      batch(() => {
+        try {
+          const container = unpack<GraphMeta>(data, "graph");
+          const g = container && buildGraph(container);
+          if (g?.meta.run !== graph.peek()?.meta.run) camera.value = HOME;
+          graph.value = g;
+          problem.value = null;
+        } catch (error) {
+          problem.value = sentence(error); // the old picture stays
+        }
+        hover.value = null;
+      });
+    }),
+  );
+
+  const target = computed(() => {
+    const T = graph.value?.T ?? 0;
+    const t = traits.target.value;
+    return T === 0 ? 0 : t < 0 ? Math.max(0, T + t) : Math.min(T - 1, t);
+  });
+  const encoding = computed(() => encodingOf(encodings, traits.encoding.value));
+  const settings = computed(() => ({ reading: traits.reading.value, renormalise: traits.renormalise.value }));
+  // Apart from the routes, so that a setting that leaves it as it is traces nothing anew.
+  const passing = computed(() => graph.value && encoding.value.passing(graph.value, settings.value));
+  const routes = computed(() => {
+    const g = graph.value;
+    return g && trace(g, target.value, { ...encoding.value, passing: () => passing.value }, settings.peek());
+  });
+  const threshold = computed(() => traits.threshold.value ?? routes.value?.automatic ?? 0);
+  const scale = computed(() => (routes.value ? thresholdScale(routes.value, encoding.value.reach) : { low: 1e-4, high: 1 }));
+  const n_drawn = computed(() => (routes.value ? drawnCount(routes.value, threshold.value) : 0));
+  const covered = computed(() => (graph.value && routes.value ? coverage(graph.value, routes.value, threshold.value) : 0));
+  const weight = computed(() =>
+    graph.value && routes.value
+      ? encoding.value.weight(graph.value, routes.value, () => threshold.value, settings.value)
+      : new Float32Array(),
+  );
+
+  const sliding = signal(false);
+  const resting = signal(threshold.peek()); // the threshold the fold was made for
+  until(
+    effect(() => {
+      const t = threshold.value;
+      if (!sliding.value) resting.value = t;
+    }),
+  );
+  const is_folded = computed(() => traits.view.value.fold);
+  const shown_columns = computed(() => {
+    const [g, r] = [graph.value, routes.value];
+    return g && r && columns(busyColumns(g, r, resting.value), is_folded.value);
+  });
+
+  return {
+    ...{
+      graph,
+      problem,
+      target,
+      encoding,
+      settings,
+      routes,
+      threshold,
+      scale,
+      n_drawn,
+      coverage: covered,
+      weight,
+      columns: shown_columns,
+    },
+    ...{ hover, camera, sliding },
+    setTarget(pos) {
+      const { zoom, x, y } = camera.peek();
+      camera.value = { zoom, x: zoom === 1 ? null : x, y };
+      write("target", pos);
+    },
+    setEncoding(name) {
+      batch(() => {
+        write("threshold", null);
+        write("encoding", name);
+      });
+    },
+  };
+}

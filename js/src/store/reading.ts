@@ -1,0 +1,53 @@
+// What the reader looks into: the selection, the way that led there, the pin, and what is open in this view.
+import { computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { equal } from "../core/json.js";
+import { type Item, itemOf, type Kinds, type Selection, sameSubject } from "../core/select.js";
+import type { Picture } from "./picture.js";
+import type { Traits } from "./traits.js";
+
+export interface Reader {
+  kinds: Kinds; // of questions
+  selected: ReadonlySignal<Item | null>;
+  crumbs: ReadonlySignal<Selection[]>;
+  setSelection(selection: Selection | null): void;
+  back(): void; // to the selection before this one
+  togglePin(): void;
+
+  // of this view only
+  said: Signal<string>; // what the live region speaks
+  about: Signal<boolean>; // the panel tells of the model
+  finding: Signal<boolean>; // the search is open
+}
+
+const CRUMBS = 5;
+
+export function readerOf({ traits, write }: Traits, { graph }: Picture, kinds: Kinds, abort: AbortSignal): Reader {
+  const crumbs = signal<Selection[]>([]);
+  const stop = effect(() => {
+    const s = traits.selection.value;
+    const old = crumbs.peek();
+    const at = s ? old.findIndex((c) => sameSubject(kinds, c, s)) : -1;
+    if (!s) crumbs.value = [];
+    else crumbs.value = at < 0 ? [...old, s].slice(-CRUMBS) : old.map((c, i) => (i === at ? s : c));
+  });
+  abort.addEventListener("abort", stop);
+  return {
+    kinds,
+    selected: computed(() => (graph.value ? itemOf(kinds, graph.value, traits.selection.value) : null)),
+    crumbs,
+    setSelection: (selection) => write("selection", selection),
+    back() {
+      const now = traits.selection.peek();
+      const rest = crumbs.peek().filter((c) => !equal(c, now));
+      crumbs.value = rest;
+      write("selection", rest.at(-1) ?? null);
+    },
+    togglePin() {
+      const now = traits.selection.peek();
+      if (now) write("pins", traits.pins.peek().some((pin) => equal(pin, now)) ? [] : [now]);
+    },
+    said: signal(""),
+    about: signal(false),
+    finding: signal(false),
+  };
+}

@@ -1,0 +1,23 @@
+// All that one view of the widget knows, as signals.
+import { type Signal, signal } from "@preact/signals";
+import type { Kinds } from "../core/select.js";
+import type { HostModel } from "../host.js";
+import { type Answers, answersOf } from "./answers.js";
+import { type Picture, pictureOf } from "./picture.js";
+import { type Reader, readerOf } from "./reading.js";
+import { type Traits, traitsOf } from "./traits.js";
+
+interface Looks {
+  dark: Signal<boolean>;
+  narrow: Signal<boolean>;
+}
+
+export type Store = Traits & Picture & Reader & Answers & Looks;
+
+/** Listens to the host until `abort`. */
+export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal): Store {
+  const traits = traitsOf(model, abort);
+  const picture = pictureOf(traits, abort);
+  const reader = readerOf(traits, picture, kinds, abort);
+  return { ...traits, ...picture, ...reader, ...answersOf(traits, picture), dark: signal(false), narrow: signal(false) };
+}

@@ -1,0 +1,59 @@
+// States, parts and the target's marker, given a pen; no DOM.
+import { goesOn, placeOf } from "../../core/graph.js";
+import { nextToken } from "../../core/names.js";
+import { roundPercent } from "../../core/numbers.js";
+import { mix } from "../../paint/colour.js";
+import type { Pen } from "../../paint/pen.js";
+import type { Scene } from "./scene.js";
+
+/** Reached states as circles, parts as squares, parts at which a route ends as hollow squares. */
+export function drawNodes(pen: Pen, scene: Scene): void {
+  const nodes: number[] = [];
+  scene.routes.node_strength.forEach((strength, n) => {
+    if (strength > scene.threshold) nodes.push(n);
+  });
+  drawGlyphs(pen, scene, nodes, 0.005);
+}
+
+/** Circles and squares; where cells are a few pixels small, dots, and none for less flow than `least`. */
+export function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>, least: number): void {
+  const { left, right, top, bottom, node_x, node_y, max_radius, half_square } = layout;
+  const small = max_radius < 2;
+  const states: number[] = [];
+  const squares: number[] = [];
+  const ends: number[] = [];
+  for (const n of nodes) {
+    const [x, y] = [node_x[n], node_y[n]];
+    if (x < left - 2 || x > right + 2 || y < top - 6 || y > bottom + 2) continue;
+    if (small && routes.node_flow[n] < least) continue;
+    const f = Math.sqrt(Math.min(1, routes.node_flow[n]));
+    if (n < g.S * g.T) states.push(x, y, small ? 0.7 + 0.8 * f : 1.4 + (max_radius - 1.4) * f);
+    else (goesOn(g.meta.parts[placeOf(g, n).part]) ? squares : ends).push(x, y, half_square * (0.55 + 0.45 * f));
+  }
+  pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
+    pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
+    pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
+    const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
+    if (small) pen.squares(states, states.length / 3, palette.attention, null, 0);
+    else pen.circles(states, states.length / 3, fill, palette.attention, max_radius > 2.5 ? 1.3 : 1);
+  });
+}
+
+/** The target's marker with the model's next token. */
+export function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
+  const x = layout.x[routes.target];
+  if (x < layout.left || x > layout.right) return;
+  const y = Math.max(layout.top, layout.y[g.S - 1]) - layout.max_radius - 5;
+  pen.polygon([x - 5, y - 8, x + 5, y - 8, x, y], palette.selection);
+  const next = nextToken(g, routes.target, 0);
+  if (!next) return;
+  const text = `${next.text} ${roundPercent(next.p)}`;
+  const to_left = x > (layout.left + layout.right) / 2;
+  pen.text(text, to_left ? x - 11 : x + 11, y, {
+    size: 12,
+    colour: palette.text,
+    anchor: to_left ? "end" : "start",
+    bold: true,
+    halo: palette.background,
+  });
+}
