@@ -1,0 +1,1 @@
+"""Small decoders written to be read wrongly, and a judge of what is read that never asks the package."""

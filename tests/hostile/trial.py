@@ -1,0 +1,115 @@
+"""One hostile model, recorded as a user would record it, and judged."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lmtt_widget import ForwardError, UndecomposableError, load_model, record
+from lmtt_widget.run import Run
+
+from .judge import Judge, labels, quiet
+from .models import OTHER, VOCAB, Case
+from .oracle import Oracle, Watched, logits_of, look
+
+RESULTS = ("right", "refused", "wrong", "raw error", "faulty test")
+_PLACE = re.compile(
+    r"layer \d|layers|state|embedding|logits|read-out|attention|hidden|module|pass(es)?\b", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    case: Case
+    result: str  # one of RESULTS
+    said: str  # the labels of a right run, the sentence of a refusal, or what is wrong
+
+
+def try_out(case: Case) -> Verdict:
+    """What the recorder makes of a model, and whether it is true."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _tried(case)
+        except AssertionError as e:
+            return Verdict(case, "faulty test", f"{type(e).__name__}: {e}")
+
+
+def _tried(case: Case) -> Verdict:
+    module = case.build()
+    if case.before is not None:
+        case.before(module)
+    watched = Watched(module, case.ids)
+    weights = {name: x.clone() for name, x in module.state_dict().items()}
+    plain = _plain(module, case)
+    run: Run | None = None
+    try:
+        model = load_model(module, layers=case.layers(module) if case.layers is not None else None)
+        if case.after is not None:
+            case.after(module)
+        plain = _plain(module, case)
+        module.truth.passes = [] if case.memory else None
+        run = record(model, list(case.ids), progress=quiet)
+    except (UndecomposableError, ValueError) as e:
+        verdict = _refused(case, e)
+        if verdict is not None:
+            return verdict
+    except ForwardError as e:  # the model itself can run: see above
+        return Verdict(case, "raw error", f"ForwardError: {e}")
+    except Exception as e:  # noqa: BLE001  (whatever is raised is the finding)
+        return Verdict(case, "raw error", f"{type(e).__name__}: {e}")
+    finally:
+        passes, module.truth.passes, module.truth.now = module.truth.passes, None, None
+    assert run is not None
+    base = watched() if not passes else next((p for p in passes if _is(p, run)), passes[0])
+    assert passes or torch.equal(base.logits, plain), "looking at the model changes it"  # type: ignore[arg-type]
+    oracle = look(watched, base, VOCAB)
+    faults = _faults(run, oracle, "")
+    if not faults:
+        _plain(module, case, OTHER)
+        faults = _faults(run, oracle, "after another prompt: ")
+    if not case.memory and not torch.equal(_plain(module, case), plain):
+        faults.append("recording changed what the model answers")
+    if any(not torch.equal(x, weights[name]) for name, x in module.state_dict().items() if case.after is None):
+        faults.append("recording changed the model's weights")
+    if case.labels and labels(run) != case.labels:
+        faults.append(f"the parts are {labels(run)}, expected {case.labels}")
+    return Verdict(case, "wrong", "; ".join(faults)) if faults else Verdict(case, "right", labels(run))
+
+
+def _refused(case: Case, e: Exception) -> Verdict | None:
+    if case.labels:
+        return Verdict(case, "wrong", f"a right model is refused: {e}")
+    if not _PLACE.search(str(e)):
+        return Verdict(case, "wrong", f"refused without a place: {e}")
+    return Verdict(case, "refused", f"{type(e).__name__}: {e}")
+
+
+def _faults(run: Run, oracle: Oracle, when: str) -> list[str]:
+    try:
+        with torch.no_grad():
+            return [when + fault for fault in Judge(run, oracle).faults()]
+    except AssertionError:
+        raise
+    except Exception as e:  # noqa: BLE001  (a run that was accepted must answer)
+        at = traceback.extract_tb(e.__traceback__)[-1]
+        return [f"{when}{type(e).__name__} while it was read: {e} ({at.name}, line {at.lineno})"]
+
+
+def _is(p: Any, run: Run) -> bool:
+    return p.logits is not None and p.logits.shape == run.logits.shape and torch.equal(p.logits, run.logits)
+
+
+def _plain(module: Any, case: Case, ids: tuple[int, ...] = ()) -> Tensor:
+    """The logits of an ordinary pass, from what the model remembers now; it remembers nothing of it."""
+    now = module.truth.start()
+    with torch.no_grad():
+        out = module(torch.tensor([list(ids or case.ids)]))
+    module.truth.restart(now)
+    return logits_of(out)[0].clone()
