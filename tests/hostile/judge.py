@@ -31,7 +31,7 @@ class Judge:
         self.true = self.oracle.base.states
         self.n = self.run.n_tokens
         dtype = self.true[0].value.dtype
-        self.eps = max(torch.finfo(dtype).eps * 64, 1e-9)
+        self.eps = max(torch.finfo(dtype).eps * (4 if dtype.itemsize == 2 else 64), 1e-9)
         self.at: list[int] = []  # of every state of the run, the true state it is
 
     def faults(self) -> list[str]:
@@ -116,21 +116,28 @@ class Judge:
             if not self.same(p.output(self.n), torch.zeros(()).expand_as(p.output(self.n))):
                 yield [p], []
 
+    def _same_states(self, states: set[int]) -> set[int]:
+        """With those that have the same values, between which nothing was added."""
+        same = {k for k, t in enumerate(self.true) if any(torch.equal(t.value, self.true[s].value) for s in states)}
+        return same | ({*range(self.at[0])} if self.at[0] in states else set())  # what the embedding was before
+
     def write(self, at: tuple[int, int]) -> TrueWrite:
         return self.true[at[0]].writes[at[1]]
 
     def _part(self, parts: list[Part], theirs: list[tuple[int, int]]) -> Iterator[str]:
         name = " with ".join(repr(p) for p in parts)
-        reads = {self.at[p.reads] for p in parts if p.reads >= 0}
+        reads = self._same_states({self.at[p.reads] for p in parts if p.reads >= 0})
         causal = torch.ones(self.n, self.n, dtype=torch.bool).tril()
         dependence = _together([self.oracle.writes[w] for w in theirs])
         if all(p.kind in LOCAL for p in parts):
-            strays = _strays(dependence, reads, self.at[0], _diagonal(self.n))
+            own = IDS if any(p.kind in ("mlp", "skip") for p in parts) else self.at[0]  # a token's own id may be read
+            strays = _strays(dependence, reads | {own}, self.at[0], _diagonal(self.n))
             if strays:
                 yield f"{name} is made {strays}"
             for p in parts:
-                moves = p.reads >= 0 and any(
-                    m.any() for s, m in dependence.items() if s == self.at[p.reads] or (s == IDS and p.reads == 0)
+                moves = not p.output(self.n).any() or (
+                    p.reads >= 0
+                    and any(m.any() for s, m in dependence.items() if s in reads or (s == IDS and p.reads == 0))
                 )
                 if p.kind in ("mlp", "skip") and not moves:
                     yield f"{p!r} does not depend on the state it is said to read"
@@ -150,7 +157,8 @@ class Judge:
             yield f"{p!r} is drawn as attention, and is none over tokens"
             return
         for w in known:
-            strays = _strays(self.oracle.values[w], {self.at[p.reads]}, self.at[0], _diagonal(self.n))
+            reads = self._same_states({self.at[p.reads]})
+            strays = _strays(self.oracle.values[w], reads, self.at[0], _diagonal(self.n))
             if strays:
                 yield f"{p!r}: the values of a key are made {strays}"
         write = p.linear[0]
@@ -176,12 +184,14 @@ class Judge:
             for pos in range(self.n):
                 for row in w.path.leaf_rows(pos):
                     total[pos] += neuron_vectors(w, row, every).sum(0)
-        if not self.same(total, p.output(self.n), total.double().abs().amax()):
+        said = max((c.error for c in self.run.fidelity.approximate if c.is_rounding), default=0.0)  # quantised maps
+        size = total.double().abs().amax() * (1 + 4 * said / self.eps)
+        if not self.same(total, p.output(self.n), size):
             yield f"{p!r}: its neurons miss it by {float((total - p.output(self.n)).abs().max()):.1e}"
             return
         number = next(i for i, q in enumerate(self.run.parts) if q is p)
         asked = {"state": p.state, "part": number}
-        for pos in (1, self.n - 1):
+        for pos in {min(1, self.n - 1), self.n - 1}:
             listed = inspect(self.run, self.flow, {"kind": "mlp", "pos": pos, **asked, "top": 1000})["neurons"]
             rows = list(zip(listed["neuron"].tolist(), listed["expert"], listed["value"].tolist(), strict=True))
             if len({row[:2] for row in rows}) < len(rows):

@@ -30,6 +30,8 @@ class Case:
     before: Callable[[Any], Any] | None = None  # what the user does to the model before load_model
     after: Callable[[Any], Any] | None = None  # and after
     labels: str = ""  # of a model that must be accepted: its parts, state by state
+    untrue: str = ""  # what a refusal must not say (a pattern)
+    by_prompt: bool = False  # which layers run depends on the tokens, and may
     memory: bool = False  # what the model does depends on its earlier calls
 
     def __str__(self) -> str:
@@ -79,7 +81,7 @@ def merge(z: Tensor) -> Tensor:
 
 
 def written(pattern: Tensor, v: Tensor, weight: Tensor) -> Tensor:
-    """What attention adds, by its formula: pattern [head, query, key], v [head, key, d_head] -> [head, query, key, d]."""
+    """What attention adds, by its formula: pattern, v -> [head, query, key, d]."""
     w = weight.reshape(weight.shape[0], v.shape[0], v.shape[2])  # [d, head, d_head]
     return torch.einsum("hqk,hkc,dhc->hqkd", pattern, v, w)
 
@@ -89,6 +91,7 @@ class Block(nn.Module):
 
     truth: Truth
     number: int
+    edit: Callable[[Tensor], Tensor] | None = None  # what a user's hook makes of [head, query, key, d]
 
     def __init__(self, d: int = D, heads: int = HEADS, d_mlp: int = D_MLP) -> None:
         super().__init__()
@@ -126,8 +129,11 @@ class Block(nn.Module):
     def tell(self, pattern: Tensor, v: Tensor) -> None:
         """What the next write is made of: `v` [1, head, token, d_head] by this pattern."""
         if self.truth.now is not None:
-            p, u = pattern.detach()[0].clone(), v.detach()[0].clone()
-            self.truth.heads(lambda: written(p, u, self.o.weight), lambda: u.transpose(0, 1).flatten(1))
+            p, u = pattern.detach()[0].double(), v.detach()[0].double()
+            p, u = p.clone(), u.clone()
+            self.told = p, u
+            edit = self.edit or (lambda heads: heads)
+            self.truth.heads(lambda: edit(written(p, u, self.o.weight.double())), lambda: u.transpose(0, 1).flatten(1))
 
     def feed(self, h: Tensor) -> Tensor:
         return self.down(F.gelu(self.up(h)))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .truth import Pass, Truth, TrueState
+from .truth import Pass, TrueState, Truth
 
 Dependence = dict[int, Tensor]  # state (-1: the token ids) -> [row that moved, row that was moved], bool
 IDS = -1
@@ -61,7 +61,7 @@ def logits_of(out: Any) -> Tensor:
     return out[0] if isinstance(out, (tuple, list)) else out
 
 
-def look(watched: Watched, base: Pass, n_vocab: int) -> Oracle:
+def look(watched: Watched, base: Pass, n_vocab: int, by_prompt: bool = False) -> Oracle:
     """The oracle of a pass that was: every row of every state moved, and every token changed."""
     oracle = Oracle(base)
     held = {k: s.value for k, s in enumerate(base.states)}
@@ -75,6 +75,8 @@ def look(watched: Watched, base: Pass, n_vocab: int) -> Oracle:
                 moved[r] += by * size[r] * torch.randn(state.shape[1], generator=noise, dtype=torch.float64).to(state)
                 _note(oracle, watched(start=start, held={**held, s: moved}, in_full=False), s, r)
     oracle.from_tokens = [torch.zeros(n, n, dtype=torch.bool) for _ in held]
+    if by_prompt:
+        return oracle
     for r in range(n):
         for step in (1, 5):
             ids = list(watched.ids)
@@ -84,6 +86,20 @@ def look(watched: Watched, base: Pass, n_vocab: int) -> Oracle:
             for was, now, moves in zip(base.states, free.states, oracle.from_tokens, strict=True):
                 moves[:, r] |= moved_rows(was.value, now.value)
     return oracle
+
+
+def looks_ahead(watched: Watched, n_vocab: int) -> bool:
+    """Does a state or a logit move when a later token changes?"""
+    base = watched(in_full=False)
+    for r in range(1, len(watched.ids)):
+        for step in (1, 5):
+            ids = list(watched.ids)
+            ids[r] = (ids[r] + step) % n_vocab
+            now = watched(ids, in_full=False)
+            values = [(a.value, b.value) for a, b in zip(base.states, now.states, strict=True)]
+            if any(moved_rows(a, b)[:r].any() for a, b in [*values, (base.logits, now.logits)]):  # type: ignore
+                return True
+    return False
 
 
 def moved_rows(was: Tensor, now: Tensor, size: Tensor | None = None) -> Tensor:

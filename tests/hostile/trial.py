@@ -16,12 +16,14 @@ from lmtt_widget.run import Run
 
 from .judge import Judge, labels, quiet
 from .models import OTHER, VOCAB, Case
-from .oracle import Oracle, Watched, logits_of, look
+from .oracle import Oracle, Watched, logits_of, look, looks_ahead
 
 RESULTS = ("right", "refused", "wrong", "raw error", "faulty test")
 _PLACE = re.compile(
     r"layer \d|layers|state|embedding|logits|read-out|attention|hidden|module|pass(es)?\b", re.IGNORECASE
 )
+
+_AHEAD = re.compile(r"later tokens?|not a causal|sees? ahead", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,7 @@ def _tried(case: Case) -> Verdict:
         module.truth.passes = [] if case.memory else None
         run = record(model, list(case.ids), progress=quiet)
     except (UndecomposableError, ValueError) as e:
-        verdict = _refused(case, e)
-        if verdict is not None:
-            return verdict
+        return _refused(case, watched, str(e), type(e).__name__)
     except ForwardError as e:  # the model itself can run: see above
         return Verdict(case, "raw error", f"ForwardError: {e}")
     except Exception as e:  # noqa: BLE001  (whatever is raised is the finding)
@@ -69,7 +69,7 @@ def _tried(case: Case) -> Verdict:
     assert run is not None
     base = watched() if not passes else next((p for p in passes if _is(p, run)), passes[0])
     assert passes or torch.equal(base.logits, plain), "looking at the model changes it"  # type: ignore[arg-type]
-    oracle = look(watched, base, VOCAB)
+    oracle = look(watched, base, VOCAB, case.by_prompt)
     faults = _faults(run, oracle, "")
     if not faults:
         _plain(module, case, OTHER)
@@ -83,12 +83,17 @@ def _tried(case: Case) -> Verdict:
     return Verdict(case, "wrong", "; ".join(faults)) if faults else Verdict(case, "right", labels(run))
 
 
-def _refused(case: Case, e: Exception) -> Verdict | None:
+def _refused(case: Case, watched: Watched, sentence: str, kind: str) -> Verdict:
     if case.labels:
-        return Verdict(case, "wrong", f"a right model is refused: {e}")
-    if not _PLACE.search(str(e)):
-        return Verdict(case, "wrong", f"refused without a place: {e}")
-    return Verdict(case, "refused", f"{type(e).__name__}: {e}")
+        return Verdict(case, "wrong", f"a right model is refused: {sentence}")
+    if not _PLACE.search(sentence):
+        return Verdict(case, "wrong", f"refused without a place: {sentence}")
+    untrue = case.untrue and re.search(case.untrue, sentence)
+    if _AHEAD.search(sentence) and not case.memory and not looks_ahead(watched, VOCAB):
+        untrue = _AHEAD.search(sentence)
+    if untrue:
+        return Verdict(case, "wrong", f"refused, and {untrue[0]!r} is not so: {sentence}")
+    return Verdict(case, "refused", f"{kind}: {sentence}")
 
 
 def _faults(run: Run, oracle: Oracle, when: str) -> list[str]:

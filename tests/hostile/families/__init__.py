@@ -1,3 +1,3 @@
 """Families of hostile models, each by several ways of writing the same trap."""
 
-from . import control, memory, mixing  # noqa: F401
+from . import control, edits, hidden, keys, memory, mixing, moods, opaque, outside, pretenders, shapes, sources  # noqa: F401

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import D, D_MLP, HEADS, Block, Decoder, block, causal, decoder, hostile, merge
+from ..models import D_MLP, HEADS, Block, D, Decoder, block, causal, decoder, hostile, merge
 
 FAMILY = "control: right models"
 USUAL = " ".join(3 * ["attention mlp"])

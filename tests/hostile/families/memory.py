@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..models import D, D_MLP, HEADS, Block, Decoder, block, decoder, hostile, merge
+from ..models import D_MLP, HEADS, Block, D, Decoder, block, decoder, hostile, merge
 
 STREAM = "the stream written in place"
 VIEWS = "the stream written through a view"
@@ -358,13 +358,6 @@ def _() -> Decoder:
 
 @hostile(BUFFERS, "the embedding is overwritten by the last layer")
 def _() -> Decoder:
-    class Last(nn.Module):
-        truth: Any
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.layers = 0
-
     class Reused(Decoder):
         def run(self, x: Tensor) -> Tensor:
             first = x

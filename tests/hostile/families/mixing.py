@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import D, D_MLP, Decoder, block, decoder, hostile
+from ..models import D_MLP, D, Decoder, block, decoder, hostile
 
 FAMILY = "MLPs that read other tokens"
 AFTER = "mixing behind the activation, or in a factor"
