@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import D_MLP, HEADS, VOCAB, Block, D, Decoder, block, decoder, hostile, merge
+from ..oracle import logits_of
 
 CALLS = "unusual layers and calls"
 EQUAL = "control: axes of equal length, short prompts"
