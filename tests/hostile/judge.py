@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from lmtt_widget import attribute, direct_logit_attribution, lens_logits, trace
-from lmtt_widget.contributions import AttentionShare
 from lmtt_widget.decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
 from lmtt_widget.detail import inspect
 from lmtt_widget.run import Part, Run
@@ -212,6 +211,7 @@ class Judge:
             yield f"the logits are made {strays}"
         if self.run.readout is None:
             return
+        self.eps = max(self.eps, torch.finfo(self.run.logits.dtype).eps * 64)
         lens = lens_logits(self.run, -1, slice(None))
         if not self.same(lens, self.run.logits, self.run.logits.double().abs().amax()):
             yield f"the lens of the last state misses the logits by {float((lens - self.run.logits).abs().max()):.1e}"
@@ -231,27 +231,29 @@ class Judge:
 
     def _shares(self) -> Iterator[str]:
         """The shares by their definition, from the vectors as the judge has just read them."""
-        flow = self.flow
+        said: dict[tuple[str, int], Tensor] = {}
+        for r in self.flow.to_dict():
+            at = said.setdefault((r["kind"], r["state"]), torch.zeros(self.n, self.n, dtype=torch.float64))
+            at[r["query"], r["key"]] += r["share"]
         for s in self.run.states[1:]:
             y = self.run.value(s.index).double()
-            near = {"carried": _near(self.run.carried(s.index).double(), y)}
+            near = {"carried": torch.diag(_near(self.run.carried(s.index).double(), y))}
             for p in s.parts:
                 if p.kind == "attention":
                     z = [head_vectors(p.linear[0], h).block(0, self.n).double() for h in range(p.n_heads)]
-                    near[id(p)] = torch.stack([_near(v, y[:, None]) for v in z])
+                    found = sum(_near(v, y[:, None]) for v in z)
                 elif p.kind in ("mlp", "mixer", "skip"):
-                    near[id(p)] = _near(p.output(self.n).double(), y)
-            total = sum(v if v.ndim == 1 else v.sum((0, 2)) for v in near.values()).clamp_min(1e-30)
-            tolerance = max(self.eps, 1e-7) * 10
-            for p, got in zip(self.run.parts, flow.parts, strict=True):
-                if p.state == s.index and got is not None and id(p) in near:
-                    share = near[id(p)] / (total[:, None] if p.kind == "attention" else total)
-                    said = got.share_sum if isinstance(got, AttentionShare) else got.share
-                    share = share.sum(0) if p.kind == "attention" else share
-                    if not float((share - said.double()).abs().max()) <= tolerance:
-                        yield f"{p!r}: its shares are off by {float((share - said.double()).abs().max()):.1e}"
-        routes = trace(flow)
-        if not abs(float(routes.input_share.sum()) + _ended(routes) - 1) < 1e-5:
+                    found = torch.diag(_near(p.output(self.n).double(), y))
+                else:
+                    continue
+                near[p.kind] = near.get(p.kind, 0) + found
+            total = sum(v.sum(1) for v in near.values()).clamp_min(1e-30)
+            for kind, v in near.items():
+                off = (v / total[:, None] - said.get((kind, s.index), torch.zeros_like(v))).abs().max()
+                if not float(off) <= max(self.eps, 1e-7) * 10:
+                    yield f"{s!r}: the shares of its {kind} are off by {float(off):.1e}"
+        routes = trace(self.flow)
+        if not abs(float(routes.input_share.sum()) + sum(routes.ended.values()) - 1) < 1e-5:
             yield "the flow that reaches the tokens and what ended do not sum to 1"
 
 
@@ -266,13 +268,6 @@ def labels(run: Run) -> str:
 
 def _near(z: Tensor, y: Tensor) -> Tensor:
     return (y.abs().sum(-1) - (y - z).abs().sum(-1)).clamp_min(0)
-
-
-def _ended(routes: Any) -> float:
-    ended = routes.ended
-    if isinstance(ended, dict):
-        return sum(float(torch.as_tensor(v).sum()) for v in ended.values())
-    return float(torch.as_tensor(ended).sum())
 
 
 def _diagonal(n: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""What users do to a model: hooks that steer, ablate and patch, weights that are edited, modules put in place of others."""
+"""What users do to a model: hooks that steer, ablate and patch, weights edited, modules put in place of others."""
 
 from __future__ import annotations
 

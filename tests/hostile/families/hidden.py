@@ -86,7 +86,7 @@ for _way, _mix in {
     + (self.ids[0, :, None] == self.ids[0]).tril().sum(-1)[:, None],
     "an embedding of the token before": lambda self, h: h + self.table(F.pad(self.ids, (1, -1))),
     "an embedding of the sum of tokens": lambda self, h: h + self.table(self.ids.cumsum(1) % 23),
-    "median of the tokens so far": lambda self, h: torch.stack([h[:, : t + 1].median(1).values for t in range(h.shape[1])], 1),
+    "median of the tokens so far": lambda self, h: torch.stack([h[:, : t + 1].median(1).values for t in range(7)], 1),
     "the token most like it so far": lambda self, h: h
     + h[:, (h[0] @ h[0].t() - 99 * torch.ones(7, 7).triu(0).to(h)).argmax(-1)],
     "an order of tokens": lambda self, h: h + h[..., 0].argsort(1).argsort(1)[..., None],
