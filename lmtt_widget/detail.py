@@ -222,17 +222,17 @@ def _lens(q: _About) -> dict[str, Any]:
     change = None
     if before is not None:
         was = logits[before]
-        change = [int((was > was[i]).sum()) - k for k, i in enumerate(ids.tolist())]
+        change = ((was > was[ids, None]).sum(-1).cpu() - rank).tolist()
     tops = log_p.argmax(-1)
     final = run.logits[q.pos].to(log_p.dtype).log_softmax(-1)
     answer = int(final.argmax())
     agree = int((tops == answer).flip(0).cumprod(0).sum())
     mine = log_p[q.state]
-    lens = {**_columns(run, ids, scores), "p": mine[ids].exp(), "rank": rank, "change": change}
+    lens = {**_columns(run, ids, scores), "p": mine[ids].exp().cpu(), "rank": rank, "change": change}
     if q.beside:
         theirs = torch.as_tensor(q.beside["lens"]["id"])
         theirs = theirs[~torch.isin(theirs, ids.cpu())]
-        lens["also"] = {**_columns(run, theirs, logits[q.state][theirs]), "p": mine[theirs].exp()}
+        lens["also"] = {**_columns(run, theirs, logits[q.state][theirs]), "p": mine[theirs].exp().cpu()}
     return {
         "lens": lens,
         "summary": {
@@ -521,7 +521,8 @@ def _named(run: Run, token: int) -> dict[str, Any]:
 
 
 def _columns(run: Run, ids: Tensor, scores: Tensor) -> dict[str, Any]:
-    return {"id": ids, "text": [t.text for t in run.model.vocabulary(ids.tolist())], "score": scores}
+    ids = ids.cpu()
+    return {"id": ids, "text": [t.text for t in run.model.vocabulary(ids.tolist())], "score": scores.cpu()}
 
 
 def _check_number(selection: Selection, name: str, size: int) -> None:

@@ -173,13 +173,21 @@ def checks_of(recording: Recording) -> list[Check]:
         inputs = [stage.like for stage in recording.readout.top.stages()]
         add("logits", None, "", recording.readout.error, recording.logits, *inputs)
 
-    errors = torch.stack([e.detach().float().cpu() for _, e in found]).tolist() if found else []
+    errors = numbers([e for _, e in found])
     worst: dict[tuple[str, int | None, bool], Check] = {}
     for (check, _), error in zip(found, errors, strict=True):
         c, key = replace(check, error=error), (check.identity, check.layer, check.called)
         if key not in worst or _rank(error / c.tolerance) > _rank(worst[key].error / worst[key].tolerance):
             worst[key] = c
     return list(worst.values())
+
+
+def numbers(found: Sequence[Tensor]) -> list[float]:
+    """Single numbers, wherever each of them is, brought to Python at once."""
+    if not found:
+        return []
+    device = next((x.device for x in found if x.device.type != "cpu"), None)
+    return torch.stack([x.detach().to(device, torch.float32) for x in found]).tolist()
 
 
 def _in_words(c: Check) -> str:

@@ -50,7 +50,7 @@ class Part:
         if self._output is not None:
             return self._output
         totals = [w.path.total(wide(w.output), n_tokens) for w in self.writes]
-        return sum(totals[1:], totals[0])
+        return sum((t.to(totals[0].device) for t in totals[1:]), totals[0])  # experts may be on several devices
 
     def __repr__(self) -> str:
         return f"Part({self.kind}, layer {self.layer}, {self.module}, state {self.reads} -> {self.state})"

@@ -14,7 +14,7 @@ from .decomposition.layers import find_layers, run_recorded
 from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vectors, head_vectors
 from .decomposition.writes import LinearWrite, UndecomposableError
-from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, own_check, tolerance
+from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
 from .memory import check_room
 from .parts import Part, State, all_parts, assembled, wide
 from .progress import Progress, reported
@@ -53,7 +53,7 @@ class Run:
         s = self.states[state]
         if s.carried is None:
             raise ValueError("the embedding continues no earlier state")
-        return s.path.apply(self.value(s.carried))
+        return s.path.apply(self.value(s.carried)).to(s.value.device)
 
     def view(self, name: str, layer: int) -> State:
         """A state by its usual name: "resid_pre", "resid_mid" (sequential blocks only) or "resid_post" of a layer.
@@ -127,6 +127,8 @@ def record(
     if logits is None or logits.ndim != 3:
         raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, got something else")
     logits = logits[0]
+    if recording.readout is not None:  # a device map may have taken them back to where the inputs were
+        logits = logits.to(recording.readout.top.like.device)
     states = assembled(recording)
     if not bool(logits.sum(dtype=torch.float32).isfinite()) and not bool(logits.isfinite().all()):  # the sum is quick
         raise ValueError(
@@ -177,8 +179,8 @@ def _first_not_finite(states: list[State]) -> str:
 
 
 def _largest(errors: list[Tensor]) -> float:
-    """One transfer for all of them; NaN stays NaN."""
-    return float(torch.stack([e.detach().float().cpu() for e in errors]).max()) if errors else 0.0
+    """NaN stays NaN."""
+    return float(torch.tensor(numbers(errors)).max()) if errors else 0.0
 
 
 def _add_rounding(states: list[State], n_tokens: int, *, everywhere: bool) -> list[Check]:

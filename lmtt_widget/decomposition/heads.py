@@ -284,17 +284,28 @@ def _place(
     """The product with its slots and gate; split by head where heads overlap in z (differential attention)."""
     d_head, width, device, n_heads = product.value.shape[-1], z.shape[-1], z.value.device, product.n_heads
     laid_out = product.laid_out or partial(torch.reshape, shape=n.shape)
-    codes = torch.arange(1, n_heads * n_tokens * d_head + 1, dtype=torch.float64, device=device).reshape(
-        n_heads, n_tokens, d_head
-    )
-    zeros = {m: torch.zeros(m.shape, dtype=torch.float64, device=device) for m in nothing}
+    # Two small numbers for each place and not one large: float32 is exact below 2^24, and some devices have no float64.
+    numbers = torch.arange(1, n_heads * d_head + 1, dtype=torch.float32, device=device).reshape(n_heads, 1, d_head)
+    tokens = torch.arange(1, n_tokens + 1, dtype=torch.float32, device=device)[:, None]
+    zeros = {m: torch.zeros(m.shape, device=device) for m in nothing}
 
     def landing(heads: Tensor) -> Tensor | None:
         """[head, d_head] slots of these heads alone, or None when they do not land cleanly."""
-        mask = torch.zeros(n_heads, 1, 1, dtype=torch.float64, device=device)
+        mask = torch.zeros(n_heads, n_tokens, d_head, device=device)
         mask[heads] = 1
-        code = _replayed(z, {**zeros, n: laid_out(codes * mask)}, shapes_only=True).reshape(n_tokens, width)
-        return _decode(code.round().long(), heads, n_heads, n_tokens, d_head)
+        number, token = (
+            _replayed(z, {**zeros, n: laid_out(code * mask)}, shapes_only=True).reshape(n_tokens, width)
+            for code in (numbers, tokens)
+        )
+        used = number > 0
+        at = used[0].nonzero().reshape(-1)
+        clean = (number == number[:1]).all() & ((token == tokens) | ~used).all()
+        if at.numel() != len(heads) * d_head or not bool(clean):
+            return None
+        slots = torch.full((n_heads * d_head,), -1, dtype=torch.long, device=device)
+        slots[number[0, at].round().long() - 1] = at
+        slots = slots.reshape(n_heads, d_head)[heads]
+        return None if bool((slots < 0).any()) else slots
 
     def gate(heads: Tensor) -> Tensor:
         ones = torch.zeros(n_heads, n_tokens, d_head, dtype=z.value.dtype, device=device)
@@ -319,24 +330,6 @@ def _place(
     return alone
 
 
-def _decode(code: Tensor, heads: Tensor, n_heads: int, n_tokens: int, d_head: int) -> Tensor | None:
-    used, source = code > 0, code - 1
-    head, token, coordinate = source // (n_tokens * d_head), (source // d_head) % n_tokens, source % d_head
-    here = torch.arange(n_tokens, device=code.device)[:, None]
-    clean = (
-        (used == used[:1]).all()
-        & ((token == here) | ~used).all()
-        & (head == head[:1]).all()
-        & (coordinate == coordinate[:1]).all()
-    )
-    at = used[0].nonzero().reshape(-1)
-    if not bool(clean) or at.numel() != len(heads) * d_head:
-        return None
-    slots = torch.full((n_heads, d_head), -1, dtype=torch.long, device=code.device)
-    slots[head[0, at], coordinate[0, at]] = at
-    return None if bool((slots[heads] < 0).any()) else slots[heads]
-
-
 def _replayed(z: Node, given: dict[Node, Tensor], *, shapes_only: bool = False) -> Tensor:
     """z recomputed from `given` through the recorded linear calls; norm statistics and gates stay as recorded."""
     return replay(z, given, keeps=partial(_ends, z), call=partial(_redone, shapes_only=shapes_only))
@@ -358,7 +351,7 @@ def _redone(n: Node, values: Mapping[Node, Tensor], *, shapes_only: bool) -> Ten
         return a[0] * a[1] if n.op in MUL else a[0] / a[1]
     if n.op in ADD | SUB:
         if shapes_only:
-            nothing = torch.zeros(n.shape, dtype=torch.float64, device=n.value.device)
+            nothing = torch.zeros(n.shape, device=n.value.device)
             return sum((x for x, m in zip(a[:2], moving, strict=False) if m), nothing)
         return a[0] + (-1 if n.op in SUB else 1) * n.kwargs.get("alpha", 1) * a[1]
     if n.op in NORM:

@@ -46,7 +46,7 @@ class Path:
         if self.rows is None:
             return y if y.shape[0] == n_rows else y.repeat(n_rows // y.shape[0], 1)
         keep = self.rows >= 0
-        return y.new_zeros(n_rows, y.shape[-1]).index_add_(0, self.rows[keep].to(y.device), y[keep])
+        return y.new_zeros(n_rows, y.shape[-1]).index_add_(0, self.rows[keep].to(y.device), y[keep.to(y.device)])
 
     def of_sizes(self) -> Path:
         """How large at most what enters can be, as a path of the leaf's absolute values."""
@@ -110,7 +110,7 @@ class Path:
         else:
             factor = factor.expand(*shape[:-1], factor.shape[-1]).reshape(-1, factor.shape[-1])
             if self.rows is not None:
-                factor = factor[self.rows.clamp_min(0)]
+                factor = factor[self.rows.clamp_min(0).to(factor.device)]
         return replace(self, steps=(*self.steps, Scale(factor)))
 
     def centered(self) -> Path:
@@ -118,5 +118,6 @@ class Path:
 
     def moved(self, mapping: Tensor) -> Path:
         """The same rows, each added where `mapping` [row] says."""
-        rows = mapping if self.rows is None else torch.where(self.rows >= 0, mapping[self.rows.clamp_min(0)], -1)
-        return replace(self, rows=rows)
+        if self.rows is not None:  # made where the leaf is, which may not be where it goes
+            mapping = torch.where(self.rows >= 0, mapping.to(self.rows.device)[self.rows.clamp_min(0)], -1)
+        return replace(self, rows=mapping)

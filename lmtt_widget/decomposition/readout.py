@@ -37,14 +37,14 @@ class Stage:
     def direct(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
         """What vectors x [n, d_model] in the last state add to the output: [n, out]."""
         made = [path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways]
-        return self.map(sum(made[1:], made[0]), outputs=outputs)
+        return self.map(self._added(made), outputs=outputs)
 
     def sizes(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
         """How much is added up to make the output of vectors x [n, d_model] in the last state: [n, out]."""
         ways = [(path, x.abs() if stage is None else stage.sizes(x, row)) for path, stage in self.ways]
         ways += [(path, value[row if value.shape[0] > 1 else 0][None].abs()) for path, value in self.constants]
         made = [path.of_sizes().apply(size, row) for path, size in ways]
-        total, bias = self.map.sizes(sum(made[1:], made[0]), outputs), self.map.bias(self.like)
+        total, bias = self.map.sizes(self._added(made), outputs), self.map.bias(self.like)
         return total if bias is None else total + bias[outputs].abs()
 
     def constant(self, row: int, outputs: Tensor | slice = slice(None)) -> Tensor | None:
@@ -52,11 +52,16 @@ class Stage:
         made = [path.apply(value[row if value.shape[0] > 1 else 0][None], row) for path, value in self.constants]
         earlier = [(path, stage.constant(row)) for path, stage in self.ways if stage is not None]
         made += [path.apply(c, row) for path, c in earlier if c is not None]
-        total = self.map(sum(made[1:], made[0]), outputs=outputs) if made else None
+        total = self.map(self._added(made), outputs=outputs) if made else None
         bias = self.map.bias(self.like)
         if bias is None:
             return total
         return bias[outputs][None] if total is None else total + bias[outputs]
+
+    def _added(self, made: list[Tensor]) -> Tensor:
+        """Their sum, where the map is: the last state may be on another device."""
+        here = [x.to(self.like.device) for x in made]
+        return sum(here[1:], here[0])
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Readout:
             with torch.no_grad():
                 x = replay(self.unembedded, {self.last: given})
             return x.reshape(-1, x.shape[-1])[rows]
-        x = states[rows].unflatten(-1, (-1, self.streams.shape[-1])).mean(-2)
+        x = states[rows].to(recorded.device).unflatten(-1, (-1, self.streams.shape[-1])).mean(-2)
         before: list[Stage] = []
         stage = self.top
         while stage.ways[0][1] is not None:
@@ -103,19 +108,22 @@ class Readout:
 
     def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
-        return self.top.direct(x, row, _columns(tokens)) * self.scale
+        return self.top.direct(x, row, self._columns(tokens)) * self.scale
 
     def sizes(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """How much is added up to make the logits of vectors x [n, d_model] before any cap: [n, token]."""
-        return self.top.sizes(x, row, _columns(tokens)) * abs(self.scale)
+        return self.top.sizes(x, row, self._columns(tokens)) * abs(self.scale)
 
     def constant(self, row: int, tokens: Tensor | None = None) -> Tensor | None:
         """What in the logits no vector of the stream accounts for (norm bias, unembedding bias): [token]."""
-        total = self.top.constant(row, _columns(tokens))
+        total = self.top.constant(row, self._columns(tokens))
         return None if total is None else total[0] * self.scale
 
     def capped(self, logits: Tensor) -> Tensor:
         return logits if self.cap is None else self.cap * torch.tanh(logits / self.cap)
+
+    def _columns(self, tokens: Tensor | None) -> Tensor | slice:
+        return slice(None) if tokens is None else tokens.to(self.top.like.device)
 
 
 @dataclass
@@ -195,10 +203,6 @@ def _stage(n: Node, last: Node, n_tokens: int) -> Stage | None:
 def _affine(mapping: LinearMap, x: Tensor, like: Tensor) -> Tensor:
     y, bias = mapping(x), mapping.bias(like)
     return y if bias is None else y + bias
-
-
-def _columns(tokens: Tensor | None) -> Tensor | slice:
-    return slice(None) if tokens is None else tokens
 
 
 def _constant_rows(leaf: Node, rows: Tensor) -> Tensor:

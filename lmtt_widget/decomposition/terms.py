@@ -69,8 +69,10 @@ def _in_place(t: Term, n_rows: int) -> Term:
 
 def copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
     """The terms of a value of this shape when it is broadcast."""
-    numbers = torch.arange(math.prod(shape[:-1])).reshape(shape[:-1]).broadcast_to(to[:-1]).reshape(-1)
-    return moved_to(terms, numbers, math.prod(shape[:-1]))
+    n_rows = math.prod(shape[:-1])
+    device = terms[0].leaf.value.device if terms else None
+    numbers = torch.arange(n_rows, device=device).reshape(shape[:-1]).broadcast_to(to[:-1]).reshape(-1)
+    return moved_to(terms, numbers, n_rows)
 
 
 def moved_to(terms: list[Term], source: Tensor, n_rows: int) -> list[Term]:
