@@ -59,9 +59,9 @@ def attribute(
     which it is never less than; Graph.error says by how much at most the shares of each node are off.
     most_keys: of every query only so many keys are kept, the heaviest; Graph.truncated holds what the others had, and
     nothing is divided anew. None keeps all while they take less than 1 GiB, otherwise 1,024.
-    kernel: what computes it; the same numbers up to rounding. "numba" needs numba, "compiled" goes through
-    torch.compile; where one cannot run, "torch" does, and Graph.kernel says why. progress(done, total) is called for
-    every state; None shows a bar when it takes more than a second.
+    kernel: what computes it; the same numbers up to rounding. "numba" needs numba and works on the CPU, on copies where
+    the model is elsewhere; "compiled" goes through torch.compile; where one cannot run, "torch" does, and Graph.kernel
+    says why. progress(done, total) is called for every state; None shows a bar when it takes more than a second.
 
     Raises ValueError for a tolerance outside [0, 1), no keys, or an unknown kernel.
     """
@@ -83,11 +83,11 @@ def attribute(
     ended = np.zeros((n_states, n_tokens), bool)
     constant = np.zeros((len(parts), n_tokens), dtype)
     head_sum = np.zeros((len(parts), max((p.n_heads for p in parts), default=0), n_tokens), dtype)
-    with reported("attributing", progress) as done, with_kernel.team(first.device) as team:
+    with reported("attributing", progress) as done, with_kernel.team(with_kernel.brought(first).device) as team:
         for s in run.states[1:]:
             assert s.carried is not None
             done(s.index - 1, n_states - 1)
-            whole = run.value(s.index)
+            whole = with_kernel.brought(run.value(s.index))
             near_carried = nearness(run.carried(s.index), whole, team)
             biases = {p.number: nearness(c, whole) for p, c in _output_biases(run, s)} if bias_part else {}
             near = {p.number: nearness(v, whole, team) for p, v in summands(run, s, bias_part)}

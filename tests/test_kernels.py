@@ -194,7 +194,12 @@ def test_torch_stands_in_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attribute(run, kernel="torch").kernel == "torch"
     finally:
         sums._kernel.cache_clear()
-    assert kernel_for(torch.device("meta"), "numba").why == "numba is for the CPU and the model is on meta"
+
+
+def test_numba_works_on_copies_of_what_is_elsewhere() -> None:
+    pytest.importorskip("numba")
+    assert kernel_for(torch.device("meta"), "numba").why == "on copies, the model is on meta"
+    assert kernel_for(torch.device("cpu"), "numba").why == ""
 
 
 def test_heads_of_one_query_are_those_of_all(long: Run) -> None:

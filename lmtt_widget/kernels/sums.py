@@ -35,6 +35,10 @@ class Kernel:
         """The threads it works in; what torch.compile makes has threads of its own."""
         return nullcontext(Team()) if self.name == "compiled" else side_by_side(device)
 
+    def brought(self, x: Tensor) -> Tensor:
+        """x where it can work on it; everything else follows."""
+        return x.cpu() if self.name == "numba" else x
+
     def __str__(self) -> str:
         return f"{self.name} ({self.why})" if self.why else self.name
 
@@ -48,9 +52,10 @@ def kernel_for(device: torch.device, name: KernelName = "auto") -> Kernel:
         raise ValueError(f'kernel must be "auto", "numba", "compiled" or "torch", got {name!r}')
     if name == "auto":
         name = "numba" if device.type == "cpu" else "compiled"
-    if name == "numba" and device.type != "cpu":
-        return _torch(f"numba is for the CPU and the model is on {device}")
-    return _kernel(name, device.type)
+    made = _kernel(name, device.type)
+    if made.name == "numba" and device.type != "cpu":
+        return replace(made, why=f"on copies, the model is on {device}")
+    return made
 
 
 @cache
