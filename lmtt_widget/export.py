@@ -12,6 +12,9 @@ import traitlets as t
 from .figures import png
 from .saved import TRAITS, Analysis, SavedPrompt, from_json, to_json
 from .shown import BUDGET, Shown, bundle, check_size
+from .valid import check_selection
+
+_LARGEST = 1 << 28  # bytes of a file that is opened
 
 
 def save_html(widget: Shown, path: str | Path, *, include: Any = "auto", max_bytes: int = BUDGET) -> Path:
@@ -79,6 +82,8 @@ def load_json(path: str | Path) -> SavedWidget:
     """
     path = _checked(path, ".json")
     try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST / 1e6:.0f} MB")
         return SavedWidget(from_json(path.read_text("utf-8")))
     except OSError as e:
         raise OSError(f"{path} cannot be read: {e.strerror}") from e
@@ -134,16 +139,20 @@ class SavedWidget(Shown):
     @t.validate("normalise", "foil")
     def _needs_the_model(self, proposal: Any) -> Any:
         name = proposal["trait"].name
+        if name == "foil" and not (proposal["value"] is None or type(proposal["value"]) in (str, int)):
+            raise t.TraitError(f"a foil is a token: its text, its id, or None, got {proposal['value']!r:.60}")
         if proposal["value"] != self._fixed.get(name, proposal["value"]):
             raise t.TraitError(f"{name} cannot be changed: this analysis was saved without its model")
         return proposal["value"]
 
     @t.validate("selection")
     def _selection_has_a_kind(self, proposal: Any) -> Any:
-        value = proposal["value"]
-        if value is not None and not (isinstance(value, dict) and isinstance(value.get("kind"), str)):
-            raise t.TraitError(f'a selection is a dictionary with a "kind", got {value!r:.60}')
-        return value
+        if proposal["value"] is not None:
+            try:
+                check_selection(proposal["value"])
+            except ValueError as e:
+                raise t.TraitError(str(e)) from e
+        return proposal["value"]
 
     @t.validate("pins")
     def _pins_have_a_kind(self, proposal: Any) -> Any:

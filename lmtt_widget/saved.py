@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .wire import pack, unpack
+from .valid import check, check_prompt
+from .wire import pack, read_json, unpack
 
 FORMAT = "lmtt_widget analysis"
 VERSION = (1, 0)  # a file of a newer major version is refused
@@ -26,7 +27,8 @@ TRAITS = (
     "target", "threshold", "encoding", "reading", "renormalise", "normalise", "foil", "selection", "pins", "view",
 )  # fmt: skip
 _CELL = ("part", "query", "key")  # what may differ between two looks at one head
-_LARGEST = 1 << 28  # bytes of one prompt, unpacked
+_UNFOLDED = 32  # bytes that one byte of a file may stand for; those of a real one stand for five at most
+_LEAST_ROOM = 1 << 17
 
 Answer = dict[str, Any]  # as the browser gets it (state.py), with its tensors as arrays under "maps"
 
@@ -142,54 +144,85 @@ def to_json(analysis: Analysis) -> str:
 def from_json(text: str) -> Analysis:
     """The analysis in a text. Raises ValueError with a sentence for any other text, a newer one, or a part of one."""
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        whole = read_json(text)
+    except ValueError as e:
         begun = text.lstrip()[:1] == "{" and FORMAT in text[:100]
-        raise ValueError("it is cut off" if begun else "it is no analysis saved by lmtt_widget") from None
+        said = "it is cut off" if isinstance(e, json.JSONDecodeError) else f"it is damaged: {e}"
+        raise ValueError(said if begun else "it is no analysis saved by lmtt_widget") from None
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
         raise ValueError("it is no analysis saved by lmtt_widget")
     version = str(whole.get("version"))
     if version.split(".")[0] != str(VERSION[0]):
         raise ValueError(f"it has version {version!r:.20}, which needs a newer lmtt_widget")
     try:
-        prompts = [_unfolded(p) if "data" in p else _plain(p) for p in whole["prompts"]]
-        traits = {name: whole["shown"][name] for name in TRAITS if name in whole["shown"]}
-        at = range(len(prompts))[whole["at"]]
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, zlib.error) as e:
-        raise ValueError("it is damaged") from e
-    return Analysis(traits, prompts, at)
+        return _analysis(whole, room=max(_LEAST_ROOM, len(text)) * _UNFOLDED)
+    except (ValueError, zlib.error) as e:
+        raise ValueError(f"it is damaged: {e}") from e
 
 
-def _unfolded(saved: Mapping[str, Any]) -> SavedPrompt:
-    kind, meta, sections = unpack(zlib.decompressobj().decompress(_decoded(saved["data"]), _LARGEST))
-    if kind != "saved":
-        raise ValueError("not a saved prompt")
+def _analysis(whole: Mapping[str, Any], room: int) -> Analysis:
+    """The parts of a file, all prompts together in `room` bytes."""
+    saved, shown, at = whole.get("prompts"), whole.get("shown"), whole.get("at")
+    if not isinstance(saved, list) or not isinstance(shown, dict) or not all(isinstance(p, dict) for p in saved):
+        raise ValueError("it has no prompts, or nothing is shown of them")
+    if type(at) is not int or not 0 <= at < len(saved):
+        raise ValueError(f"there is no prompt {at!r:.20} to show")
+    prompts = []
+    for one in saved:
+        prompts.append(_unfolded(one, room) if "data" in one else _plain(one))
+        room -= len(prompts[-1].graph)
+    return Analysis({name: shown[name] for name in TRAITS if name in shown}, prompts, at)
+
+
+def _unfolded(saved: Mapping[str, Any], room: int) -> SavedPrompt:
+    inflating = zlib.decompressobj()
+    message = inflating.decompress(_decoded(saved, "data"), max(1, room))
+    if inflating.unconsumed_tail:
+        raise ValueError("it takes more memory than an analysis of its size can")
+    meta, sections = check(message, "saved")
     answers = []
     for answer in meta["answers"]:
         maps = {}
-        for name, (section, dtype) in answer["maps"].items():
+        for name, place in answer["maps"].items():
+            section, dtype = place if isinstance(place, list) and len(place) == 2 else (None, None)
+            if not isinstance(section, str) or section not in sections:
+                raise ValueError(f"an answer has no map {name:.40}")
             values = sections[section]
+            if dtype == "float16" and values.dtype != np.uint16:
+                raise ValueError(f"map {name:.40} of an answer is not in half precision")
             maps[name] = values.view(np.float16) if dtype == "float16" else values
         answers.append({**answer, "question": dict(answer["question"]), "maps": maps})
-    return _checked(SavedPrompt(saved["prompt"], sections["graph"].tobytes(), sections["peek"].tobytes(), answers))
+    graph, peek = (sections[name].tobytes() if name in sections else b"" for name in ("graph", "peek"))
+    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers))
 
 
 def _plain(saved: Mapping[str, Any]) -> SavedPrompt:
     """A prompt as the widget's menu saves it: the messages of the traits as they are."""
-    graph, peek, detail = (_decoded(saved[name]) for name in ("graph", "peek", "detail"))
+    graph, peek, detail = (_decoded(saved, name) for name in ("graph", "peek", "detail"))
+    if detail:
+        check(detail, "detail")
     answers = [answer for answer in answers_of(detail) if "error" not in answer] if detail else []
-    return _checked(SavedPrompt(saved["prompt"], graph, peek, answers))
+    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers))
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(saved: Mapping[str, Any], name: str) -> bytes:
+    text = saved.get(name)
+    if not isinstance(text, str):
+        raise ValueError(f"{name} is missing")
     return base64.b64decode(text, validate=True)
 
 
 def _checked(saved: SavedPrompt) -> SavedPrompt:
-    kind, facts, sections = unpack(saved.graph)
-    n_tokens, n_states = len(facts["tokens"]["text"]), len(facts["states"])
-    if kind != "graph" or not n_tokens or sections["carried"].shape != (n_states, n_tokens):
-        raise ValueError("not a graph")
+    check_prompt(saved.prompt)
+    facts, _ = check(saved.graph, "graph")
+    n_tokens = len(facts["tokens"]["text"])
     if saved.peek:
-        unpack(saved.peek)
+        check(saved.peek, "peek")
+    for answer in saved.answers:
+        for name, shape in {"pattern": (n_tokens,) * 2, "contribution": (n_tokens,) * 2, "strip": (n_tokens,)}.items():
+            values = answer["maps"].get(name)
+            if values is not None and values.shape != shape:
+                raise ValueError(f"{name} of an answer has the shape {values.shape}, expected {shape}")
+        if answer.get("kind") == "head" and not {"pattern", "contribution"} <= answer["maps"].keys():
+            raise ValueError("the answer about a head has no pattern")
     return saved

@@ -34,6 +34,16 @@ class _Something(t.Any):
     allow_none = False
 
 
+class _Number(t.Float):
+    """A float; a whole number of any size is refused as one that is none."""
+
+    def validate(self, obj: Any, value: Any) -> Any:
+        try:
+            return super().validate(obj, value)
+        except OverflowError:
+            self.error(obj, value)
+
+
 class Shown(anywidget.AnyWidget):
     """The traits that the browser shows, whoever answers it."""
 
@@ -42,7 +52,7 @@ class Shown(anywidget.AnyWidget):
     peek = t.Bytes(b"").tag(**_ONE_WAY)
     detail = t.Bytes(b"").tag(**_ONE_WAY)
     target = t.Int(-1).tag(sync=True)  # a position; negative counts from the end
-    threshold = t.Float(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
+    threshold = _Number(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
     encoding = t.Unicode("flow").tag(sync=True)  # "flow" or "share"
     reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
     renormalise = t.Bool(False).tag(sync=True)

@@ -10,7 +10,8 @@ import numpy as np
 
 from .graph import ATTENTION, PART, Facts, Graph, PartFacts, StateFacts, Table
 from .tokens import Token
-from .wire import pack, unpack
+from .valid import check
+from .wire import pack
 
 _OF_EACH = 4  # attention edges of a node that travel however light they are
 _NOTHING = 2.0**-25  # the largest number that is 0 as a float16
@@ -67,9 +68,7 @@ def read_graph(message: bytes) -> Graph:
 
     Raises ValueError for anything else.
     """
-    kind, meta, sections = unpack(message)
-    if kind != "graph":
-        raise ValueError(f"expected a message of kind 'graph', got {kind!r}")
+    meta, sections = check(message, "graph")
     shape = n_states, n_tokens = len(meta["states"]), len(meta["tokens"]["text"])
     parts = tuple(
         PartFacts(k, p["kind"], p["layer"], p["state"], p["reads"], p["label"], p["heads"] or 0)
@@ -87,7 +86,7 @@ def read_graph(message: bytes) -> Graph:
         for part in (p for p in parts if p.state == s):
             name = f"p{part.number}"
             if part.kind == "attention":
-                query = np.repeat(np.arange(n_tokens), np.diff(wide[f"{name}.row"]))
+                query = np.repeat(np.arange(n_tokens), np.diff(sections[f"{name}.row"]))
                 table.attention(part, query, *(wide[f"{name}.{x}"] for x in ("key", "sum", "max", "top")))
             else:
                 table.part(part, wide[f"{name}.share"])

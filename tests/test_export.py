@@ -422,7 +422,7 @@ def damages(good: str) -> Iterator[dict[str, Any]]:
 
 def test_a_damaged_or_hostile_file_is_refused(good: str, tmp_path: Path) -> None:
     for damaged in damages(good):
-        assert refused(tmp_path / "it.json", json.dumps(damaged)) == "it is damaged"
+        assert refused(tmp_path / "it.json", json.dumps(damaged)).startswith("it is damaged: ")
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ ROOMS = [
     "detail",
     "survey",
     "wire",
+    "valid",
     "saved",
     "page",
     "figures",
@@ -112,7 +113,7 @@ def test_no_interface_is_imported_above_the_widget(path: Path) -> None:
 def test_only_state_knows_the_wire() -> None:
     """Arrays become bytes in one place, and bytes are read in two."""
     for path in FILES:
-        if name_of(path) not in ("wire", "saved", "state") and not name_of(path).startswith("bundled"):
+        if name_of(path) not in ("wire", "valid", "saved", "state") and not name_of(path).startswith("bundled"):
             assert ".tobytes()" not in path.read_text("utf-8"), name_of(path)
             assert ".wire" not in imports(path), name_of(path)
 
@@ -125,6 +126,7 @@ TORCH_FREE = (
     "encodings",
     "routes",
     "wire",
+    "valid",
     "saved",
     "page",
     "figures",
