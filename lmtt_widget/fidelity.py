@@ -60,6 +60,7 @@ class Fidelity:
     dtype: str  # the coarsest of the model's parameters
     missing: tuple[str, ...] = ()  # what no part accounts for, in words
     notes: tuple[str, ...] = ()  # what was switched for the recording, in words
+    labels: str = ""  # whether it was seen what each part depends on
 
     @property
     def worst_check(self) -> Check | None:

@@ -31,6 +31,7 @@ class Part:
     writes: list[Write]
     _output: Tensor | None = None
     number: int = -1  # its place in Run.parts, given once when the run is made
+    also: tuple[int, ...] = ()  # earlier states it reads besides
 
     @property
     def linear(self) -> list[LinearWrite]:

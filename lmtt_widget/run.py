@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,12 +12,14 @@ from torch import Tensor
 
 from .decomposition.forward import forward_logits, readable, turn
 from .decomposition.layers import find_layers, run_recorded
+from .decomposition.nodes import Place
 from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vectors, head_vectors
-from .decomposition.writes import LinearWrite, UndecomposableError
+from .decomposition.writes import LinearWrite, Recording, UndecomposableError
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
 from .memory import check_room
 from .parts import Part, State, all_parts, assembled, wide
+from .probe import SHORTEST, Probed, probe, relabel, structure
 from .progress import Progress, reported
 from .tokens import Token
 
@@ -122,6 +125,7 @@ def record(
         with readable(module) as switched, reported("recording", progress) as done:
             inputs = model.inputs(encoded.ids)
             recording = run_recorded(module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
+            probed = None if recording.problems else _probed(model, layers, encoded.ids, recording)
         own = _own_logits(module, model.inputs(encoded.ids)) if switched else None
     logits = recording.logits
     if logits is None or logits.ndim != 3:
@@ -136,6 +140,9 @@ def record(
             "explained; try float32 or bfloat16 instead of float16"
         )
     checks, missing = checks_of(recording), list(recording.problems)
+    if probed is not None:
+        missing += probed.problems
+        recording.notes += relabel(states, probed)
     notes = [*switched, *recording.notes]
     if isinstance(own, str):
         notes.append(own)
@@ -149,7 +156,7 @@ def record(
         missing.append("attention looks at later tokens, so this is not a causal language model")
     if recording.readout is None:
         notes.append("the logits are not a linear read-out of the last state, so vectors cannot be read as tokens")
-    fidelity = Fidelity(tuple(checks), dtype_of(module), tuple(missing), tuple(notes))
+    fidelity = Fidelity(tuple(checks), dtype_of(module), tuple(missing), tuple(notes), str(probed or ""))
     if strict and (missing or any(not c.is_rounding for c in fidelity.approximate)):
         raise UndecomposableError("; ".join(fidelity.problems))
     if not fidelity.exact:
@@ -159,6 +166,22 @@ def record(
     tokens = model.readable_tokens(encoded.ids)
     parts = all_parts(states)
     return Run(model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity)
+
+
+_labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weakref.WeakKeyDictionary()
+
+
+def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
+    """What the parts of this model depend on: remembered, or seen now."""
+    known = _labels.setdefault(layers[0], {})
+    key = (structure(recording), len(ids) >= SHORTEST)
+    if key not in known:
+
+        def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
+            return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced)
+
+        known[key] = probe(again, ids, recording)
+    return known[key]
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:

@@ -15,6 +15,7 @@ FILES = sorted(p for p in ROOT.rglob("*.py"))
 # A file imports only from files above it.
 ROOMS = [
     ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
+    "decomposition.nodes",
     ("decomposition.tape", "decomposition.streams"),
     "decomposition.einsums",
     "decomposition.linear",
@@ -42,6 +43,7 @@ ROOMS = [
     "model",
     "interventions",
     ("fidelity", "parts"),
+    "probe",
     "run",
     "facts",
     "contributions",

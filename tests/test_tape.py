@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from lmtt_widget.decomposition.linear import is_constant, linear_leaf
+from lmtt_widget.decomposition.nodes import Node, behind, called, is_fresh, plain, replay
 from lmtt_widget.decomposition.residual import RULES, Walk, rule
-from lmtt_widget.decomposition.tape import Node, Tape, behind, called, is_fresh, is_linear_module, plain, replay
+from lmtt_widget.decomposition.tape import Tape, is_linear_module
 
 WIDTH, ROWS = 5, 3
 

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from .tape import Node
+from .nodes import Node
 
 
 @dataclass(frozen=True)

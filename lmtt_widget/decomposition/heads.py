@@ -22,10 +22,10 @@ from torch import Tensor
 
 from .einsums import Einsum, einsum
 from .linear import is_linear
+from .nodes import Node, behind, called, plain, replay
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, SUB, VIEW
 from .rounding import backward_error
 from .rules import norm_factor
-from .tape import Node, behind, called, plain, replay
 
 _SHAPE = IDENTITY | VIEW | {
     "transpose", "permute", "swapaxes", "movedim", "__getitem__", "chunk", "split", "unbind", "cat", "expand", "narrow",
@@ -127,6 +127,13 @@ class Heads:
     @property
     def n_heads(self) -> int:
         return sum(p.n_heads for p in self.products)
+
+    def made_from(self) -> list[Node]:
+        """The calls that made the values; told once, so that the tape need not be kept."""
+        found = [p.made_by for p in self.products if p.made_by is not None]
+        for p in self.products:
+            p.made_by = None
+        return found
 
     def pattern(self, query: Sequence[int] | slice = slice(None)) -> Tensor:
         """Attention probabilities [head, query, key], float32 or better."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from .forward import forward_logits, plain_precision
 from .heads import is_attention_product
+from .nodes import LostValue, Node, Place
 from .read_layer import LayerReader, Names
 from .readout import Readout, read_out, unembedding
 from .stacks import find_layers as find_layers
 from .stacks import pieces
 from .streams import Streams
-from .tape import LostValue, Node, Tape, is_linear_module
+from .tape import Tape, is_linear_module
 from .writes import ForwardError, Layer, Recording, UndecomposableError, tensors_in
 
 
@@ -29,10 +30,12 @@ def run_recorded(
     inputs: dict[str, Any],
     *,
     check_all: bool = False,
+    forced: Mapping[Place, Tensor] = MappingProxyType({}),
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
 
+    forced: values for the pass to go on with in place of what it made at some places; then sums do not close.
     progress(done, total) is called after each layer. The hooks are gone afterwards, also after an exception.
 
     Raises UndecomposableError where a layer's output is not its input plus something, ForwardError where the model
@@ -40,6 +43,7 @@ def run_recorded(
     """
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
     recorder.progress = progress
+    recorder.tape.forced.update(forced)
     with recorder.hooks(), torch.no_grad(), recorder.tape:
         try:
             logits = forward_logits(model, inputs)
@@ -55,6 +59,7 @@ def run_recorded(
         with torch.no_grad(), plain_precision():
             recorder.end_of_pieces(logits)
             recorder.result.readout = recorder.readout(logits)
+    recorder.result.natural = recorder.tape.natural
     return recorder.result
 
 
@@ -106,12 +111,12 @@ class _Recorder:
     def _enter(self, _module: nn.Module, _args: Any) -> None:
         self.tape.enter_module()
 
-    def _leave_embedding(self, m: nn.Module, _args: Any, _kwargs: Any, out: Any) -> None:
-        self.tape.leave_module(m, None, out, "embedding")
+    def _leave_embedding(self, m: nn.Module, _args: Any, _kwargs: Any, out: Any) -> Any:
+        return self.tape.leave_module(m, None, out, "embedding")
 
-    def _leave_linear(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> None:
+    def _leave_linear(self, m: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
         x = args[0] if args else next(v for v in kwargs.values() if isinstance(v, Tensor))
-        self.tape.leave_module(m, x, out, "call_linear")
+        return self.tape.leave_module(m, x, out, "call_linear")
 
     def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
         where, n_tokens = f"layer {self.number} ({type(m).__name__})", self.reader.n_tokens
@@ -162,7 +167,8 @@ class _Recorder:
             except LostValue as e:
                 raise UndecomposableError(f"{where}: {e}") from e
             self.tape.keep(tensors_in(states))
-        self.result.layers.append(Layer(self.number, module, states))
+        calls = frozenset(n.op for n in self.tape.nodes.values())
+        self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1
         self.progress(self.number, max(self.number, self.n_layers))
 

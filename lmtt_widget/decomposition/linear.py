@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .einsums import einsum
+from .nodes import Node, behind
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, VIEW
-from .tape import Node, behind
 
 _OF_CONSTANTS = IDENTITY | VIEW | MUL | ADD | DIV | NEG | {
     "__getitem__", "exp", "sigmoid", "tanh", "ones_like", "zeros_like", "full", "expand",
@@ -181,6 +181,16 @@ def is_weight(n: Any) -> bool:
 def is_constant(n: Node) -> bool:
     """Does not depend on anything taped: parameters, buffers, and what was made from them alone."""
     return all(m.op in _OF_CONSTANTS or _is_source(m) for m in behind([n], _is_source))
+
+
+def constant_sources(n: Node) -> list[Node]:
+    """The parameters, buffers and other tensors that a constant was made from."""
+    found = []
+    for m in behind([n], _is_source):
+        while is_weight(m) and m.op != "param":
+            m = m.args[0]
+        found += [m] if m.op in ("param", "const") else []
+    return found
 
 
 def _is_source(n: Node) -> bool:

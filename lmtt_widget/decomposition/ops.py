@@ -4,7 +4,7 @@ from __future__ import annotations
 
 IDENTITY = {
     "to", "type", "type_as", "float", "double", "half", "bfloat16", "contiguous", "clone", "detach", "dropout",
-    "alpha_dropout", "getattr", "__deepcopy__", "cpu", "cuda", "identity", "checkpoint",
+    "alpha_dropout", "getattr", "__deepcopy__", "cpu", "cuda", "identity", "checkpoint", "forced",
 }  # fmt: skip
 VIEW = {"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze", "_unsafe_view", "view_as", "reshape_as"}
 ADD = {"add", "__add__", "__radd__", "__iadd__", "add_"}

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from .aliases import memory
 from .heads import Product, find_heads, is_attention_product
-from .linear import is_constant, is_linear, linear_leaf, weight_label
-from .ops import IDENTITY, MATMUL, MUL, PICK, PUT, VIEW
+from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
+from .nodes import Node, behind
+from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, PICK, PUT, RSUB, SUB, VIEW
 from .paths import Path
 from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams
-from .tape import Node, behind
-from .terms import Term, together
+from .terms import Term, summed, together
 from .writes import LayerState, LinearWrite, UndecomposableError, Write, WriteKind
 
 
@@ -62,7 +62,7 @@ class LayerReader:
                 label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
                 writes.append(Write(kind, label, path, rows))
         error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
-        return LayerState(value, None, writes, error)
+        return LayerState(value, None, writes, error, None if made is None else made.place)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
         """The states up to a layer's input that is not the output of the layer before; None if its values are."""
@@ -107,7 +107,7 @@ class LayerReader:
     def _state(self, n: Node, where: str) -> LayerState:
         """A value of the stream as the latest state that it continues, and what was added."""
         index = {state: k for k, state in enumerate(self.states)}
-        terms = together(Walk(self.width, self.states).terms(n), self.n_tokens, n.shape)
+        terms = together(summed(Walk(self.width, self.states).terms(n)), self.n_tokens, n.shape)
         from_states = [(index[leaf], path, rows) for leaf, path, rows in terms if leaf in index]
         carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
         writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if leaf not in index]
@@ -117,7 +117,7 @@ class LayerReader:
                 writes.append(Write("skip", f"skip from state {k}", path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
-        return LayerState(value, carried[:2], writes, error)
+        return LayerState(value, carried[:2], writes, error, n.place)
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
         """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
@@ -133,7 +133,9 @@ class LayerReader:
         for t in terms:
             if t.leaf not in self.states and not is_constant(t.leaf):
                 states.update(_first_met(t.leaf, on_path))
-        forks = {n for n, times in continued.items() if times > 1} - states - {start}
+        forks = (
+            {n for n, times in continued.items() if times > 1 and Streams.of(n.shape, self.n_tokens)} - states - {start}
+        )
         if forks:
             states.update(self._that_stay_apart(forks, states))
         return sorted(states - {start}, key=lambda n: n.time)
@@ -186,6 +188,10 @@ class LayerReader:
             write.kind = "mixer"
         else:
             write.gate, write.up = _gate_and_up(x)
+        source = [x] if write.heads is None else write.heads.made_from()
+        write.simple = write.kind == "mixer" or all(
+            _keeps_rows(n) for n in behind(source, stops.__contains__) if n not in stops
+        )
         write.error = self._map_error(write)
         if self._reads_another_stream(leaf, stops):
             self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
@@ -193,7 +199,7 @@ class LayerReader:
 
     def _reads_values(self, product: Product, stops: dict[Node, int], reads: int) -> int:
         """The state that values were made from, in this layer or, where they are those of an earlier one, there."""
-        made_by, product.made_by = product.made_by, None
+        made_by = product.made_by
         here = [] if made_by is None else [stops[n] for n in _first_met(made_by, stops)]
         where = memory(product.value) or 0
         if here:
@@ -222,7 +228,8 @@ class LayerReader:
             source = source.args[0]
         foreign = source.op == "const" and self._is_unknown(source.value)
         if is_constant(leaf) and not foreign:
-            return Write("constant", self.names.parameters.get(id(leaf.value), leaf.op), path, rows)
+            known = all(n.op == "param" or id(n._value) in self.names.buffers for n in constant_sources(leaf))
+            return Write("constant", self.names.parameters.get(id(leaf.value), leaf.op), path, rows, simple=known)
         made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{leaf.op}`"
         self.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
         return Write("opaque", leaf.op, path, rows)
@@ -315,6 +322,34 @@ def _is_projection(n: Node) -> bool:
     ):
         n = n.args[0]
     return is_linear(n)
+
+
+_ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
+    "gelu", "silu", "relu", "relu_", "silu_", "sigmoid", "tanh", "softplus", "exp", "pow", "__pow__", "square", "sqrt",
+    "rsqrt", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "abs", "leaky_relu", "elu", "selu", "celu",
+    "mish", "hardtanh", "hardswish", "hardsigmoid", "relu6", "erf", "__rpow__", "__rtruediv__", "reciprocal", "log",
+}  # fmt: skip
+
+
+def _keeps_rows(n: Node) -> bool:
+    """Is this a call that works on each row by itself, whatever is in it?"""
+    if n.op in ("param", "const", "embedding") or is_constant(n) or n.op in NORM or is_linear(n):
+        return True
+    x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
+    if n.op in _ELEMENTWISE:
+        return all(p.shape == n.shape or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
+    if x is None:
+        return False
+    if n.op in VIEW:  # heads or groups of the last axis split or merged, nothing else
+        return n.shape[: len(x.shape) - 1] == x.shape[:-1] or x.shape[: len(n.shape) - 1] == n.shape[:-1]
+    if n.op in ("chunk", "split", "split_with_sizes"):
+        return n.argument(2, "dim", 0) in (-1, len(x.shape) - 1)
+    if n.op in ("mean", "var", "sum", "softmax", "norm"):
+        dim = n.argument(1, "dim")
+        return (dim[0] if isinstance(dim, (tuple, list)) and len(dim) == 1 else dim) in (-1, len(x.shape) - 1)
+    if n.op in ("transpose", "permute"):  # heads and tokens swapped
+        return len(n.shape) == 4 and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),))
+    return False
 
 
 _MIXING = {

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from .linear import LinearMap, is_constant, linear_leaf
+from .nodes import Node, replay
 from .ops import DIV, IDENTITY, MUL, VIEW
 from .paths import Path
 from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams
-from .tape import Node, replay
 from .terms import together
 
 

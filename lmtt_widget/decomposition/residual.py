@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .linear import is_constant, is_linear
-from .tape import Node, behind
+from .nodes import Node, behind
 from .terms import Term, copied
 
 Rule = Callable[["Walk", Node], "list[Term] | None"]

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from .nodes import Node, is_fresh, plain
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
-from .tape import Node, is_fresh, plain
 from .terms import Term, copied, moved_to, united
 
 

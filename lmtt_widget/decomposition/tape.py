@@ -9,8 +9,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch.overrides
@@ -18,131 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .aliases import Aliases, is_whole_view, memory, overlap, rows_from, version
-
-
-class LostValue(RuntimeError):
-    """A value of the forward pass that is gone."""
-
-
-class Node:
-    """One call of the tape: what was called, on what, and what came out."""
-
-    __slots__ = ("_parents", "_value", "args", "fn", "item", "kwargs", "lost", "module", "op", "time", "version")
-
-    def __init__(
-        self,
-        op: str,
-        value: Tensor,
-        *,
-        fn: Callable[..., Any] | None = None,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        time: int = -1,
-        item: int | None = None,
-        module: nn.Module | None = None,
-    ) -> None:
-        self.op, self.value, self.fn = op, value, fn
-        self.version = version(value)
-        self.args, self.kwargs = args, kwargs or {}
-        self.time, self.item, self.module = time, item, module
-        self._parents: tuple[Node, ...] | None = None
-
-    @property
-    def value(self) -> Tensor:
-        """Raises LostValue where the memory was written again before anything kept what was in it."""
-        if self.lost:
-            raise LostValue(f"the result of `{self.op}` was overwritten before it could be read")
-        return self._value
-
-    @value.setter
-    def value(self, x: Tensor) -> None:
-        self._value, self.lost = x, False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self._value.shape)
-
-    def parents(self) -> tuple[Node, ...]:
-        """The nodes among its arguments."""
-        if self._parents is None:
-            self._parents = tuple(_nodes_in((self.args, tuple(self.kwargs.values()))))
-        return self._parents
-
-    def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """The call's argument, given by position or by name."""
-        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
-
-    def become_state(self) -> None:
-        """Forgets how the value was made: what led to it need not stay in memory."""
-        self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
-
-    def __repr__(self) -> str:
-        return f"<{self.op} {self.shape}>"
-
-
-def _nodes_in(x: Any) -> Iterator[Node]:
-    stack = [x]
-    while stack:
-        x = stack.pop()
-        if isinstance(x, Node):
-            yield x
-        elif isinstance(x, (tuple, list)):
-            stack.extend(x)
-        elif isinstance(x, dict):
-            stack.extend(x.values())
-
-
-def behind(
-    nodes: Iterable[Node],
-    stop: Callable[[Node], bool] = lambda _: False,
-    made_from: Callable[[Node], Iterable[Node]] = Node.parents,
-) -> Iterator[Node]:
-    """These nodes and all they were made from, each once; one that stops is met, but not looked behind."""
-    stack, seen = [*nodes], set[Node]()
-    while stack:
-        n = stack.pop()
-        if n not in seen:
-            seen.add(n)
-            yield n
-            if not stop(n):
-                stack.extend(made_from(n))
-
-
-def plain(x: Any, values: Mapping[Node, Tensor] = MappingProxyType({})) -> Any:
-    """`x` with every node in it replaced by its value, or by the one that is given for it."""
-    if isinstance(x, Node):
-        given = values.get(x)
-        return x.value if given is None else given
-    if type(x) in (tuple, list):
-        return type(x)(plain(y, values) for y in x)
-    if type(x) is dict:
-        return {k: plain(v, values) for k, v in x.items()}
-    return x
-
-
-def called(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
-    """What the node's call gives on other values of some of its arguments."""
-    call = node.module if node.op == "call_linear" else node.fn
-    out = call(*plain(node.args, values), **plain(node.kwargs, values))  # type: ignore[misc]
-    return out if node.item is None else out[node.item]
-
-
-def replay(
-    node: Node,
-    given: Mapping[Node, Tensor],
-    *,
-    keeps: Callable[[Node], bool] = lambda _: False,
-    call: Callable[[Node, Mapping[Node, Tensor]], Tensor] = called,
-) -> Tensor:
-    """`node` computed again with other values for some nodes before it.
-
-    What does not depend on them stays as it was recorded, and so does every node that `keeps`. `call` repeats one node.
-    """
-    values = dict(given)
-    for n in sorted(behind([node], lambda n: n in given or keeps(n)), key=lambda n: n.time):  # parents before children
-        if n not in given and not keeps(n) and any(p in values for p in n.parents()):
-            values[n] = call(n, values)
-    return plain(node, values)
+from .nodes import FRESH, Node, Place, is_fresh, is_inplace
 
 
 def is_linear_module(module: nn.Module) -> bool:
@@ -154,21 +29,14 @@ def is_linear_module(module: nn.Module) -> bool:
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
 
 
-_INPLACE_DUNDERS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__setitem__"}
-_FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
 # Not worth a copy before they are overwritten: an accumulator's earlier sums are its terms.
-_NO_OLD_VALUE = _FRESH | {"index_add_"}
+_NO_OLD_VALUE = FRESH | {"index_add_"}
 _QUIET = {
     "size", "dim", "numel", "stride", "is_contiguous", "data_ptr", "__len__", "is_floating_point", "element_size",
     "storage_offset", "item", "tolist", "__bool__", "__hash__", "requires_grad_", "get_device",
 }  # fmt: skip
 # Afterwards others may write to the tensor's memory without torch.
 _SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
-
-
-def is_fresh(node: Node) -> bool:
-    """An accumulator as it was made: zeros (or not written yet)."""
-    return node.op in _FRESH
 
 
 class Tape(TorchFunctionMode):
@@ -182,6 +50,10 @@ class Tape(TorchFunctionMode):
         super().__init__()
         self.nodes: dict[int, Node] = {}  # id of a tensor -> the node that made it; the node keeps the tensor alive
         self.time = 0
+        self.stretch = 0  # how often it was started anew
+        self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results so far, by call and shape
+        self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
+        self.natural: dict[Place, Tensor] = {}  # what it made there
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
         self._aliases = Aliases()
         self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
@@ -203,10 +75,38 @@ class Tape(TorchFunctionMode):
 
     def add(self, value: Tensor, op: str, **fields: Any) -> Node:
         """A node that stands for `value` from here on."""
+        made = self._note(value, op, **fields)
+        kind = (op, value.shape)
+        self._counts[kind] = nth = self._counts.get(kind, -1) + 1
+        made.place = (self.stretch, *kind, nth)
+        return made
+
+    def _note(self, value: Tensor, op: str, **fields: Any) -> Node:
         self.time += 1
         made = self.nodes[id(value)] = Node(op, value, time=self.time, **fields)
         self._aliases.meet(value)
         return made
+
+    def _forced(self, made: Node, x: Tensor) -> Tensor:
+        """What the pass is to go on with in place of `x`."""
+        if made.place not in self.forced:
+            return x
+        self.natural[made.place] = x.detach().clone()
+        given = self.forced[made.place].clone()
+        self._note(given, "forced", args=(made,))
+        return given
+
+    def _force_in_place(self, made: Node, x: Tensor) -> Node:
+        """The same in the memory of `x`, unless that is not the pass's own."""
+        if made.place not in self.forced:
+            return made
+        if any(self.nodes[id(y)].op in ("param", "const") for y in self._aliases.of(x) if id(y) in self.nodes):
+            return made
+        with self.paused():
+            made.value = self.natural[made.place] = x.detach().clone()
+            self._keep_old_values(x)
+            x.copy_(self.forced[made.place])
+        return self._note(x, "forced", args=(made,))
 
     def made(self, x: Any) -> Node | None:
         """The node of a tensor that this tape has met."""
@@ -217,6 +117,8 @@ class Tape(TorchFunctionMode):
         self.nodes.clear()
         self._aliases.clear()
         self._shared.clear()
+        self._counts.clear()
+        self.stretch += 1
         for n in nodes:
             self.nodes[id(n._value)] = n
             self._aliases.meet(n._value)
@@ -243,10 +145,14 @@ class Tape(TorchFunctionMode):
     def enter_module(self) -> None:
         self._inside += 1
 
-    def leave_module(self, module: nn.Module, x: Tensor | None, out: Any, op: str) -> None:
+    def leave_module(self, module: nn.Module, x: Tensor | None, out: Any, op: str) -> Any:
+        """Tapes what a module gave; returns what the pass is to go on with."""
         self._inside -= 1
-        if self._inside == 0 and isinstance(out, Tensor):
-            self.add(out, op, args=() if x is None else (self.node(x),), module=module)
+        if self._inside or not isinstance(out, Tensor):
+            return out
+        made = self.add(out, op, args=() if x is None else (self.node(x),), module=module)
+        with self.paused():
+            return self._forced(made, out)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -258,9 +164,8 @@ class Tape(TorchFunctionMode):
         if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
             out = func(*args, **kwargs)
             if type(out) is Tensor and out.is_floating_point():
-                self.add(
-                    out, "getattr" if args[0].is_floating_point() else "of complex", fn=func, args=(self.node(args[0]),)
-                )
+                op = "getattr" if args[0].is_floating_point() else "of complex"
+                return self._forced(self.add(out, op, fn=func, args=(self.node(args[0]),)), out)
             return out
         if name in _SHARES_MEMORY and args and isinstance(args[0], Tensor):
             self._share(args[0])
@@ -270,9 +175,10 @@ class Tape(TorchFunctionMode):
             return self._write(func, name, args, kwargs, written)
         out = func(*args, **kwargs)
         if isinstance(out, Tensor):
-            if not (id(out) in self.nodes and any(out is a for a in args)):  # x.to(same dtype) returns x itself
-                self.add(out, name, fn=func, args=self._lift(args), kwargs=self._lift(kwargs))
-        elif isinstance(out, (tuple, list)):
+            if id(out) in self.nodes and any(out is a for a in args):  # x.to(same dtype) returns x itself
+                return out
+            return self._forced(self.add(out, name, fn=func, args=self._lift(args), kwargs=self._lift(kwargs)), out)
+        if isinstance(out, (tuple, list)):
             lifted, named = self._lift(args), self._lift(kwargs)
             for i, part in enumerate(out):
                 if isinstance(part, Tensor):
@@ -284,12 +190,13 @@ class Tape(TorchFunctionMode):
     def _write(self, func: Any, name: str, args: Any, kwargs: Any, written: list[Tensor]) -> Any:
         lifted, named = self._lift(tuple(args)), self._lift({k: v for k, v in kwargs.items() if k != "out"})
         for x in written:
+            self.node(x)
             self._keep_old_values(x)
         out = func(*args, **kwargs)
         if _replaces_all(name, args):  # x.copy_(y), x[:] = y, x.data = y: from here on x is y
             name, func, lifted, named = "identity", _same, lifted[-1:], {}
         for x in written:
-            made = self.add(x, name, fn=func, args=lifted, kwargs=named)
+            made = self._force_in_place(self.add(x, name, fn=func, args=lifted, kwargs=named), x)
             if isinstance(out, Tensor) and out is not x and memory(out) == memory(x) and out.shape == x.shape:
                 self.nodes[id(out)] = made
                 self._aliases.meet(out)
@@ -320,9 +227,9 @@ class Tape(TorchFunctionMode):
                 node.version = version(y)
             elif is_whole_view(y, x):
                 shape = tuple(y.shape)
-                self.add(y, "view", fn=torch.reshape, args=(made, shape))
+                self._note(y, "view", fn=torch.reshape, args=(made, shape))
             else:
-                self.add(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
+                self._note(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
 
     def _share(self, x: Tensor) -> None:
         where = memory(x)
@@ -362,7 +269,7 @@ def _written_by(func: Any, name: str, args: Any, kwargs: Any) -> list[Tensor]:
         named = zip((a.name for a in schema.arguments), args, strict=False)
         values = {**dict(named), **kwargs}
         given = [values.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    elif args and (_is_inplace(name) or _sets_data(func, name)):
+    elif args and (is_inplace(name) or _sets_data(func, name)):
         given = [args[0]]
     flat = [y for x in given for y in (x if isinstance(x, (tuple, list)) else (x,))]
     return [x for x in flat if isinstance(x, Tensor)]
@@ -400,7 +307,3 @@ def _without(mode: TorchFunctionMode) -> Iterator[None]:
         return
     with pop():
         yield
-
-
-def _is_inplace(name: str) -> bool:
-    return name in _INPLACE_DUNDERS or (name.endswith("_") and not name.endswith("__"))

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .paths import Path
+from .nodes import Node
+from .paths import Path, Scale
 from .streams import Spread, Streams
-from .tape import Node
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,30 @@ def _in_place(t: Term, n_rows: int) -> Term:
     if rows is None or len(rows) != n_rows or bool((rows != torch.arange(n_rows, device=rows.device)).any()):
         return t
     return t.with_path(replace(t.path, rows=None))
+
+
+def summed(terms: list[Term]) -> list[Term]:
+    """Those of one leaf that only multiply it by numbers as one: x + y / 2 + y / 2."""
+    found: list[Term] = []
+    place: dict[Node, int] = {}
+    for t in terms:
+        number = _number(t)
+        at = None if number is None else place.setdefault(t.leaf, len(found))
+        if at is None or at == len(found):
+            found.append(t)
+        elif (before := _number(found[at])) is not None:
+            found[at] = t.with_path(Path().scaled(before + number, t.shape))  # type: ignore[operator]
+    return found
+
+
+def _number(t: Term) -> Tensor | None:
+    """What a term multiplies its leaf by, if that is one number for all of it."""
+    factors = [s.factor if isinstance(s, Scale) and s.factor.ndim == 0 else None for s in t.path.steps]
+    if t.path.rows is not None or None in factors:
+        return None
+    return torch.stack(
+        [torch.ones((), dtype=torch.float64), *(f.double().cpu() for f in factors if f is not None)]
+    ).prod()
 
 
 def copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:

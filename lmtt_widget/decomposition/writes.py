@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .heads import Heads
 from .linear import LinearMap
+from .nodes import Place
 from .paths import Path
 from .readout import Readout
 from .streams import Spread
@@ -35,6 +36,7 @@ class Write:
     path: Path | Spread
     output: Tensor  # [leaf row, d_model], before the path
     reads: int = -1  # index of the state it was computed from; -1: none
+    simple: bool = True  # no call between that state and this write can move anything from token to token
 
     def total(self, n_rows: int) -> Tensor:
         return self.path.total(self.output, n_rows)
@@ -68,6 +70,7 @@ class LayerState:
     carried: tuple[int, Path | Spread] | None  # index of the state it continues, with its frozen steps
     writes: list[Write]
     error: Tensor  # [], largest relative error of the sum
+    place: Place | None = None  # where the pass made it
 
 
 @dataclass
@@ -75,6 +78,7 @@ class Layer:
     index: int
     module: str
     states: list[LayerState]  # those made in it
+    calls: frozenset[str] = frozenset()  # the names on its tape
 
 
 @dataclass
@@ -85,6 +89,7 @@ class Recording:
     logits: Tensor | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
+    natural: dict[Place, Tensor] = field(default_factory=dict)  # what was made where the pass was forced on
 
 
 def tensors_in(x: Any) -> Iterator[Tensor]:

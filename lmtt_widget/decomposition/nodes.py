@@ -1,0 +1,171 @@
+"""The calls of a forward pass as nodes: what each was made from, and each computed again.
+
+Knows nothing of modules, hooks or the residual stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from torch import Tensor, nn
+
+from .aliases import version
+
+_INPLACE_DUNDERS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__setitem__"}
+FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
+
+
+Place = tuple[int, str, tuple[int, ...], int]  # stretch of tape, name of the call, shape, the how-manieth of these
+
+
+class LostValue(RuntimeError):
+    """A value of the forward pass that is gone."""
+
+
+class Node:
+    """One call of the tape: what was called, on what, and what came out."""
+
+    __slots__ = (
+        "_parents",
+        "_value",
+        "args",
+        "fn",
+        "item",
+        "kwargs",
+        "lost",
+        "module",
+        "op",
+        "place",
+        "time",
+        "version",
+    )
+
+    def __init__(
+        self,
+        op: str,
+        value: Tensor,
+        *,
+        fn: Callable[..., Any] | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        time: int = -1,
+        item: int | None = None,
+        module: nn.Module | None = None,
+    ) -> None:
+        self.op, self.value, self.fn = op, value, fn
+        self.version = version(value)
+        self.args, self.kwargs = args, kwargs or {}
+        self.time, self.item, self.module = time, item, module
+        self.place: Place | None = None
+        self._parents: tuple[Node, ...] | None = None
+
+    @property
+    def value(self) -> Tensor:
+        """Raises LostValue where the memory was written again before anything kept what was in it."""
+        if self.lost:
+            raise LostValue(f"the result of `{self.op}` was overwritten before it could be read")
+        return self._value
+
+    @value.setter
+    def value(self, x: Tensor) -> None:
+        self._value, self.lost = x, False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._value.shape)
+
+    def parents(self) -> tuple[Node, ...]:
+        """The nodes among its arguments."""
+        if self._parents is None:
+            self._parents = tuple(_nodes_in((self.args, tuple(self.kwargs.values()))))
+        return self._parents
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """The call's argument, given by position or by name."""
+        return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
+
+    def become_state(self) -> None:
+        """Forgets how the value was made: what led to it need not stay in memory."""
+        self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
+
+    def __repr__(self) -> str:
+        return f"<{self.op} {self.shape}>"
+
+
+def _nodes_in(x: Any) -> Iterator[Node]:
+    stack = [x]
+    while stack:
+        x = stack.pop()
+        if isinstance(x, Node):
+            yield x
+        elif isinstance(x, (tuple, list)):
+            stack.extend(x)
+        elif isinstance(x, dict):
+            stack.extend(x.values())
+
+
+def behind(
+    nodes: Iterable[Node],
+    stop: Callable[[Node], bool] = lambda _: False,
+    made_from: Callable[[Node], Iterable[Node]] = Node.parents,
+) -> Iterator[Node]:
+    """These nodes and all they were made from, each once; one that stops is met, but not looked behind."""
+    stack, seen = [*nodes], set[Node]()
+    while stack:
+        n = stack.pop()
+        if n not in seen:
+            seen.add(n)
+            yield n
+            if not stop(n):
+                stack.extend(made_from(n))
+
+
+def plain(x: Any, values: Mapping[Node, Tensor] = MappingProxyType({})) -> Any:
+    """`x` with every node in it replaced by its value, or by the one that is given for it."""
+    if isinstance(x, Node):
+        given = values.get(x)
+        return x.value if given is None else given
+    if type(x) in (tuple, list):
+        return type(x)(plain(y, values) for y in x)
+    if type(x) is dict:
+        return {k: plain(v, values) for k, v in x.items()}
+    return x
+
+
+def called(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
+    """What the node's call gives on other values of some of its arguments."""
+    call = node.module if node.op == "call_linear" else node.fn
+    args = plain(node.args, values)
+    if is_inplace(node.op):
+        args = (args[0].clone(), *args[1:])
+    out = call(*args, **plain(node.kwargs, values))  # type: ignore[misc]
+    return out if node.item is None else out[node.item]
+
+
+def replay(
+    node: Node,
+    given: Mapping[Node, Tensor],
+    *,
+    keeps: Callable[[Node], bool] = lambda _: False,
+    call: Callable[[Node, Mapping[Node, Tensor]], Tensor] = called,
+) -> Tensor:
+    """`node` computed again with other values for some nodes before it.
+
+    What does not depend on them stays as it was recorded, and so does every node that `keeps`. `call` repeats one node.
+    """
+    values = dict(given)
+    for n in sorted(behind([node], lambda n: n in given or keeps(n)), key=lambda n: n.time):  # parents before children
+        if n not in given and not keeps(n) and any(p in values for p in n.parents()):
+            values[n] = call(n, values)
+    return plain(node, values)
+
+
+def is_fresh(node: Node) -> bool:
+    """An accumulator as it was made: zeros (or not written yet)."""
+    return node.op in FRESH
+
+
+def is_inplace(name: str) -> bool:
+    return name in _INPLACE_DUNDERS or (name.endswith("_") and not name.endswith("__"))
