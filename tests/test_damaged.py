@@ -6,7 +6,6 @@ import base64
 import copy
 import json
 import random
-import re
 import tracemalloc
 import zlib
 from collections.abc import Iterator
@@ -118,7 +117,7 @@ def test_a_damaged_analysis_is_drawn_or_refused_in_words(seed: int, tmp_path: Pa
     for n in range(seed * 25, seed * 25 + 25):
         path.write_text(json.dumps(mutation(n)))
         said = refusal(path)
-        assert said is None or re.fullmatch(rf"{re.escape(str(path))} cannot be opened: \\w+ \\w+ .*", said), n
+        assert said is None or len(said.removeprefix(f"{path} cannot be opened: ").split()) > 2, n
 
 
 def opened(path: Path, whole: dict[str, Any]) -> str:
@@ -175,7 +174,7 @@ def test_sections_that_share_bytes_are_refused() -> None:
 )
 def test_a_shape_that_cannot_be_is_refused(shape: Any) -> None:
     said = json.dumps({"a": {"dtype": "uint8", "shape": shape, "offset": 0}})
-    with pytest.raises(ValueError, match="section a of the message|too large for a number"):
+    with pytest.raises(ValueError, match=r"section a of the message|too large for a number"):
         unpack(headed(f'{{"version": 1, "kind": "graph", "meta": {{}}, "sections": {said}}}') + bytes(64))
 
 
