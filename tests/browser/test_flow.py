@@ -570,8 +570,8 @@ def test_the_python_of_the_view_recreates_it(host: Host, widget: lmtt.FlowWidget
     host.sync()
     view.get_by_role("button", name="More", exact=True).click()
     view.get_by_role("menuitem", name="Copy the Python for this view").click()
-    if view.locator("textarea").count():  # where the clipboard is blocked
-        code = view.locator("textarea").input_value()
+    if view.get_by_role("textbox", name="Copying is blocked here").count():  # where the clipboard is blocked
+        code = view.get_by_role("textbox", name="Copying is blocked here").input_value()
     else:
         code = host.page.evaluate("() => navigator.clipboard.readText()")
     call = code[code.index("explore(") :]

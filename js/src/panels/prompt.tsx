@@ -9,27 +9,17 @@ import { Menu } from "./menu.js";
 
 export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
   const { prompts, prompt, status } = store.traits;
-  const input = useRef<HTMLInputElement>(null);
-  const shown = label(prompt.value, store.graph.value?.meta.prompt);
   const running = status.value.state === "running";
-  const typed = useRef<string | null>(null);
-  const state = status.value.state;
-  useLayoutEffect(() => {
-    // A prompt that was refused stays in the line to be mended; the picture and the trait keep the old one.
-    if (input.current) input.current.value = state === "error" && typed.current !== null ? typed.current : shown;
-    if (state === "idle") typed.current = null;
-  }, [shown, state]);
+  const form = useRef<HTMLFormElement>(null);
   const submit = (event: Event) => {
     event.preventDefault();
-    const text = input.current?.value ?? "";
-    if (text.trim() === "" || store.offline) return;
-    if (typeof prompt.value !== "string" && text === shown) return;
-    typed.current = text;
-    store.write("prompt", text);
+    const text = form.current?.querySelector("textarea")?.value ?? "";
+    const unchanged = typeof prompt.value !== "string" && text === captionOf(store);
+    if (text.trim() !== "" && !store.offline && !running && !unchanged) store.write("prompt", text);
   };
   const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
   return (
-    <form class="row prompt-line" onSubmit={submit}>
+    <form ref={form} class="row prompt-line" onSubmit={submit}>
       {prompts.value.length > 1 && (
         <label class="select prompts" title={words.prompts(index + 1, prompts.value.length)}>
           <select
@@ -45,18 +35,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
           </select>
         </label>
       )}
-      <input
-        ref={input}
-        class="prompt"
-        type="text"
-        dir="auto"
-        aria-label={words.prompt}
-        placeholder={words.promptHint}
-        spellcheck={false}
-        autocomplete="off"
-        readOnly={store.offline}
-        title={store.offline ? words.offline : undefined}
-      />
+      <PromptBox store={store} run={() => form.current?.requestSubmit()} />
       {!store.offline && (
         <button type="submit" class="primary run" disabled={running}>
           {running ? words.running : words.run}
@@ -69,9 +48,57 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
   );
 }
 
-function label(prompt: Prompt, shown?: string): string {
+/** A line to type a prompt in, over the picture where it takes several. */
+function PromptBox({ store, run }: { store: Store; run: () => void }) {
+  const box = useRef<HTMLTextAreaElement>(null);
+  const caption = captionOf(store);
+  const run_shown = store.graph.value?.meta.run;
+  useLayoutEffect(() => {
+    const el = box.current as HTMLTextAreaElement;
+    el.value = caption; // not when a prompt was refused: it stays to be mended
+    grow(el);
+  }, [caption, run_shown]);
+  const keys = (event: KeyboardEvent & { currentTarget: HTMLTextAreaElement }) => {
+    if (event.key === "Escape") event.currentTarget.value = caption;
+    else if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    else run();
+    event.preventDefault();
+    grow(event.currentTarget);
+  };
+  return (
+    <span class="prompt-box">
+      <textarea
+        ref={box}
+        class="prompt"
+        rows={1}
+        dir="auto"
+        aria-label={words.prompt}
+        placeholder={words.promptHint}
+        spellcheck={false}
+        autocomplete="off"
+        readOnly={store.offline}
+        title={store.offline ? words.offline : undefined}
+        onKeyDown={keys}
+        onInput={(event) => grow(event.currentTarget)}
+        onFocus={(event) => grow(event.currentTarget)}
+        onBlur={(event) => grow(event.currentTarget)}
+      />
+    </span>
+  );
+}
+
+/** As high as its text while it has the focus, one line otherwise. */
+function grow(el: HTMLTextAreaElement): void {
+  el.style.height = "";
+  if (el.matches(":focus")) el.style.height = `${el.scrollHeight + 2}px`;
+  else el.scrollTo(0, 0);
+}
+
+/** The prompt of the picture; before there is one, that of the trait. */
+const captionOf = (store: Store) => store.graph.value?.meta.prompt ?? label(store.traits.prompt.value);
+
+function label(prompt: Prompt): string {
   if (!Array.isArray(prompt)) return String(prompt);
-  if (shown) return shown;
   if (prompt.length > 0 && typeof prompt[0] === "object") {
     const last = prompt[prompt.length - 1] as { content: string };
     return `${words.chat}: ${last.content}`;
