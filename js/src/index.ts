@@ -3,6 +3,7 @@
 import css from "registered:styles";
 import { effect } from "@preact/signals";
 import { h } from "preact";
+import { isCommand, isOurs, isTyped } from "./a11y/keys.js";
 import { liveRegion } from "./a11y/live.js";
 import type { HostModel } from "./host.js";
 import { App } from "./panels/app.js";
@@ -52,8 +53,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);
   shadow.adoptedStyleSheets = [sheet];
-  // Keys pressed in here are ours; hosts listen for single letters on the way up.
-  host.addEventListener("keydown", (event) => event.stopPropagation(), { signal: abort });
+  host.addEventListener("keydown", (event) => isOurs(event) && event.stopPropagation(), { signal: abort });
   const store = createStore(model, KINDS, abort);
   const stops: (() => void)[] = [];
   let around = false;
@@ -100,8 +100,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   host.addEventListener(
     "keydown",
     (event) => {
-      const typing = (event.composedPath()[0] as Element).matches("input[type=text], textarea, select");
-      if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey || !store.graph.peek()) return;
+      if (event.key !== "/" || isTyped(event) || isCommand(event) || !store.graph.peek()) return;
       event.preventDefault();
       store.finding.value = true;
     },

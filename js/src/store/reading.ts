@@ -15,6 +15,7 @@ export interface Reader {
 
   // of this view only
   said: Signal<string>; // what the live region speaks
+  dimmed: Signal<boolean>; // the selection steps back in the picture
   about: Signal<boolean>; // the panel tells of the model
   finding: Signal<boolean>; // the search is open
 }
@@ -23,8 +24,10 @@ const CRUMBS = 5;
 
 export function readerOf({ traits, write }: Traits, { graph }: Picture, kinds: Kinds, abort: AbortSignal): Reader {
   const crumbs = signal<Selection[]>([]);
+  const dimmed = signal(false);
   const stop = effect(() => {
     const s = traits.selection.value;
+    dimmed.value = false;
     const old = crumbs.peek();
     const at = s ? old.findIndex((c) => sameSubject(kinds, c, s)) : -1;
     if (!s) crumbs.value = [];
@@ -47,6 +50,7 @@ export function readerOf({ traits, write }: Traits, { graph }: Picture, kinds: K
       if (now) write("pins", traits.pins.peek().some((pin) => equal(pin, now)) ? [] : [now]);
     },
     said: signal(""),
+    dimmed,
     about: signal(false),
     finding: signal(false),
   };

@@ -61,7 +61,8 @@ export function flowView(
       return;
     }
     const selection = item && selectionOf(store.kinds, g, item);
-    if (selection || (!item && store.selected.peek())) store.setSelection(selection);
+    if (selection) store.setSelection(selection);
+    else if (!item) store.dimmed.value = !store.dimmed.peek();
   };
   const fit = () => {
     store.camera.value = fitted(scene.peek()?.layout, store.camera.peek());

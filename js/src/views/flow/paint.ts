@@ -25,7 +25,7 @@ interface Sheet {
 /** Keeps the scene drawn inside `el`, once a frame; returns what ends that. */
 export function paint(
   el: HTMLElement,
-  { selected, hover }: Store,
+  { selected, hover, dimmed }: Store,
   scene: ReadonlySignal<Scene | null>,
   size: Size,
   failed: (error: unknown) => void,
@@ -55,8 +55,9 @@ export function paint(
     const pen = clear(top);
     is_marked = s !== null && (chosen ?? hovered) !== null;
     if (!s) return;
-    if (chosen && chosen.kind !== "token") drawVeil(pen, s);
-    if (chosen) drawMark(pen, s, markOf(s, chosen, true), true);
+    const strong = !dimmed.peek();
+    if (strong && chosen && chosen.kind !== "token") drawVeil(pen, s);
+    if (chosen) drawMark(pen, s, markOf(s, chosen, strong), strong);
     if (hovered && !sameItem(hovered, chosen)) drawMark(pen, s, markOf(s, hovered, false), hovered.kind !== "node");
     const labels = new Set([...(chosen ? columnsOf(s.g, chosen) : []), ...(hovered ? columnsOf(s.g, hovered) : [])]);
     for (const pos of labels) drawColumnLabel(pen, s, pos);
@@ -76,6 +77,7 @@ export function paint(
     effect(() => {
       hover.value;
       selected.value;
+      dimmed.value;
       paintTop();
     }),
   ];
