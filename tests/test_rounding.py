@@ -62,7 +62,13 @@ def test_what_is_no_number_is_never_within_rounding() -> None:
 
 @pytest.mark.parametrize("rows", [None, torch.tensor([2, 0, -1, 1])])
 def test_nothing_that_enters_is_larger_than_the_path_of_sizes_says(rows: Tensor | None) -> None:
-    steps = (Scale(drawn(4, 1)), Center(), Scale(drawn(1, 6, seed=1)), Scale(torch.tensor(-0.5)))
+    steps = (
+        Scale(drawn(4, 1)),
+        Center(),
+        Scale(drawn(1, 6, seed=1)),
+        Scale(torch.tensor(-0.5)),
+        Scale(torch.tensor([[True], [False]] * 2)),
+    )
     path, x = Path(steps, rows), drawn(4, 6, seed=2)
     spread = Spread((path, path.scaled(-2.0, (4, 6))), None, Streams(1, 4, (1, 4, 6)))
     for way in (path, spread) if rows is not None else (path,):

@@ -232,7 +232,8 @@ class _Recorder:
             self.result.problems.append("attention runs after the last layer that was found; pass layers=...")
         if node is None or not self.reader.states:
             return None
-        return read_out(node, self.reader.states[-1], self.reader.n_tokens, self.reader.check_rows)
+        r = self.reader
+        return read_out(node, r.states[-1], r.width, r.n_tokens, r.check_rows)
 
 
 def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:

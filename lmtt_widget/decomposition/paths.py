@@ -50,9 +50,8 @@ class Path:
 
     def of_sizes(self) -> Path:
         """How large at most what enters can be, as a path of the leaf's absolute values."""
-        return replace(
-            self, steps=tuple(Center(1) if isinstance(s, Center) else Scale(s.factor.abs()) for s in self.steps)
-        )
+        sizes = (Center(1) if isinstance(s, Center) else Scale(abs(s.factor * 1)) for s in self.steps)  # of masks, too
+        return replace(self, steps=tuple(sizes))
 
     def factor(self, row: int) -> float | None:
         """The product of the steps that are one number for leaf row `row` (a routing weight, a multiplier), if any."""

@@ -40,7 +40,7 @@ class LayerReader:
 
     def __init__(self, names: Names, n_tokens: int, check_rows: list[int] | None) -> None:
         self.names, self.n_tokens, self.check_rows = names, n_tokens, check_rows
-        self.width = 0
+        self.width, self.side = 0, 1  # of one stream; how many of them stand side by side in one axis
         self.states: list[Node] = []  # oldest first; whoever runs the layers puts the latest one's node in its place
         self.problems: list[str] = []
         self.notes: list[str] = []  # what is exact, but not resolved as usual
@@ -49,12 +49,13 @@ class LayerReader:
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
         """The first layer's input, made by `made` from what is taped."""
-        self.width = h.shape[-1]
+        self.width = _width(h, taped)
+        self.side = h.shape[-1] // self.width
         self._taped_before = [n.value for n in taped if not n.lost and len(n.shape) >= 3 and n.shape[-1] == self.width]
         value = _stream_rows(h, self.n_tokens).clone()
         writes = []
         if made is not None and made.op != "const":
-            terms = Walk(self.width).terms(made)
+            terms = self._walk().terms(made)
             for leaf, path, rows in together(terms, self.n_tokens, tuple(h.shape)):
                 kind: WriteKind = "constant" if is_constant(leaf) else "opaque"
                 if leaf.op == "embedding" or is_linear(leaf):
@@ -94,6 +95,9 @@ class LayerReader:
             )
         return states
 
+    def _walk(self, stops: Iterable[Node] = ()) -> Walk:
+        return Walk(self.width, stops, self.side)
+
     def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
         """The states from the latest one to `out`, oldest first."""
         states = []
@@ -107,7 +111,7 @@ class LayerReader:
     def _state(self, n: Node, where: str) -> LayerState:
         """A value of the stream as the latest state that it continues, and what was added."""
         index = {state: k for k, state in enumerate(self.states)}
-        terms = together(summed(Walk(self.width, self.states).terms(n)), self.n_tokens, n.shape)
+        terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
         from_states = [(index[leaf], path, rows) for leaf, path, rows in terms if leaf in index]
         carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
         writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if leaf not in index]
@@ -142,7 +146,7 @@ class LayerReader:
 
     def _path(self, start: Node, out: Node) -> tuple[list[Term], set[Node]]:
         """The terms of `out`, and the nodes through which the state `start` goes on to it whole."""
-        walk = Walk(self.width, self.states)
+        walk = self._walk(self.states)
         terms = walk.terms(out)
 
         def continues(n: Node) -> bool:
@@ -160,7 +164,7 @@ class LayerReader:
         """The forks of the residual path whose branches do not simply end up side by side (rows written one by one)."""
         stops, ways = {*self.states, *forks, *states}, Counter[Node]()
         for n in forks | states:
-            ways.update(t.leaf for t in Walk(self.width, [s for s in stops if s is not n]).terms(n))
+            ways.update(t.leaf for t in self._walk(s for s in stops if s is not n).terms(n))
         return {n for n in forks if ways[n] > 1}
 
     def _write(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
@@ -255,6 +259,16 @@ class LayerReader:
         if bias is not None:
             y, size = y + bias, size + bias.abs()
         return backward_error(truth, y, size)
+
+
+def _width(h: Tensor, taped: Iterable[Node]) -> int:
+    """Of one stream: narrower than the first layer's input where that is copies of an embedding side by side."""
+    for width in sorted({n.shape[-1] for n in taped if n.op == "embedding"}):
+        if 1 < width < h.shape[-1] and h.shape[-1] % width == 0:
+            streams = h.detach().unflatten(-1, (-1, width))
+            if torch.equal(streams, streams[..., :1, :].expand_as(streams)):
+                return width
+    return h.shape[-1]
 
 
 def _rows(x: Tensor) -> Tensor:

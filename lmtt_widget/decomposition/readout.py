@@ -93,7 +93,7 @@ class Readout:
             with torch.no_grad():
                 x = replay(self.unembedded, {self.last: given})
             return x.reshape(-1, x.shape[-1])[rows]
-        x = states[rows].to(recorded.device).unflatten(-1, (-1, self.streams.shape[-1])).mean(-2)
+        x = states[rows].to(recorded.device).unflatten(-1, (-1, self.streams.width)).mean(-2)
         before: list[Stage] = []
         stage = self.top
         while stage.ways[0][1] is not None:
@@ -166,9 +166,10 @@ def unembedding(logits: Node) -> Unembedding | None:
     return Unembedding(n, found[1], scale, cap)
 
 
-def read_out(logits: Node, last: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Readout | None:
+def read_out(logits: Node, last: Node, width: int, n_tokens: int, check_rows: Sequence[int] | None) -> Readout | None:
     """The readout behind these logits, checked on some rows; None if they are no linear maps of the last state."""
-    found, streams = unembedding(logits), Streams.of(last.shape, n_tokens)
+    found = unembedding(logits)
+    streams = Streams.of(last.shape, n_tokens, width)
     top = None if found is None else _stage(found.made, last, n_tokens)
     if found is None or top is None or streams is None:
         return None
@@ -185,7 +186,8 @@ def _stage(n: Node, last: Node, n_tokens: int) -> Stage | None:
     mapping, z = found
     ways: list[tuple[Path | Spread, Stage | None]] = []
     constants = []
-    for leaf, path, rows in together(Walk(z.shape[-1], [last]).terms(z), n_tokens, z.shape):
+    side = last.shape[-1] // z.shape[-1] if len(last.shape) == 3 else 1
+    for leaf, path, rows in together(Walk(z.shape[-1], [last], max(side, 1)).terms(z), n_tokens, z.shape):
         if leaf is last:
             ways.append((path, None))
         elif linear_leaf(leaf) is not None:

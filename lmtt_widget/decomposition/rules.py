@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from .nodes import Node, is_fresh, plain
+from .nodes import Node, called, is_fresh, plain
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
 from .terms import Term, copied, moved_to, united
@@ -19,12 +21,6 @@ def _identity(walk: Walk, n: Node) -> list[Term] | None:
     return walk.terms(x) if x is not None and x.shape == n.shape else None
 
 
-@rule(*VIEW)
-def _view(walk: Walk, n: Node) -> list[Term] | None:
-    x = _first(n)
-    return walk.terms(x) if x is not None and x.shape and x.shape[-1] == walk.width else None
-
-
 @rule(*ADD, *SUB, *RSUB)
 def _sum(walk: Walk, n: Node) -> list[Term] | None:
     if len(n.args) < 2:
@@ -33,7 +29,7 @@ def _sum(walk: Walk, n: Node) -> list[Term] | None:
     minus = n.op in SUB | RSUB
     if minus and isinstance(y, Node) and y.op == "mean" and y.args and y.args[0] is x and _over_last_axis(y):
         terms = walk.signal(x)
-        if terms is not None:
+        if terms is not None and x.shape[-1] == walk.width:
             return [t.with_path(t.path.centered()) for t in terms]
     alpha = n.kwargs.get("alpha", 1)
     out: list[Term] = []
@@ -45,7 +41,7 @@ def _sum(walk: Walk, n: Node) -> list[Term] | None:
         terms = walk.broadcast(z, n.shape)
         if terms is None:
             return None
-        out += [t.with_path(t.path.scaled(sign, n.shape)) for t in terms]
+        out += walk.scaled(terms, sign, n.shape)
     return [t for t in out if not is_fresh(t.leaf)]
 
 
@@ -59,20 +55,21 @@ def _product(walk: Walk, n: Node) -> list[Term] | None:
     for u, factor in pairs:
         terms = walk.signal(u)
         if terms is not None:
-            found.append((terms if u.value.numel() == n.value.numel() else copied(terms, u.shape, n.shape), factor))
+            same = u.value.numel() == n.value.numel()
+            found.append((terms if same else copied(terms, walk.grid(u.shape), walk.grid(n.shape)), factor))
     if len(found) == 2:  # both factors come from the stream: the gate is the one that is a number per token
         found = [(ts, f) for ts, f in found if isinstance(f, Node) and f.shape and f.shape[-1] == 1]
     if len(found) != 1:
         return None
     terms, factor = found[0]
     value = factor.value.detach() if isinstance(factor, Node) else factor
-    return [t.with_path(t.path.scaled(value if n.op in MUL else 1 / value, n.shape)) for t in terms]
+    return walk.scaled(terms, value if n.op in MUL else 1 / value, n.shape)
 
 
 @rule(*NEG)
 def _negative(walk: Walk, n: Node) -> list[Term] | None:
     terms = walk.signal(_first(n))
-    return None if terms is None else [t.with_path(t.path.scaled(-1, n.shape)) for t in terms]
+    return None if terms is None else walk.scaled(terms, -1, n.shape)
 
 
 @rule(*NORM)
@@ -81,13 +78,15 @@ def _norm(walk: Walk, n: Node) -> list[Term] | None:
     terms = walk.signal(x)
     if x is None or terms is None:
         return None
-    paths = [t.path.centered() if n.op == "layer_norm" else t.path for t in terms]
-    paths = [p.scaled(norm_factor(n), n.shape) for p in paths]
+    if n.op == "layer_norm":
+        if n.shape[-1] != walk.width:
+            return None  # its mean is over several streams
+        terms = [t.with_path(t.path.centered()) for t in terms]
+    terms = walk.scaled(terms, norm_factor(n), n.shape)
     weight, bias = n.argument(2, "weight"), n.argument(3, "bias") if n.op == "layer_norm" else None
     if isinstance(weight, Node):
-        paths = [p.scaled(weight.value.detach(), n.shape) for p in paths]
-    out = [t.with_path(p) for t, p in zip(terms, paths, strict=True)]
-    return out + ([Term(bias, shape=n.shape)] if isinstance(bias, Node) else [])
+        terms = walk.scaled(terms, weight.value.detach(), n.shape)
+    return [*terms, walk.leaf(bias, n.shape)] if isinstance(bias, Node) else terms
 
 
 def norm_factor(n: Node) -> Tensor:
@@ -106,7 +105,7 @@ def _masked(walk: Walk, n: Node) -> list[Term] | None:
         return None
     terms = walk.signal(_first(n))
     keep = (~n.args[1].value).to(n.value.dtype)
-    return None if terms is None else [t.with_path(t.path.scaled(keep, n.shape)) for t in terms]
+    return None if terms is None else walk.scaled(terms, keep, n.shape)
 
 
 @rule("index_add_", "index_add")
@@ -114,6 +113,8 @@ def _index_add(walk: Walk, n: Node) -> list[Term] | None:
     if len(n.args) < 4 or n.args[1] != 0 or len(n.shape) != 2 or n.kwargs.get("alpha", 1) != 1:
         return None
     old, index, source = n.args[0], n.args[2].value.reshape(-1), n.args[3]
+    side = n.shape[-1] // walk.width
+    index = (index[:, None] * side + torch.arange(side, device=index.device)).reshape(-1)
     earlier = [] if is_fresh(old) else walk.terms(old)
     return earlier + [t.with_path(t.path.moved(index)) for t in walk.terms(source)]
 
@@ -128,14 +129,12 @@ def _reduced(walk: Walk, n: Node) -> list[Term] | None:
     terms = walk.signal(x)
     if terms is None:
         return None
-    lead, dim = list(x.shape[:-1]), dim % len(x.shape)
+    lead, dim = list(walk.grid(x.shape)), dim % len(x.shape)
     rest = lead[:dim] + lead[dim + 1 :]
     numbers = torch.arange(math.prod(rest), device=n.value.device).reshape(rest or [1])
     to = numbers.unsqueeze(dim).expand(lead).reshape(-1)
-    paths = [t.path.moved(to) for t in terms]
-    if n.op == "mean":
-        paths = [p.scaled(1 / lead[dim], n.shape) for p in paths]
-    return [t.with_path(p) for t, p in zip(terms, paths, strict=True)]
+    moved = [t.with_path(t.path.moved(to)) for t in terms]
+    return walk.scaled(moved, 1 / lead[dim], n.shape) if n.op == "mean" else moved
 
 
 @rule("matmul", "__matmul__", "bmm")
@@ -147,6 +146,8 @@ def _mixed(walk: Walk, n: Node) -> list[Term] | None:
     terms = walk.signal(x)
     if terms is None or walk.signal(weights) is not None or weights.shape[:-2] != x.shape[:-2]:
         return None
+    if x.shape[-1] != walk.width:
+        return None
     factor = weights.value.detach()
     numbers = torch.arange(math.prod(n.shape[:-1]), device=factor.device).reshape(n.shape[:-1])
     out = []
@@ -156,56 +157,55 @@ def _mixed(walk: Walk, n: Node) -> list[Term] | None:
     return out
 
 
-@rule("expand", "expand_as", "repeat", "repeat_interleave")
-def _repeated(walk: Walk, n: Node) -> list[Term] | None:
-    """One stream copied into several."""
+@rule(
+    *VIEW, "expand", "expand_as", "repeat", "repeat_interleave", "tile", "transpose", "permute", "swapaxes", "movedim",
+    "__getitem__", "select", "index_select", "narrow", "unbind", "chunk", "split", "tensor_split", "flip", "roll",
+)  # fmt: skip
+def _rearranged(walk: Walk, n: Node) -> list[Term] | None:
+    """Rows taken, moved or copied."""
     x = _first(n)
-    terms = walk.signal(x)
-    if x is None or terms is None:
-        return None
-    try:
-        got = getattr(_row_numbers(x), n.op)(*[plain(a) for a in n.args[1:]], **plain(n.kwargs))
-    except (RuntimeError, IndexError, TypeError):
-        return None
-    if tuple(got.shape) != n.shape or not bool((got == got[..., :1]).all()):
-        return None
-    return moved_to(terms, got[..., 0].reshape(-1), math.prod(x.shape[:-1]))
-
-
-@rule("stack")
-def _stacked(walk: Walk, n: Node) -> list[Term] | None:
-    pieces, dim = n.args[0], n.argument(1, "dim", 0) % len(n.shape)
-    if dim == len(n.shape) - 1:
-        return None
-    numbers = torch.arange(math.prod(n.shape[:-1]), device=n.value.device).reshape(n.shape[:-1])
-    rows = [numbers.select(dim, k).reshape(-1) for k in range(len(pieces))]
-    out = [t.with_path(t.path.moved(to)) for piece, to in zip(pieces, rows, strict=True) for t in walk.terms(piece)]
-    return united(out, numbers.numel())
-
-
-@rule("transpose", "permute", "swapaxes", "__getitem__", "select", "index_select", "narrow", "unbind", "chunk", "split")
-def _selected(walk: Walk, n: Node) -> list[Term] | None:
-    """Rows taken or moved: replayed on row numbers, which must come out once each and whole."""
-    x = _first(n)
-    terms = walk.signal(x)
-    if x is None or terms is None:
+    if x is None or walk.signal(x) is None:
         return None if x is None or n.op != "permute" else _mixed_beside(walk, n, x)
-    numbers = _row_numbers(x)
-    try:
-        rest = [plain(a) for a in n.args[1:]]
-        got = getattr(numbers, n.op)(*rest, **{k: plain(v) for k, v in n.kwargs.items() if k != "input"})
-        got = got if n.item is None else got[n.item]
-    except (RuntimeError, IndexError, TypeError):
+    if n.op in VIEW:
+        return walk.terms(x)
+    return _from_numbers(walk, [x], called(n, {x: _numbers(x)}), n)
+
+
+@rule("stack", "cat", "concat", "concatenate", "hstack", "vstack")
+def _joined(walk: Walk, n: Node) -> list[Term] | None:
+    pieces = n.argument(0, "tensors")
+    if not all(isinstance(x, Node) and x.shape and x.shape[-1] in walk.widths for x in pieces):
         return None
-    source = _whole_rows(got, n.shape)
-    if source is None:
+    starts = itertools.accumulate((x.value.numel() for x in pieces[:-1]), initial=0)
+    numbered = {x: start + _numbers(x) for x, start in zip(pieces, starts, strict=True)}
+    return _from_numbers(walk, pieces, called(n, numbered), n)
+
+
+def _numbers(x: Node) -> Tensor:
+    """Each coordinate numbered, where it stands."""
+    return torch.arange(x.value.numel(), device=x.value.device).reshape(x.shape)
+
+
+def _from_numbers(walk: Walk, sources: Sequence[Node], numbers: Tensor, n: Node) -> list[Term] | None:
+    """The terms of what holds the coordinates of these numbers, counted through the sources; -1: zero.
+
+    None unless every row is one that came whole.
+    """
+    rows, width = numbers.reshape(-1, walk.width), walk.width
+    if n.shape[-1] not in walk.widths or tuple(numbers.shape) != n.shape:
         return None
-    total = math.prod(x.shape[:-1])
-    to = torch.full((total,), -1, dtype=torch.long, device=source.device)
-    to[source] = torch.arange(source.numel(), device=source.device)
-    if source.numel() == total and bool((to == torch.arange(total, device=to.device)).all()):
-        return terms
-    return [t.with_path(t.path.moved(to)) for t in terms]
+    first = rows[:, 0]
+    ordered = first[:, None] + torch.arange(width, device=rows.device)
+    if bool(((rows != ordered) & (rows >= 0)).any()) or bool((first % width)[first >= 0].any()):
+        return None
+    row, start, out = first.div(width, rounding_mode="floor"), 0, list[Term]()
+    for x in sources:
+        total = x.value.numel() // width
+        target = ((row >= start) & (row < start + total)).nonzero().reshape(-1)
+        if len(target) and not is_fresh(x):
+            out += moved_to(walk.terms(x), row[target] - start, target, total)
+        start += total
+    return united(out, len(row))
 
 
 def _mixed_beside(walk: Walk, n: Node, product: Node) -> list[Term] | None:
@@ -242,61 +242,31 @@ def _axes(n: Node) -> list[int]:
 @rule("__setitem__")
 def _assigned(walk: Walk, n: Node) -> list[Term] | None:
     """out[index] = rows (experts putting their tokens back in order)."""
-    if len(n.args) != 3:
+    if len(n.args) != 3 or walk.signal(n.args[2]) is None:
         return None
     old, key, source = n.args
-    terms = walk.signal(source)
-    if terms is None:
-        return None
-    try:
-        got = _row_numbers(n)[plain(key)]
-    except (RuntimeError, IndexError, TypeError):
-        return None
-    target = _whole_rows(got, source.shape)
-    if target is None:
-        return None
-    out = [t.with_path(t.path.moved(target)) for t in terms]
-    hit = torch.zeros(math.prod(n.shape[:-1]), dtype=torch.bool, device=target.device)
-    hit[target] = True
-    if not is_fresh(old) and not bool(hit.all()):
-        keep = torch.arange(hit.numel(), device=hit.device).masked_fill(hit, -1)
-        out += [t.with_path(t.path.moved(keep)) for t in walk.terms(old)]
-    return united(out, hit.numel())
+    numbers = _numbers(old)
+    numbers[plain(key)] = _numbers(source) + numbers.numel()
+    return _from_numbers(walk, [old, source], numbers, n)
 
 
 @rule("overwritten")
 def _overwritten(walk: Walk, n: Node) -> list[Term] | None:
     """Some rows written through another tensor in the same memory: `rows` [row] -> row of what was written, or -1."""
     old, new, rows = n.args
-    if rows is None or walk.signal(new) is None:
+    if rows is None or walk.signal(new) is None or new.shape[-1] != n.shape[-1]:
         return None
+    numbers = _numbers(old).flatten(0, -2)
+    rows = rows.to(numbers.device)
     hit = (rows >= 0).nonzero().reshape(-1)
-    to = torch.full((math.prod(new.shape[:-1]),), -1, dtype=torch.long)
-    to[rows[hit]] = hit
-    out = [t.with_path(t.path.moved(to.to(n.value.device))) for t in walk.terms(new)]
-    if len(hit) < len(rows) and not is_fresh(old):
-        keep = torch.arange(len(rows)).masked_fill(rows >= 0, -1).to(n.value.device)
-        out += [t.with_path(t.path.moved(keep)) for t in walk.terms(old)]
-    return united(out, len(rows))
+    numbers[hit] = _numbers(new).flatten(0, -2)[rows[hit]] + numbers.numel()
+    return _from_numbers(walk, [old, new], numbers.reshape(n.shape), n)
 
 
 @rule("copy_")
 def _copied_into(walk: Walk, n: Node) -> list[Term] | None:
     source = n.argument(1, "src")
     return walk.broadcast(source, n.shape) if isinstance(source, Node) else None
-
-
-@rule("cat")
-def _concatenated(walk: Walk, n: Node) -> list[Term] | None:
-    pieces, dim = n.args[0], n.argument(1, "dim", 0)
-    if not isinstance(pieces, (tuple, list)) or dim % len(n.shape) == len(n.shape) - 1:
-        return None
-    numbers, start, out = torch.arange(math.prod(n.shape[:-1]), device=n.value.device).reshape(n.shape[:-1]), 0, []
-    for piece in pieces:
-        to = numbers.narrow(dim, start, piece.shape[dim]).reshape(-1)
-        out += [t.with_path(t.path.moved(to)) for t in walk.terms(piece)]
-        start += piece.shape[dim]
-    return united(out, numbers.numel())
 
 
 def _first(n: Node) -> Node | None:
@@ -307,14 +277,6 @@ def _first(n: Node) -> Node | None:
 def _row_numbers(n: Node) -> Tensor:
     rows = torch.arange(math.prod(n.shape[:-1]), device=n.value.device)
     return rows.reshape(*n.shape[:-1], 1).expand(n.shape)
-
-
-def _whole_rows(numbers: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """The row each row of `numbers` came from, or None unless rows stayed whole and each came at most once."""
-    if tuple(numbers.shape) != shape or not bool((numbers == numbers[..., :1]).all()):
-        return None
-    rows = numbers[..., 0].reshape(-1)
-    return rows if rows.numel() == rows.unique().numel() else None
 
 
 def _over_last_axis(n: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -21,27 +22,35 @@ class Streams:
     token_first: bool = True  # the rows of a token follow each other; else those of a stream
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], n_tokens: int) -> Streams | None:
-        """The layout of a value of this shape, or None if it is none of `n_tokens` tokens."""
+    def of(cls, shape: tuple[int, ...], n_tokens: int, width: int = 0) -> Streams | None:
+        """The layout of a value of this shape, or None if it is none of `n_tokens` tokens.
+
+        width: of one stream, where several may stand side by side in the last axis.
+        """
         match shape:
-            case (1, pos, _) | (pos, 1, _) if pos == n_tokens:
-                return cls(1, n_tokens, shape)
+            case (1, pos, d) | (pos, 1, d) if pos == n_tokens:
+                return cls(d // width if width else 1, n_tokens, shape)
             case (1, pos, n, _) if pos == n_tokens:
                 return cls(n, n_tokens, shape)
             case (n, 1, pos, _) if pos == n_tokens:
                 return cls(n, n_tokens, shape, token_first=False)
         return None
 
+    @property
+    def width(self) -> int:
+        """Of one stream: d_model."""
+        return math.prod(self.shape) // (self.n * self.n_tokens)
+
     def rows(self, value: Tensor) -> Tensor:
         """One vector per token, its streams one after the other: [pos, stream * d_model]."""
         value = value.detach()
         if not self.token_first:
             value = value.permute(1, 2, 0, 3)
-        return value.reshape(-1, self.n * self.shape[-1])
+        return value.reshape(-1, self.n * self.width)
 
     def shaped(self, rows: Tensor) -> Tensor:
         """The inverse of `rows`; a value of one stream only is put into all of them."""
-        if rows.shape[-1] != self.n * self.shape[-1]:
+        if rows.shape[-1] != self.n * self.width:
             rows = rows.repeat(1, self.n)
         if self.token_first:
             return rows.reshape(self.shape)

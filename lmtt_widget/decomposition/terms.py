@@ -18,6 +18,7 @@ class Term:
     leaf: Node
     path: Path = field(default_factory=Path)
     shape: tuple[int, ...] = ()  # of the leaf after broadcasting
+    width: int = 0  # of a row
 
     def with_path(self, path: Path) -> Term:
         return replace(self, path=path)
@@ -25,20 +26,21 @@ class Term:
     def rows(self) -> Tensor:
         """The leaf's values as [leaf row, d_model]."""
         value = self.leaf.value.detach()
-        return (value if tuple(value.shape) == self.shape else value.expand(self.shape)).reshape(-1, self.shape[-1])
+        return (value if tuple(value.shape) == self.shape else value.expand(self.shape)).reshape(-1, self.width)
 
 
 def together(terms: list[Term], n_tokens: int, state: tuple[int, ...]) -> list[tuple[Node, Path | Spread, Tensor]]:
     """Each leaf with its way into a value of shape `state` and its rows; of parallel streams all ways as one."""
-    into = Streams.of(state, n_tokens)
-    if into is None or not (into.n > 1 or any(len(t.shape) == 4 for t in terms)):
+    width = terms[0].width if terms else 0
+    into = Streams.of(state, n_tokens, width)
+    if into is None or not (into.n > 1 or any(len(t.shape) == 4 or t.shape[-1] != width for t in terms)):
         return [(t.leaf, t.path, t.rows()) for t in terms]
     by_leaf: dict[int, list[Term]] = {}
     for t in terms:
         by_leaf.setdefault(id(t.leaf), []).append(t)
     found: list[tuple[Node, Path | Spread, Tensor]] = []
     for ts in by_leaf.values():
-        laid_out, paths = Streams.of(ts[0].shape, n_tokens), tuple(t.path for t in ts)
+        laid_out, paths = Streams.of(ts[0].shape, n_tokens, width), tuple(t.path for t in ts)
         rows = laid_out.rows(ts[0].leaf.value.expand(ts[0].shape)) if laid_out else ts[0].rows()
         unchanged = laid_out == into and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
         found.append((ts[0].leaf, Path() if unchanged else Spread(paths, laid_out, into), rows))
@@ -91,22 +93,22 @@ def _number(t: Term) -> Tensor | None:
     ).prod()
 
 
-def copied(terms: list[Term], shape: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
-    """The terms of a value of this shape when it is broadcast."""
-    n_rows = math.prod(shape[:-1])
-    device = terms[0].leaf.value.device if terms else None
-    numbers = torch.arange(n_rows, device=device).reshape(shape[:-1]).broadcast_to(to[:-1]).reshape(-1)
-    return moved_to(terms, numbers, n_rows)
+def copied(terms: list[Term], grid: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
+    """The terms of a value whose rows stand on this grid when it is broadcast to another."""
+    n_rows, device = math.prod(grid), terms[0].leaf.value.device if terms else None
+    numbers = torch.arange(n_rows, device=device).reshape(grid).broadcast_to(to).reshape(-1)
+    return moved_to(terms, numbers, torch.arange(numbers.numel(), device=device), n_rows)
 
 
-def moved_to(terms: list[Term], source: Tensor, n_rows: int) -> list[Term]:
-    """The terms when each new row is a copy of row `source` [new row]: as many of each as there are copies."""
+def moved_to(terms: list[Term], source: Tensor, target: Tensor, n_rows: int) -> list[Term]:
+    """The terms when row `source` [k] of theirs is put at `target` [k]: as many of each as there are copies."""
     order = source.argsort(stable=True)
     first = torch.searchsorted(source[order], source[order])  # where the copies of the same row begin
     copy = torch.arange(len(source), device=source.device) - first
     out = []
     for k in range(int(copy.max()) + 1 if len(copy) else 0):
+        picked = order[copy == k]
         to = torch.full((n_rows,), -1, dtype=torch.long, device=source.device)
-        to[source[order[copy == k]]] = order[copy == k]
+        to[source[picked]] = target[picked]
         out += [t.with_path(t.path.moved(to)) for t in terms]
     return out
