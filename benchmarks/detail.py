@@ -9,7 +9,7 @@ import torch
 
 from benchmarks._measure import gpt2_small, medians, random_prompt
 from lmtt_widget import attribute, record
-from lmtt_widget.detail import inspect
+from lmtt_widget.answers import answer as answered
 from lmtt_widget.state import detail_state
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     ]
 
     def answer(question: dict[str, object]) -> bytes:
-        return detail_state([{"slot": "selection", "index": 0, "question": question, **inspect(run, graph, question)}])
+        return detail_state([("selection", 0, question, answered(run, graph, question))])
 
     print(f"GPT-2 small's shape, {options.tokens} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}")
     seconds = medians({str(q["kind"]): partial(answer, q) for q in questions}, options.rounds)

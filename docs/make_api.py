@@ -37,7 +37,9 @@ def _entry(name: str, thing: object) -> list[str]:
     signature = "" if inspect.isclass(thing) else str(inspect.signature(thing)).replace("'", "")  # type: ignore[arg-type]
     lines = [f"### `{name}{signature}`", "", "```text", inspect.cleandoc(thing.__doc__ or ""), "```", ""]
     if inspect.isclass(thing) and thing.__module__.startswith("lmtt_widget"):
-        for member, value in vars(thing).items():
+        own = [base for base in reversed(thing.__mro__) if base.__module__.startswith("lmtt_widget")]
+        members = {member: value for base in own for member, value in vars(base).items()}
+        for member, value in members.items():
             function = value.fget if isinstance(value, property) else value
             if not member.startswith("_") and inspect.isfunction(function) and function.__doc__:
                 how = "" if isinstance(value, property) else str(inspect.signature(function)).replace("'", "")

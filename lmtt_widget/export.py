@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -100,19 +101,22 @@ class SavedWidget(Shown):
     """
 
     def __init__(self, analysis: Analysis) -> None:
-        """Raises TraitError for a trait that cannot be."""
+        """Raises TraitError or ValueError for a trait that cannot be."""
         self._saved = {_key(saved.prompt): saved for saved in analysis.prompts}
-        self._fixed: dict[str, Any] = {}  # what the saved answers were asked with
-        super().__init__(_esm=bundle(), prompts=[saved.prompt for saved in analysis.prompts], offline=True)
-        self.prompt = analysis.prompts[analysis.at].prompt
+        asked_with = {name: analysis.traits[name] for name in ("normalise", "foil") if name in analysis.traits}
+        foil = asked_with.get("foil")
+        if foil is not None and type(foil) not in (str, int):
+            raise t.TraitError(f"a foil is a token: its text, its id, or None, got {foil!r:.60}")
+        first, prompts = analysis.prompts[analysis.at], [saved.prompt for saved in analysis.prompts]
+        super().__init__(_esm=bundle(), prompts=prompts, offline=True, **_picture(first), **asked_with)
+        self._ready = True
         for name in TRAITS:
             if name in analysis.traits:
                 setattr(self, name, analysis.traits[name])
-        self._fixed = {"normalise": self.normalise, "foil": self.foil}
 
     def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:  # noqa: ARG002
         """What was saved, as it is shown now; `include` leaves out answers, and cannot add any."""
-        shown, prompts = self._shown, list(self._saved.values())
+        shown, prompts = self.opened, list(self._saved.values())
         at = prompts.index(shown)
         if include != "auto":
             kept = [] if include == "nothing" else list(include)
@@ -123,53 +127,35 @@ class SavedWidget(Shown):
             ]
         return Analysis({name: getattr(self, name) for name in TRAITS}, prompts, at)
 
-    @property
-    def _shown(self) -> SavedPrompt:
-        return self._saved[_key(self.prompt)]
-
     def _n_tokens(self) -> int:
-        return len(self._shown.facts["tokens"]["text"])
+        return len(self.opened.facts["tokens"]["text"])
 
-    @t.validate("prompt")
-    def _prompt_was_saved(self, proposal: Any) -> Any:
-        if _key(proposal["value"]) not in self._saved:
+    def _with_prompt(self, prompt: Any) -> dict[str, Any]:
+        if _key(prompt) not in self._saved:
             raise t.TraitError("this analysis was saved without its model, so only its own prompts can be shown")
-        return proposal["value"]
+        return _picture(self._saved[_key(prompt)]) | {"threshold": None, "selection": None, "pins": []}
 
-    @t.validate("normalise", "foil")
-    def _needs_the_model(self, proposal: Any) -> Any:
-        name = proposal["trait"].name
-        if name == "foil" and not (proposal["value"] is None or type(proposal["value"]) in (str, int)):
-            raise t.TraitError(f"a foil is a token: its text, its id, or None, got {proposal['value']!r:.60}")
-        if proposal["value"] != self._fixed.get(name, proposal["value"]):
-            raise t.TraitError(f"{name} cannot be changed: this analysis was saved without its model")
-        return proposal["value"]
+    def _with_normalise(self, _normalise: bool) -> dict[str, Any]:
+        raise t.TraitError("normalise cannot be changed: this analysis was saved without its model")
 
-    @t.validate("selection")
-    def _selection_has_a_kind(self, proposal: Any) -> Any:
-        if proposal["value"] is not None:
-            try:
-                check_selection(proposal["value"])
-            except ValueError as e:
-                raise t.TraitError(str(e)) from e
-        return proposal["value"]
+    def _with_foil(self, _foil: Any) -> dict[str, Any]:
+        raise t.TraitError("foil cannot be changed: this analysis was saved without its model")
 
-    @t.validate("pins")
-    def _pins_have_a_kind(self, proposal: Any) -> Any:
-        return [self._selection_has_a_kind({"value": pin}) for pin in proposal["value"]]
+    def _checked(self, selection: Any) -> Any:
+        check_selection(selection)
+        return selection
 
-    @t.observe("prompt")
-    def _show_prompt(self, _change: Any) -> None:
-        with self.hold_sync():
-            self.graph, self.peek = self._shown.graph, self._shown.peek
-            self.target, self.threshold = self._n_tokens() - 1, None
-            self.selection, self.pins = None, []
+    def _detail(self, now: Mapping[str, Any]) -> bytes:
+        asked = [("selection", 0, now["selection"])] if now["selection"] is not None else []
+        asked += [("pin", i, pin) for i, pin in enumerate(now["pins"])]
+        saved: SavedPrompt = now["opened"]
+        return saved.detail(asked)
 
-    @t.observe("selection", "pins")
-    def _send_answers(self, _change: Any) -> None:
-        asked = [("selection", 0, self.selection)] if self.selection is not None else []
-        asked += [("pin", i, pin) for i, pin in enumerate(self.pins)]
-        self.detail = self._shown.detail(asked)
+
+def _picture(saved: SavedPrompt) -> dict[str, Any]:
+    """The traits that are of a prompt."""
+    target = len(saved.facts["tokens"]["text"]) - 1
+    return {"prompt": saved.prompt, "opened": saved, "graph": saved.graph, "peek": saved.peek, "target": target}
 
 
 def _key(prompt: Any) -> str:

@@ -1,26 +1,53 @@
-"""Which questions a saved analysis answers, and the analysis of one prompt with the answers that fit."""
+"""What a saved analysis has of each prompt: its graph, its peek, and the answers that fit."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any, Literal
 
 import numpy as np
 
-from .detail import Selection, follow_ups
+from .answers import follow_ups
+from .answers.question import Answered, Selection
 from .lens import likely_tokens
 from .page import static
 from .routes import Edge, Routes, trace
 from .run import Run
-from .saved import Answer, SavedPrompt, answers_of, deflated
+from .saved import TRAITS, Analysis, Answer, SavedPrompt, answers_of, deflated
+from .session import Opened, Session
 from .state import detail_state, graph_state, peek_state
 
 Include = Literal["auto", "nothing"] | Iterable[Selection]
-Ask = Callable[[Selection], dict[str, Any]]
+Ask = Callable[[Selection], Answered]
 _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
 _MOST = 500  # questions answered for one prompt
+
+
+def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int) -> Analysis:
+    """What is on show, as the traits of `shown` say, with all its prompts; those that were not yet are opened."""
+    prompts = shown.prompts if shown.prompt in shown.prompts else [shown.prompt, *shown.prompts]
+    at = prompts.index(shown.prompt)
+    chosen = _chosen(include)
+    own = [question for question in (shown.selection, *shown.pins) if question is not None]
+    asked = {"foil": session.token_id(shown.opened, shown.foil), "normalise": shown.normalise}
+    saved: dict[int, SavedPrompt] = {}
+    for i in sorted(range(len(prompts)), key=lambda i: i != at):  # what is on show has the first choice of the room
+        opened = shown.opened if i == at else session.open(prompts[i])
+        target = shown.target if i == at else -1
+        routes = trace(opened.graph, target, reading=shown.reading, encoding=shown.encoding)
+        ask = partial(session.ask, opened, target=routes.target, **asked)
+        questions: Iterable[Selection] = [*own, *(chosen or [])] if i == at else []
+        room = math.inf
+        if chosen is None:
+            threshold = routes.drawn_threshold(shown.threshold if i == at else None)
+            questions = chain(questions, visible(routes, threshold, ask))
+            room = (room_of(max_bytes) - sum(len(p.folded) for p in saved.values())) / (len(prompts) - len(saved))
+        saved[i] = saved_prompt(opened, f"saved {i}", routes, questions, ask, room)
+    return Analysis({name: getattr(shown, name) for name in TRAITS}, [saved[i] for i in sorted(saved)], at)
 
 
 def peek_of(routes: Routes, run_id: str) -> bytes:
@@ -34,43 +61,28 @@ def peek_of(routes: Routes, run_id: str) -> bytes:
     return peek_state(ids, p, vocabulary, run_id=run_id)
 
 
-def chosen_of(include: Any) -> list[Selection] | None:
-    """The selections that were chosen; None where the visible routes choose."""
-    if isinstance(include, str) or not isinstance(include, Iterable):
-        if include not in ("auto", "nothing"):
-            raise ValueError(f'include is "auto", "nothing" or a list of selections, got {include!r:.60}')
-        return None if include == "auto" else []
-    return list(include)
-
-
 def room_of(max_bytes: int) -> float:
     """Bytes left for deflated prompts in a page of `max_bytes`: base64 makes three bytes four."""
     return 0.74 * (max_bytes - len(static("page.js")) - 8_000)
 
 
 def saved_prompt(
-    prompt: Any,
-    label: str,
-    run_id: str,
-    routes: Routes,
-    questions: Iterable[Selection],
-    ask: Ask,
-    room: float,
+    opened: Opened, run_id: str, routes: Routes, questions: Iterable[Selection], ask: Ask, room: float
 ) -> SavedPrompt:
     """A prompt with its graph and the answers, in the order of the questions, that fit into `room` bytes, deflated."""
-    graph = graph_state(routes.graph, run_id=run_id, label=label)
+    graph = graph_state(routes.graph, run_id=run_id, label=opened.label)
     in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
     peeked = peek_of(in_flow, run_id)
-    room -= len(SavedPrompt(prompt, graph, peeked, []).folded)
+    room -= len(SavedPrompt(opened.prompt, graph, peeked, []).folded)
     answers: list[Answer] = []
     known: set[bytes] = set()
     for question in islice(_once(questions), _MOST):
-        (answer,) = answers_of(detail_state([{"question": question, **ask(question)}], run_id=run_id))
+        (answer,) = answers_of(detail_state([("selection", 0, question, ask(question))], run_id=run_id))
         room -= deflated(answer, known)
         if room < 0:
             break
         answers.append(answer)
-    return SavedPrompt(prompt, graph, peeked, answers)
+    return SavedPrompt(opened.prompt, graph, peeked, answers)
 
 
 def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
@@ -93,18 +105,13 @@ def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
                 yield from follow_ups(run, question, ask(question))
 
 
-def remembering(ask: Ask) -> Ask:
-    """The same, less the work of asking one question twice in a row."""
-    last: dict[str, dict[str, Any]] = {}
-
-    def asked(question: Selection) -> dict[str, Any]:
-        key = json.dumps(question)
-        if key not in last:
-            last.clear()
-            last[key] = ask(question)
-        return last[key]
-
-    return asked
+def _chosen(include: Any) -> list[Selection] | None:
+    """The selections that were chosen; None where the visible routes choose."""
+    if isinstance(include, str) or not isinstance(include, Iterable):
+        if include not in ("auto", "nothing"):
+            raise ValueError(f'include is "auto", "nothing" or a list of selections, got {include!r:.60}')
+        return None if include == "auto" else []
+    return list(include)
 
 
 def _question(run: Run, edge: Edge) -> Selection:

@@ -123,6 +123,17 @@ def expert_shares(run: Run, part: Part, pos: int) -> list[tuple[LinearWrite, int
     return [(w, row, share) for (w, row), share in zip(found, shares.tolist(), strict=True)]
 
 
+def expert_name(part: Part, write: LinearWrite, row: int) -> int | str | None:
+    """The number of an expert, "shared" for one that sees every token; None where there are no experts."""
+    number = write.expert(row)
+    return "shared" if number is None and len(part.linear) > 1 else number
+
+
+def has_experts(part: Part) -> bool:
+    """Whether an MLP part is a mixture."""
+    return len(part.linear) > 1 or any(w.map.group for w in part.linear)
+
+
 def renormalise(graph: Graph, threshold: float, by: Literal["head", "max", "sum"] = "head") -> Graph:
     """The graph as it is drawn at one threshold: what is at or below it is dropped, what survives of a node divided.
 

@@ -24,7 +24,7 @@ FORMAT = "lmtt_widget analysis"
 VERSION = (1, 0)  # a file of a newer major version is refused
 NOT_SAVED = "The details of this were not saved with it."
 TRAITS = (
-    "target", "threshold", "encoding", "reading", "renormalise", "normalise", "foil", "selection", "pins", "view",
+    "target", "encoding", "threshold", "reading", "renormalise", "normalise", "foil", "selection", "pins", "view",
 )  # fmt: skip
 _CELL = ("part", "query", "key")  # what may differ between two looks at one head
 _UNFOLDED = 32  # bytes that one byte of a file may stand for; those of a real one stand for five at most
@@ -122,7 +122,8 @@ def answers_of(detail: bytes) -> list[Answer]:
     for number, answer in enumerate(meta["answers"]):
         begin = f"a{number}."
         maps = {name.removeprefix(begin): values for name, values in sections.items() if name.startswith(begin)}
-        found.append({**answer, "question": dict(answer["question"]), "maps": maps})
+        said = {key: value for key, value in answer.items() if key not in ("slot", "index")}
+        found.append({**said, "question": dict(answer["question"]), "maps": maps})
     return found
 
 

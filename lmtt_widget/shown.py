@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets as t
+from traitlets import Bunch
 
 from . import page
+from .encodings import encoding_of
 from .figures import WIDTH, png, svg
+from .graph import Graph
+from .routes import Routes, trace
 from .saved import TRAITS, Analysis
+from .state import read_graph
 
 BUDGET = 5_000_000  # bytes of a page or a saved analysis
 _PREVIEW_SCALE = 1.5
@@ -28,10 +34,41 @@ def bundle() -> Path | str:
     return page.STATIC / "widget.js" if os.environ.get("ANYWIDGET_HMR") == "1" else text
 
 
-class _Something(t.Any):
+class _Leads(t.TraitType):
+    """A trait that others follow: what is set is checked, and all of it changes as one step or not at all."""
+
+    def set(self, obj: Any, value: Any) -> None:
+        obj._change(self.name, self._validate(obj, value))
+
+
+class _Int(_Leads, t.Int):
+    """A number that others follow."""
+
+
+class _Bool(_Leads, t.Bool):
+    """A choice that others follow."""
+
+
+class _Unicode(_Leads, t.Unicode):
+    """A word that others follow."""
+
+
+class _List(_Leads, t.List):
+    """A list that others follow."""
+
+
+class _Any(_Leads, t.Any):
+    """Anything that others follow."""
+
+
+class _Prompts(t.Any):
     """Anything but None, which traitlets would let past the validator."""
 
     allow_none = False
+
+
+class _Prompt(_Leads, _Prompts):
+    """Anything but None that others follow."""
 
 
 class _Number(t.Float):
@@ -51,23 +88,33 @@ class Shown(anywidget.AnyWidget):
     graph = t.Bytes(b"").tag(**_ONE_WAY)
     peek = t.Bytes(b"").tag(**_ONE_WAY)
     detail = t.Bytes(b"").tag(**_ONE_WAY)
-    target = t.Int(-1).tag(sync=True)  # a position; negative counts from the end
+    target = _Int(-1).tag(sync=True)  # a position; negative counts from the end
     threshold = _Number(None, allow_none=True).tag(sync=True)  # a share in [0, 1); None chooses by itself
-    encoding = t.Unicode("flow").tag(sync=True)  # "flow" or "share"
+    encoding = _Unicode("flow").tag(sync=True)  # how lines are weighed: "flow", "share" or what is registered
     reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
-    renormalise = t.Bool(False).tag(sync=True)
-    normalise = t.Bool(True).tag(sync=True)  # final norm before unembedding
-    foil = t.Any(None).tag(sync=True)  # token to contrast with: text, id or None
-    selection = t.Any(None).tag(sync=True)  # what the panel is about; see detail.py
-    pins: Any = t.List().tag(sync=True)
+    renormalise = t.Bool(False).tag(sync=True)  # drawn shares divided by their sum: renormalise(graph, t, by=reading)
+    normalise = _Bool(True).tag(sync=True)  # final norm before unembedding
+    foil = _Any(None).tag(sync=True)  # token to contrast with: text, id or None
+    selection = _Any(None).tag(sync=True)  # what the panel is about; see answers
+    pins: Any = _List().tag(sync=True)
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
-    prompts: Any = _Something([]).tag(sync=True)
-    prompt = _Something("").tag(sync=True)
+    prompts: Any = _Prompts([]).tag(sync=True)
+    prompt = _Prompt("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
     offline = t.Bool(False).tag(sync=True)  # no model answers
+    opened = t.Any(None)  # what the picture is of
     preview = t.Bool(True)  # whether a picture (PNG) lies beside the widget in the notebook
 
     _refused: ClassVar[tuple[type[Exception], ...]] = (t.TraitError, ValueError)  # whose message is for the reader
+    _ready = False  # before, traits are set as they are given
+
+    @property
+    def routes(self) -> Routes:
+        """The routes on show: to the present target, in the present encoding and reading."""
+        return trace(self._shown_graph(), self.target, reading=self.reading, encoding=self.encoding)  # type: ignore[arg-type]
+
+    def _shown_graph(self) -> Graph:
+        return read_graph(self.graph)
 
     def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:
         """What `save_json` saves and `save_html` shows; arguments as there."""
@@ -119,13 +166,6 @@ class Shown(anywidget.AnyWidget):
 
     # ---- what may be set ----
 
-    @t.validate("target")
-    def _target_is_a_position(self, proposal: Any) -> int:
-        n, target = self._n_tokens(), proposal["value"]
-        if not -n <= target < n:
-            raise t.TraitError(f"target must be a position in 0..{n - 1} (the prompt has {n} tokens), got {target}")
-        return target % n
-
     @t.validate("threshold")
     def _threshold_is_a_share(self, proposal: Any) -> float | None:
         value = proposal["value"]
@@ -133,13 +173,11 @@ class Shown(anywidget.AnyWidget):
             raise t.TraitError(f"threshold must be a share in [0, 1), or None to choose it automatically, got {value}")
         return value
 
-    @t.validate("encoding", "reading")
+    @t.validate("reading")
     def _one_of_two(self, proposal: Any) -> str:
-        name, value = proposal["trait"].name, proposal["value"]
-        allowed = {"encoding": ("flow", "share"), "reading": ("max", "sum")}[name]
-        if value not in allowed:
-            raise t.TraitError(f'{name} must be "{allowed[0]}" or "{allowed[1]}", got {value!r}')
-        return value
+        if proposal["value"] not in ("max", "sum"):
+            raise t.TraitError(f'reading must be "max" or "sum", got {proposal["value"]!r}')
+        return proposal["value"]
 
     @t.validate("view")
     def _view_is_known(self, proposal: Any) -> dict[str, Any]:
@@ -155,37 +193,106 @@ class Shown(anywidget.AnyWidget):
             raise t.TraitError("fold and panel are True or False")
         return value
 
-    @t.observe("encoding")
-    def _threshold_has_another_unit(self, _change: Any) -> None:
-        self.threshold = None
+    # ---- one step ----
+
+    def _change(self, name: str, value: Any) -> None:
+        """Sets a trait that others follow, with all that follow; raises, with nothing changed, what is refused."""
+        if not self._ready:
+            self._put({name: value})
+        elif not _same(value, getattr(self, name)):
+            values = getattr(self, f"_with_{name}")(value)
+            if values.keys() & _ASKED:
+                values["detail"] = self._detail({n: getattr(self, n) for n in _ASKED} | values)
+            self._put(values)
+            self._afterwards(name)
+
+    def _put(self, values: Mapping[str, Any]) -> None:
+        """Several traits in one step of the interpreter, where no interrupt comes between; then tells who watches."""
+        changes = [
+            Bunch(name=name, old=getattr(self, name), new=value, owner=self, type="change")
+            for name, value in values.items()
+            if not _same(value, getattr(self, name))
+        ]
+        self._trait_values.update({c.name: c.new for c in changes})
+        try:
+            with self.hold_sync():
+                for change in changes:
+                    self.notify_change(change)
+        except BaseException:
+            self.send_state([c.name for c in changes if c.name in self.keys])  # whoever was told half of it
+            raise
+
+    def _with_target(self, target: int) -> dict[str, Any]:
+        n = self._n_tokens()
+        if not -n <= target < n:
+            raise t.TraitError(f"target must be a position in 0..{n - 1} (the prompt has {n} tokens), got {target}")
+        return {"target": target % n}
+
+    def _with_encoding(self, name: str) -> dict[str, Any]:
+        return {"encoding": encoding_of(name).name, "threshold": None}  # which has another unit
+
+    def _with_selection(self, selection: Any) -> dict[str, Any]:
+        return {"selection": None if selection is None else self._checked(selection)}
+
+    def _with_pins(self, pins: list[Any]) -> dict[str, Any]:
+        return {"pins": [self._checked(pin) for pin in pins]}
+
+    def _checked(self, selection: Any) -> Any:
+        """The selection, if it can be one. Raises ValueError with a sentence otherwise."""
+        raise NotImplementedError
+
+    def _detail(self, now: Mapping[str, Any]) -> bytes:
+        """The message that answers the selection and the pins, as the traits will be."""
+        raise NotImplementedError
+
+    def _afterwards(self, name: str) -> None:
+        """What is done once a trait and all that follow have changed."""
 
     # ---- the browser ----
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
-        said = ""
-        for name, value in sync_data.items():
-            try:
-                if name == "prompt":
-                    self._before_prompt(value)
-                super().set_state({name: value})
-            except self._refused as e:
-                said = str(e)
-                self.send_state(name)
-            except KeyboardInterrupt:
-                said = INTERRUPTED
-                self.send_state(name)
-            except Exception as e:  # noqa: BLE001
-                # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
-                said = f"{type(e).__name__}: {e}"
-                self.send_state(name)
+        try:
+            said = self._taken(sync_data)
+        except KeyboardInterrupt:
+            said = INTERRUPTED
+            self.send_state()  # all of it: nobody knows how much was told
         if said:
             self.status = status_of("error", said)
         elif self.status["state"] != "idle":
             self.status = status_of()
 
+    def _taken(self, sync_data: dict[str, Any]) -> str:
+        """What is to be said of what was refused; nothing where all was taken."""
+        said = ""
+        for name, value in sync_data.items():
+            try:
+                if name == "prompt":
+                    self._before_prompt(value)
+                with self.hold_sync():
+                    super().set_state({name: value})
+            except self._refused as e:
+                said = str(e)
+                self.send_state(name)
+            except Exception as e:  # noqa: BLE001
+                # Whatever a model raises must reach the reader: a notebook shows nothing of a callback's exception.
+                said = f"{type(e).__name__}: {e}"
+                self.send_state(name)
+        return said
+
     def _before_prompt(self, prompt: Any) -> None:
         """What is done for the browser before a prompt is set."""
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether nothing changes; where that cannot be said (a tensor), something may."""
+    try:
+        return a is b or bool(a == b)
+    except (ValueError, TypeError, RuntimeError):
+        return False
+
+
+_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise")  # what answers depend on
 
 
 def check_size(text: str, max_bytes: int) -> None:

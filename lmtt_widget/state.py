@@ -117,26 +117,24 @@ def peek_state(ids: np.ndarray, p: np.ndarray, vocabulary: Mapping[int, str], *,
     return pack("peek", meta, {"token": place.astype(np.int32), "p": _half(p)})
 
 
-def detail_state(answers: Sequence[Mapping[str, Any]], *, run_id: str = "") -> bytes:
-    """The answers to the selection and to each pin; see detail.py for what they hold.
+Told = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]  # slot, index, question and the answer to it
 
-    Tensors at the top of an answer travel as sections "a{number}.{name}", the rest as JSON.
+
+def detail_state(told: Sequence[Told], *, run_id: str = "") -> bytes:
+    """The answers to the selection and to each pin, each with its question, so that a late one can be dropped.
+
+    The maps of an answer travel as sections "a{number}.{name}", the rest as JSON.
     """
     sections: dict[str, np.ndarray] = {}
     metas = []
-    for number, answer in enumerate(answers):
-        meta = {}
-        for name, value in answer.items():
-            if name in _MAPS and value is not None:
-                values = np.asarray(value)
-                sections[f"a{number}.{name}"] = values if values.dtype == np.uint8 else _half(values)
-            else:
-                meta[name] = _plain(value)
-        metas.append(meta)
+    for number, (slot, index, question, answer) in enumerate(told):
+        maps: Sequence[str] = answer.map_names() if hasattr(answer, "map_names") else ()
+        for name in maps:
+            values = np.asarray(answer[name])
+            sections[f"a{number}.{name}"] = values if values.dtype == np.uint8 else _half(values)
+        said = {name: _plain(value) for name, value in answer.items() if name not in maps}
+        metas.append({"slot": slot, "index": index, "question": question, **said})
     return pack("detail", {"run": run_id, "answers": metas}, sections)
-
-
-_MAPS = ("thumbs", "pattern", "contribution", "strip")
 
 
 def _plain(x: Any) -> Any:

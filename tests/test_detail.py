@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from lmtt_widget import attribute, direct_logit_attribution, head_shares, load_model, neuron_shares, record, top_tokens
+from lmtt_widget.answers import answer as inspect
+from lmtt_widget.answers import check as check_selection
+from lmtt_widget.answers import follow_ups
 from lmtt_widget.decomposition.vectors import cell_vectors, constant_vectors, head_vectors
-from lmtt_widget.detail import check_selection, follow_ups, inspect
 from lmtt_widget.lens import direct_effects, head_output, lens_logits, promoted
 from lmtt_widget.run import Run
 from lmtt_widget.state import detail_state
@@ -188,8 +190,8 @@ def test_a_mixer_says_why_it_has_no_map():
 @pytest.mark.parametrize(
     ("selection", "sentence"),
     [
-        ({"kind": "nonsense"}, "one of the kinds state"),
-        ("state", "one of the kinds state"),
+        ({"kind": "nonsense"}, "one of the kinds carried, edge, head, mixer, mlp, neuron, state, token"),
+        ("state", "one of the kinds carried"),
         ({"kind": "state", "state": 4}, "pos is missing"),
         ({"kind": "state", "state": 99, "pos": 0}, r"state must be in 0\.\.8, got 99"),
         ({"kind": "state", "state": 1, "pos": True}, r"pos must be in 0\.\.6, got True"),
@@ -300,7 +302,7 @@ def test_answers_survive_the_wire(seen):
     run, flow = seen
     question = {"kind": "head", "state": 1, "head": HEAD, "query": QUERY}
     answer = inspect(run, flow, question)
-    kind, meta, sections = unpack(detail_state([{"slot": "selection", "question": question, **answer}], run_id="r"))
+    kind, meta, sections = unpack(detail_state([("selection", 0, question, answer)], run_id="r"))
     assert kind == "detail"
     assert meta["answers"][0]["question"] == question
     assert sections["a0.pattern"].shape == (len(IDS), len(IDS))
@@ -332,7 +334,7 @@ def test_a_click_never_holds_the_patterns_of_all_heads(kind):
     model = load_model(zoo.make("llama", dtype=torch.float32, max_position_embeddings=2048, **options))
     run = record(model, zoo.prompt(n_tokens))
     flow = attribute(run)
-    question = {"kind": kind, "state": 1, "head": HEAD, "query": QUERY, "key": KEY}
+    question = {"kind": kind, "state": 1, "query": QUERY, "key": KEY} | ({"head": HEAD} if kind == "head" else {})
     assert peak(lambda: inspect(run, flow, question)) < 0.4 * n_heads * n_tokens**2 * 4
 
 

@@ -251,6 +251,24 @@ def test_a_saved_analysis_comes_back_as_it_was(widget: lmtt.FlowWidget, tmp_path
     back.close()
 
 
+def test_a_threshold_in_the_unit_of_shares_comes_back(widget: lmtt.FlowWidget, tmp_path: Path) -> None:
+    widget.encoding, widget.threshold = "share", 0.07
+    back = lmtt.load_json(lmtt.save_json(widget, tmp_path / "it.json"))
+    assert (back.encoding, back.threshold) == ("share", 0.07)
+    assert back.svg() == widget.svg()
+    back.close()
+
+
+def test_the_routes_of_a_saved_analysis_are_those_on_show(widget: lmtt.FlowWidget, tmp_path: Path) -> None:
+    widget.target = 4
+    back = lmtt.load_json(lmtt.save_json(widget, tmp_path / "it.json"))
+    live = {(e.kind, e.state, e.query, e.key): e.flow for e in widget.routes.edges(0.01)}
+    saved = {(e.kind, e.state, e.query, e.key): e.flow for e in back.routes.edges(0.0)}
+    assert live
+    assert {key: saved[key] for key in live} == pytest.approx(live, rel=5e-3)
+    back.close()
+
+
 def test_a_saved_widget_answers_what_was_saved_and_says_what_was_not(widget: lmtt.FlowWidget, tmp_path: Path) -> None:
     head = {"kind": "head", "state": 3, "head": 1, "query": 4, "key": 2}
     lmtt.save_json(widget, tmp_path / "it.json", include=[head])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from lmtt_widget import Check, Fidelity, Graph, Model, attribute, lens_logits, load_model, record, trace
+from lmtt_widget.answers.question import Answered, Column, Map
 from lmtt_widget.facts import model_facts
 from lmtt_widget.lens import TokenList, likely_tokens
 from lmtt_widget.state import detail_state, graph_state, peek_state, read_graph
@@ -333,28 +335,42 @@ def test_a_peek_holds_the_lens_of_the_drawn_nodes_only() -> None:
     assert (sections["token"] == -1).all()
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Everything(Answered):
+    share: float
+    numbers: Column
+    tokens: TokenList
+    nested: dict[str, Any]
+    pattern: Map
+    thumbs: Map
+    left_out: TokenList | None = None
+
+
 def test_details_travel_as_finite_json_with_their_maps_beside() -> None:
     token = text.model().vocabulary([7])[0]
-    answers = [
-        {
-            "kind": "head",
-            "share": float("nan"),
-            "numbers": torch.tensor([1.0, float("inf")]),
-            "tokens": TokenList([token], torch.tensor([2.5])),
-            "nested": {"list": [(1, None), float("-inf")]},
-            "pattern": torch.eye(3),
-            "thumbs": torch.ones(2, 3, 3, dtype=torch.uint8),
-        },
-        {"kind": "token"},
-    ]
-    kind, meta, sections = unpack(detail_state(answers, run_id="r"))
+    first = Everything(
+        kind="head",
+        layer=None,
+        effect_on=None,
+        normalised=True,
+        share=float("nan"),
+        numbers=torch.tensor([1.0, float("inf")]),
+        tokens=TokenList([token], torch.tensor([2.5])),
+        nested={"list": [(1, None), float("-inf")]},
+        pattern=torch.eye(3),
+        thumbs=torch.ones(2, 3, 3, dtype=torch.uint8),
+    )
+    told = [("selection", 0, {"kind": "head"}, first), ("pin", 0, {"kind": "token"}, {"error": "gone"})]
+    kind, meta, sections = unpack(detail_state(told, run_id="r"))
     assert (kind, meta["run"]) == ("detail", "r")
-    first, second = meta["answers"]
-    assert first["share"] is None
-    assert first["numbers"] == [1.0, None]
-    assert first["tokens"] == {"id": [7], "text": [token.text], "score": [2.5]}
-    assert first["nested"] == {"list": [[1, None], None]}
-    assert second == {"kind": "token"}
+    one, two = meta["answers"]
+    assert one["share"] is None
+    assert one["layer"] is None
+    assert one["numbers"] == [1.0, None]
+    assert one["tokens"] == {"id": [7], "text": [token.text], "score": [2.5]}
+    assert one["nested"] == {"list": [[1, None], None]}
+    assert not {"left_out", "pattern", "thumbs"} & one.keys()
+    assert two == {"slot": "pin", "index": 0, "question": {"kind": "token"}, "error": "gone"}
     assert sections["a0.pattern"].dtype == np.float16
     assert sections["a0.thumbs"].shape == (2, 3, 3)
 

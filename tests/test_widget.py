@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmtt_widget import FlowWidget, UndecomposableError, explore, load_model, page, trace
+from lmtt_widget import FlowWidget, UndecomposableError, explore, load_model, page, session, trace
 from lmtt_widget import widget as widget_module
 from lmtt_widget.wire import unpack
 
@@ -50,7 +50,11 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
 @pytest.fixture
 def returned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
-    monkeypatch.setattr(FlowWidget, "send_state", lambda self, key=None: names.append(key))
+
+    def sent(self: Any, key: Any = None) -> None:
+        names.extend([key] if isinstance(key, str) else key or [])
+
+    monkeypatch.setattr(FlowWidget, "send_state", sent)
     return names
 
 
@@ -105,7 +109,7 @@ def test_what_only_python_says_is_not_echoed(name: str) -> None:
 
 def test_routes_are_those_on_show(opened: Open) -> None:
     w = opened(target=3, encoding="share", reading="sum")
-    expected = trace(w.flow, 3, reading="sum", encoding="share")
+    expected = trace(w.opened.graph, 3, reading="sum", encoding="share")
     assert (w.routes.target, w.routes.reading, w.routes.encoding) == (3, "sum", "share")
     assert np.array_equal(w.routes.strength, expected.strength)
 
@@ -257,7 +261,7 @@ def test_going_back_to_a_prompt_does_not_run_the_model_again(opened: Open, monke
     w = opened()
     first, graph = w.run, w.graph
     w.prompt = "and the dog"
-    monkeypatch.setattr(widget_module, "record", None)
+    monkeypatch.setattr(session, "record", None)
     w.prompt = PROMPT
     assert w.run is first
     assert w.graph == graph
@@ -302,9 +306,9 @@ def test_only_the_latest_runs_are_kept(opened: Open) -> None:
 
 def test_close_frees_the_runs(opened: Open) -> None:
     w = opened(selection={"kind": "head", "state": 1, "head": 0, "query": 2, "key": 1})
-    refs = [weakref.ref(w.run), weakref.ref(w.flow)]
+    refs = [weakref.ref(w.run), weakref.ref(w.opened.graph)]
     w.prompt = "and the dog"
-    refs += [weakref.ref(w.run), weakref.ref(w.flow)]
+    refs += [weakref.ref(w.run), weakref.ref(w.opened.graph)]
     w.close()
     gc.collect()
     assert [r() for r in refs] == [None] * 4

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 import lmtt_widget as lmtt
-from lmtt_widget.detail import find_part
+from lmtt_widget.answers.question import find_part
 from lmtt_widget.inside import head_map, head_shares, neuron_shares
 from lmtt_widget.lens import lens_of_position, promoted
 
@@ -73,7 +73,7 @@ def cells(panel: Locator, table: str | re.Pattern[str], row: int) -> list[str]:
 
 def expect_heads(panel: Locator, widget: lmtt.FlowWidget) -> None:
     s = widget.selection
-    part = find_part(widget.run, s)
+    part = find_part(widget.run, s, ["attention"])
     shares = head_shares(widget.run, part, s["query"])[:, s["key"]]
     best = int(shares.argmax())
     assert part.heads is not None
@@ -85,10 +85,10 @@ def expect_heads(panel: Locator, widget: lmtt.FlowWidget) -> None:
 
 def expect_cell(panel: Locator, widget: lmtt.FlowWidget) -> None:
     s = widget.selection
-    part = find_part(widget.run, s)
+    part = find_part(widget.run, s, ["attention"])
     assert part.heads is not None
     attention = float(part.heads.pattern()[s["head"], s["query"], s["key"]])
-    share = float(head_map(widget.run, widget.flow, part, s["head"])[s["query"], s["key"]])
+    share = float(head_map(widget.run, widget.opened.graph, part, s["head"])[s["query"], s["key"]])
     expect(panel.get_by_role("heading", name=f"What head {s['head']} of L")).to_be_visible()
     tokens = widget.run.tokens
     expect(panel.locator(".under-map")).to_contain_text(
@@ -110,7 +110,7 @@ def expect_lens(panel: Locator, widget: lmtt.FlowWidget) -> None:
 
 def expect_neurons(panel: Locator, widget: lmtt.FlowWidget) -> None:
     s = widget.selection
-    shares = neuron_shares(widget.run, find_part(widget.run, s), s["pos"])
+    shares = neuron_shares(widget.run, find_part(widget.run, s, ["mlp"]), s["pos"])
     best = int(shares.share.argmax())
     expect(panel.get_by_role("heading", name="Neurons by share")).to_be_visible()
     row = cells(panel, re.compile("^Neurons by share"), 0)
@@ -273,7 +273,7 @@ def test_what_only_one_side_of_a_comparison_lists_is_known_of_the_other_too(
     widget.pins = [{"kind": "mlp", "state": 4, "pos": 5}]
     widget.selection = {"kind": "mlp", "state": 4, "pos": 9}
     host.sync()
-    mine, theirs = (neuron_shares(widget.run, find_part(widget.run, widget.selection), pos) for pos in (9, 5))
+    mine, theirs = (neuron_shares(widget.run, find_part(widget.run, widget.selection, ["mlp"]), pos) for pos in (9, 5))
     listed = {
         *mine.neuron[mine.share.topk(20).indices].tolist(),
         *theirs.neuron[theirs.share.topk(20).indices].tolist(),

@@ -1,0 +1,93 @@
+"""What there is to say about a selection: every file of this folder is one kind of question, whole.
+
+A kind is a module named after it. It has FIELDS (of its selections), PARTS (the kinds of parts it is about, if any),
+Answer (a frozen dataclass) and answer(question); where there is more to it check(run, selection), follow_ups(run,
+selection, answer) and compare(question, answer, other). Registered is what lies in this folder, and what `register`
+is given.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import Any
+
+from ..graph import Graph
+from ..run import Run
+from .question import Answered, Question, Selection, find_part
+
+KINDS: dict[str, ModuleType] = {}
+
+
+def register(module: ModuleType) -> None:
+    """Makes a kind of question known by its module's name. Raises ValueError for a second one of that name."""
+    name = module.__name__.rpartition(".")[2]
+    if KINDS.get(name, module) is not module:
+        raise ValueError(f"there is a kind of question {name!r} already")
+    KINDS[name] = module
+
+
+for _found in iter_modules(__path__):
+    if _found.name != "question":
+        register(import_module(f".{_found.name}", __name__))
+
+
+def check(run: Run, selection: Any) -> Selection:
+    """The selection as it was given, if it names something of this run; else ValueError in the reader's words."""
+    kind = selection.get("kind") if isinstance(selection, dict) else None
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"a selection has one of the kinds {', '.join(KINDS)}, got {selection!r:.80}")
+    module = KINDS[kind]
+    needed = [f.name for f in module.FIELDS if not f.optional]
+    for name in needed:
+        if name not in selection:
+            raise ValueError(f"a selection of kind {kind!r} needs {', '.join(needed)}; {name} is missing")
+    known = ["kind", *(f.name for f in module.FIELDS)]
+    for name in selection:
+        if name not in known:
+            raise ValueError(f"a selection of kind {kind!r} has the fields {', '.join(known)}, got {name!r:.40}")
+    for field in module.FIELDS:
+        field.check(run, selection)
+    if _parts(module):
+        find_part(run, selection, _parts(module))
+    if hasattr(module, "check"):
+        module.check(run, selection)
+    return selection
+
+
+def answer(
+    run: Run,
+    graph: Graph,
+    selection: Selection,
+    *,
+    target: int = -1,
+    foil: int | None = None,
+    normalise: bool = True,
+    beside: Answered | None = None,
+) -> Answered:
+    """Everything the panel shows of a selection. Token lists are `TokenList`, maps are tensors.
+
+    target: the position whose predicted token signed direct effects are on; foil: a token id to contrast it with;
+    normalise: the final norm is applied before a state is unembedded; beside: another answer to compare with, then
+    every list has under "also" the rows that only the other one lists. Raises ValueError for an unknown selection.
+    """
+    check(run, selection)
+    module = KINDS[selection["kind"]]
+    question = Question(run, graph, selection, _parts(module), target, foil, normalise)
+    found: Answered = module.answer(question)
+    if beside is not None and beside.kind == found.kind and hasattr(module, "compare"):
+        found = module.compare(question, found, beside)
+    return found
+
+
+def follow_ups(run: Run, selection: Selection, answered: Answered) -> list[Selection]:
+    """The selections a reader is likely to make next, most likely first."""
+    module = KINDS[selection["kind"]]
+    found: list[Selection] = module.follow_ups(run, selection, answered) if hasattr(module, "follow_ups") else []
+    part = {"part": selection["part"]} if "part" in selection else {}  # as the browser asks
+    return [{**question, **part} for question in found]
+
+
+def _parts(module: ModuleType) -> tuple[str, ...]:
+    return getattr(module, "PARTS", ())

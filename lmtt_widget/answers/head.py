@@ -1,0 +1,83 @@
+"""One head at one query: where it looks, how much of the state it wrote, and which tokens that promotes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from ..decomposition.vectors import head_vectors
+from ..inside import head_map
+from ..patterns import pooled
+from . import question
+from .question import KEY, PART, QUERY, STATE, Field, Map, Question, Record, Update, find_part
+
+PARTS = ("attention",)
+HEAD = Field("head", lambda run, selection: find_part(run, selection, PARTS).n_heads)
+FIELDS = (STATE, HEAD, QUERY, replace(KEY, optional=True), PART)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair(Record):
+    """The largest value in each of the two maps."""
+
+    pattern: float
+    contribution: float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Answer(question.Answered):
+    state: int
+    head: int
+    query: int
+    key: int | None
+    part: int
+    share: float
+    attention: float | None
+    effect: float | None  # of all keys
+    effect_key: float | None
+    pattern: Map  # [query, key]
+    contribution: Map  # [query, key]
+    max: Pair
+    max_all: Pair  # over all heads
+    all: Update | None
+    this_key: Update | None
+    note: str | None = None  # why something is not there
+
+
+def answer(q: Question) -> Answer:
+    head, key, heads = q.selection["head"], q.selection.get("key"), q.part.heads
+    assert heads is not None
+    contribution = head_map(q.run, q.graph, q.part, head)
+    pattern = head_vectors(q.part.linear[0], head).pattern.cpu()
+    written = _written(q)
+    largest = q.graph.share_max[q.graph.block(q.part.number).edges].max(initial=0)
+    return Answer(
+        **q.said,
+        state=q.state,
+        head=head,
+        query=q.pos,
+        key=key,
+        part=q.part.number,
+        share=float(contribution[q.pos].sum() if key is None else contribution[q.pos, key]),
+        attention=None if key is None else float(pattern[q.pos, key]),
+        effect=q.effect(written.sum(0)),
+        effect_key=None if key is None else q.effect(written[key]),
+        pattern=pattern,
+        contribution=contribution,
+        max=Pair(float(pattern.max()), float(contribution.max())),
+        max_all=Pair(float(pooled(heads, q.run.n_tokens).max()), float(largest)),
+        all=q.update(written.sum(0)),
+        this_key=None if key is None else q.update(written[key]),
+    )
+
+
+def compare(q: Question, mine: Answer, other: Answer) -> Answer:
+    written, theirs = _written(q), [other.all, other.this_key]
+    this_key = None if mine.key is None else q.beside(mine.this_key, written[mine.key], theirs)
+    return replace(mine, all=q.beside(mine.all, written.sum(0), theirs), this_key=this_key)
+
+
+def _written(q: Question) -> Tensor:
+    """What the head moved to the query: [key, d_model]."""
+    return head_vectors(q.part.linear[0], q.selection["head"]).block(q.pos, q.pos + 1)[0]

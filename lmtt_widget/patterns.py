@@ -1,0 +1,35 @@
+"""The attention patterns of all heads of a part, small enough to look at side by side."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .decomposition.heads import Heads
+
+SIDE = 64  # of a small pattern, in cells
+_BLOCK = 1 << 20  # numbers of patterns that are made at a time
+
+
+def pooled(heads: Heads, n_tokens: int) -> Tensor:
+    """The patterns of all heads, each cell the largest of what it stands for: [head, side, side], a side up to 64.
+
+    Made some queries at a time, since whole patterns of all heads take 0.5 GiB at 2,048 tokens and 32 heads.
+    """
+    side = min(n_tokens, SIDE)
+    cells = [range(k * n_tokens // side, -(-(k + 1) * n_tokens // side)) for k in range(side)]  # of adaptive_max_pool
+    at_once = max(1, _BLOCK * side // (heads.n_heads * n_tokens**2))
+    rows = []
+    for some in (cells[k : k + at_once] for k in range(0, side, at_once)):
+        first = some[0].start
+        pattern = heads.pattern(slice(first, some[-1].stop))
+        rows += [pattern[:, c.start - first : c.stop - first].amax(1) for c in some]
+    return F.adaptive_max_pool1d(torch.stack(rows, 1).float(), side).cpu()
+
+
+def thumbs(small: Tensor) -> tuple[Tensor, Tensor]:
+    """Small patterns [head, query, key] as bytes on a square-root scale, each to its largest."""
+    largest = small.amax((1, 2))
+    scaled = (small / largest.clamp_min(1e-30)[:, None, None]).sqrt()
+    return (scaled * 255).round().to(torch.uint8), largest

@@ -1,0 +1,177 @@
+"""A model and its prompts, without a user interface: what a widget, a terminal or a web service stands on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import operator
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from . import answers
+from .answers.question import Answered, Selection
+from .contributions import attribute
+from .graph import Graph
+from .model import NO_PROMPT, Model, Prompt
+from .run import Run, record
+
+Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
+_KEPT, _KEPT_ANSWERS = 8, 64  # the latest prompts and answers that stay in memory
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A prompt that was recorded; its number is given once and never again in its session."""
+
+    number: int
+    prompt: Any  # as JSON: text, token ids or messages
+    run: Run
+    graph: Graph
+    edits: tuple[Any, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The prompt in one line."""
+        if isinstance(self.prompt, str):
+            return self.prompt
+        if all(isinstance(x, dict) for x in self.prompt):
+            return " / ".join(f"{m.get('role', '')}: {m.get('content', '')}" for m in self.prompt)
+        return f"{len(self.prompt)} token ids"
+
+
+class Session:
+    """Opens prompts of one model, keeps the latest, and answers questions about them.
+
+        session = Session(lmtt.bundled_model())
+        opened = session.open("Mary went home because")
+        answer = session.ask(opened, {"kind": "token", "pos": 3})
+
+    What is given to `later` waits until `work` is called, a piece at a time: whoever has the user interface knows when
+    nobody waits.
+    """
+
+    def __init__(self, model: Model, *, keep: int = _KEPT) -> None:
+        self.model, self.closed = model, False
+        self._keep, self._numbers = keep, itertools.count(1)
+        self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._answers: OrderedDict[str, Answered] = OrderedDict()
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._lock = threading.RLock()
+
+    def open(self, prompt: Prompt, edits: Sequence[Any] = (), *, told: Told | None = None) -> Opened:
+        """A prompt recorded and its shares taken, once while it is kept.
+
+        told(what, done, total) is called as it goes on; None shows a bar when it takes more than a second. Raises what
+        `record` raises, ValueError for a session that was closed.
+        """
+        prompt = as_json(prompt)
+        key = json.dumps([prompt, [repr(edit) for edit in edits]])
+        with self._lock:
+            if self.closed:
+                raise ValueError("this session was closed; make another one")
+            opened = self._opened.get(key)
+            if opened is None:
+                steps = (partial(told, what) for what in ("recording", "attributing")) if told else (None, None)
+                first, second = steps
+                run = record(self.model, prompt, interventions=edits, progress=first)
+                opened = Opened(next(self._numbers), prompt, run, attribute(run, progress=second), tuple(edits))
+                self._opened[key] = opened
+                while len(self._opened) > self._keep:
+                    self._opened.popitem(last=False)
+            self._opened.move_to_end(key)
+            return opened
+
+    def ask(
+        self,
+        opened: Opened,
+        selection: Selection,
+        *,
+        target: int = -1,
+        foil: int | None = None,
+        normalise: bool = True,
+        beside: Selection | None = None,
+    ) -> Answered:
+        """The answer to a question, kept for the next time; arguments as of `answers.answer`, but beside: the question
+        whose answer it is compared with. Raises ValueError for an unknown selection."""
+        asked = {"target": target, "foil": foil, "normalise": normalise}
+        key = json.dumps([opened.number, selection, beside, asked], sort_keys=True, default=repr)
+        with self._lock:
+            if key not in self._answers:
+                other = None if beside is None else self.ask(opened, beside, **asked)  # type: ignore[arg-type]
+                found = answers.answer(opened.run, opened.graph, selection, beside=other, **asked)  # type: ignore[arg-type]
+                self._answers[key] = found
+                while len(self._answers) > _KEPT_ANSWERS:
+                    self._answers.popitem(last=False)
+            self._answers.move_to_end(key)
+            return self._answers[key]
+
+    def token_id(self, opened: Opened, token: Any) -> int | None:
+        """The id of one token given as its text or its id; None for no token.
+
+        Raises ValueError for anything that is not one token of the vocabulary.
+        """
+        if token is None or token == "":
+            return None
+        if isinstance(token, int) and not isinstance(token, bool):
+            n_vocab = opened.run.logits.shape[-1]
+            if not 0 <= token < n_vocab:
+                raise ValueError(f"a foil's id must be in 0..{n_vocab - 1}, got {token}")
+            return token
+        if not isinstance(token, str) or self.model.tokenizer is None:
+            raise ValueError(f"a foil is a token: its text, its id, or None, got {token!r:.60}")
+        ids = self.model.tokenizer(token.replace("·", " "), add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            pieces = " + ".join(t.text for t in self.model.vocabulary(ids)) or "nothing"
+            raise ValueError(
+                f"a foil must be one token; {token!r} is {pieces} (a word inside a text starts with a space)"
+            )
+        return int(ids[0])
+
+    def later(self, *work: Callable[[], object]) -> None:
+        """Pieces of work to be done when nobody waits, instead of those that were waiting."""
+        self._waiting = deque(work)
+
+    def work(self) -> bool:
+        """Does the next piece that waits; whether more do."""
+        waiting = self._waiting
+        if waiting and not self.closed:
+            waiting.popleft()()
+        return bool(self._waiting)
+
+    def close(self) -> None:
+        """Frees everything that was recorded; what still waits is never done."""
+        self.closed = True
+        for held in (self._waiting, self._opened, self._answers):
+            held.clear()
+
+
+def as_json(prompt: Any) -> Any:
+    """A prompt as text, a list of token ids or a list of messages. Raises ValueError for anything else."""
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, (bytes, dict)) or not isinstance(prompt, Iterable):
+        raise ValueError(NO_PROMPT.format(prompt))
+    items = list(prompt)
+    if items and all(isinstance(x, dict) for x in items):
+        return items
+    try:
+        return [operator.index(x) for x in items]
+    except TypeError:
+        raise ValueError(NO_PROMPT.format(prompt)) from None
+
+
+def prompt_list(prompt: Any) -> list[Prompt]:
+    """One prompt or a list of them: a list of strings or of lists is several. Raises ValueError for anything else."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if not isinstance(prompt, Iterable):
+        raise ValueError(NO_PROMPT.format(prompt))
+    prompt = list(prompt)
+    if not prompt:
+        raise ValueError("the prompt is empty; type some text")
+    several = all(isinstance(p, str) for p in prompt) or all(isinstance(p, (list, tuple)) for p in prompt)
+    return prompt if several else [prompt]
