@@ -53,21 +53,17 @@ class _Unicode(_Leads, t.Unicode):
     """A word that others follow."""
 
 
-class _List(_Leads, t.List):
-    """A list that others follow."""
-
-
 class _Any(_Leads, t.Any):
     """Anything that others follow."""
 
 
-class _Prompts(t.Any):
+class _Something(t.Any):
     """Anything but None, which traitlets would let past the validator."""
 
     allow_none = False
 
 
-class _Prompt(_Leads, _Prompts):
+class _Leading(_Leads, _Something):
     """Anything but None that others follow."""
 
 
@@ -96,10 +92,10 @@ class Shown(anywidget.AnyWidget):
     normalise = _Bool(True).tag(sync=True)  # final norm before unembedding
     foil = _Any(None).tag(sync=True)  # token to contrast with: text, id or None
     selection = _Any(None).tag(sync=True)  # what the panel is about; see answers
-    pins: Any = _List().tag(sync=True)
+    pins: Any = _Leading([]).tag(sync=True)
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
-    prompts: Any = _Prompts([]).tag(sync=True)
-    prompt = _Prompt("").tag(sync=True)
+    prompts: Any = _Something([]).tag(sync=True)
+    prompt = _Leading("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
     offline = t.Bool(False).tag(sync=True)  # no model answers
     opened = t.Any(None)  # what the picture is of
@@ -234,7 +230,9 @@ class Shown(anywidget.AnyWidget):
     def _with_selection(self, selection: Any) -> dict[str, Any]:
         return {"selection": None if selection is None else self._checked(selection)}
 
-    def _with_pins(self, pins: list[Any]) -> dict[str, Any]:
+    def _with_pins(self, pins: Any) -> dict[str, Any]:
+        if not isinstance(pins, (list, tuple)):
+            raise t.TraitError(f"pins is a list of selections, got {pins!r:.60}")
         return {"pins": [self._checked(pin) for pin in pins]}
 
     def _checked(self, selection: Any) -> Any:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import lmtt_widget as lmtt
-from lmtt_widget.detail import Selection, follow_ups, inspect
+from lmtt_widget.answers import answer as inspect
+from lmtt_widget.answers import follow_ups
+from lmtt_widget.answers.question import Selection
 from lmtt_widget.inside import expert_shares, head_map
 from lmtt_widget.lens import lens_of_position
 

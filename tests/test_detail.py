@@ -180,6 +180,23 @@ def test_a_token_has_the_probability_the_model_gave_it(seen):
     assert inspect(run, flow, {"kind": "token", "pos": 0})["p"] is None
 
 
+def test_what_comes_after_a_prediction_has_no_effect_on_it(seen):
+    run, flow = seen
+    mlp, attention = mlp_state(run), attention_state(run)
+    for selection in (
+        {"kind": "carried", "state": mlp, "pos": QUERY},
+        {"kind": "mlp", "state": mlp, "pos": QUERY},
+        {"kind": "neuron", "state": mlp, "pos": QUERY, "neuron": 3},
+        {"kind": "head", "state": attention, "head": HEAD, "query": QUERY, "key": KEY},
+    ):
+        before, at = (inspect(run, flow, selection, target=target)["effect"] for target in (QUERY - 1, QUERY))
+        assert before is None
+        assert at is not None
+    edge = {"kind": "edge", "state": attention, "query": QUERY, "key": KEY}
+    assert set(inspect(run, flow, edge, target=QUERY - 1)["heads"]["effect"]) == {None}
+    assert None not in inspect(run, flow, edge, target=QUERY)["heads"]["effect"]
+
+
 def test_a_mixer_says_why_it_has_no_map():
     run = record(load_model(zoo.make("mamba")), IDS)
     a = inspect(run, attribute(run), {"kind": "mixer", "state": 1, "pos": QUERY})

@@ -183,8 +183,11 @@ class Question:
         return Named(token, self.run.model.vocabulary([token])[0].text)
 
     def effects(self, vectors: Tensor) -> Tensor | None:
-        """Signed direct effects of vectors [n, d_model] that entered the state here: [n]; None without a read-out."""
-        if self.run.readout is None:
+        """Signed direct effects of vectors [n, d_model] that entered the state here: [n].
+
+        None where there cannot be any: without a read-out, and on a token that was predicted before this one was read.
+        """
+        if self.run.readout is None or self.pos > self.target % self.run.n_tokens:
             return None
         return direct_effects(self.run, vectors, self.pos, self.state, self.token, self.foil).cpu()
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lmtt_widget import attribute, direct_logit_attribution, lens_logits, trace
+from lmtt_widget.answers import answer as inspect
 from lmtt_widget.decomposition.vectors import constant_vectors, head_vectors, neuron_vectors
-from lmtt_widget.detail import inspect
 from lmtt_widget.run import Part, Run
 
 from .oracle import IDS, Dependence, Oracle
