@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,13 @@ from torch import nn
 
 from . import bundled
 from .decomposition.forward import inputs_of
+from .prompts import NO_PROMPT as NO_PROMPT
+from .prompts import Prompt as Prompt
+from .prompts import asked, chat_ids, one_line, plain_prompt, text_ids, tried, whole_text
 from .tokens import Token, tokens, vocabulary_tokens
 
-Prompt = str | Sequence[int] | Sequence[dict[str, str]]
-NO_PROMPT = "a prompt is text, a list of token ids, or a list of chat messages, got {!r:.80}"
+_LARGEST_ID = 1 << 63
+_SHARED = ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder", "gguf_file")
 
 
 @dataclass(frozen=True)
@@ -58,26 +60,21 @@ class Model:
 
         Raises ValueError for a prompt without tokens, longer than the model's positions, or with ids it does not know.
         """
-        if isinstance(prompt, str):
-            if not prompt:
-                raise ValueError("the prompt is empty; type some text")
-            ids = list(self._needed_tokenizer()(prompt)["input_ids"])
-            roles: list[str | None] = [None] * len(ids)
-        elif isinstance(prompt, (bytes, dict)) or not isinstance(prompt, Iterable):
-            raise ValueError(NO_PROMPT.format(prompt))
-        elif len(prompt) and all(isinstance(x, dict) for x in prompt):
-            ids, roles = self._encode_chat(list(prompt))  # type: ignore[arg-type]
+        given = plain_prompt(prompt)
+        if given == "":
+            raise ValueError("the prompt is empty; type some text")
+        roles: list[str | None] | None = None
+        if isinstance(given, str):
+            ids = text_ids(self._needed_tokenizer(), given)
+        elif given and isinstance(given[0], dict):
+            ids, roles = chat_ids(self._needed_tokenizer(), given)
         else:
-            try:
-                ids = [operator.index(x) for x in prompt]  # type: ignore[arg-type]
-            except TypeError:
-                raise ValueError(NO_PROMPT.format(prompt)) from None
-            roles = [None] * len(ids)
+            ids = given
         if not ids:
             raise ValueError("the prompt has no tokens; type some text")
-        n_vocab = self._n_vocab()
-        if n_vocab is not None and not 0 <= min(ids) <= max(ids) < n_vocab:
-            bad = next(i for i in ids if not 0 <= i < n_vocab)
+        n_vocab = self._n_vocab() or _LARGEST_ID
+        bad = next((i for i in ids if not 0 <= i < n_vocab), None)
+        if bad is not None:
             raise ValueError(
                 f"token ids must be in 0..{n_vocab - 1}; the tokenizer may belong to another model, got {bad}"
             )
@@ -85,7 +82,7 @@ class Model:
             raise ValueError(
                 f"the prompt has {len(ids)} tokens, but the model has {self.n_positions} positions; shorten it"
             )
-        return Encoded(ids, roles)
+        return Encoded(ids, roles or [None] * len(ids))
 
     def inputs(self, ids: list[int]) -> dict[str, Any]:
         """The arguments of one ordinary forward pass."""
@@ -97,47 +94,26 @@ class Model:
         return next((d for d in devices if d.type != "meta"), torch.device("cpu"))
 
     def readable_tokens(self, ids: Iterable[int]) -> list[Token]:
-        """The tokens of a text, in order."""
-        return tokens(self.tokenizer, ids)
+        """The tokens of a text, in order. Raises ValueError where the tokenizer cannot say what they are."""
+        ids = list(ids)
+        return asked(self.tokenizer, "name its tokens", lambda: tokens(self.tokenizer, ids))  # type: ignore[no-any-return]
 
     def vocabulary(self, ids: Iterable[int]) -> list[Token]:
-        """Entries of the vocabulary, each by itself."""
+        """Entries of the vocabulary, each by itself. Raises ValueError where the tokenizer cannot say what they are."""
         ids = list(ids)
-        for i in ids:
-            if i not in self._vocabulary:
-                self._vocabulary[i] = vocabulary_tokens(self.tokenizer, [i])[0]
+        new = [i for i in dict.fromkeys(ids) if i not in self._vocabulary]
+        found = asked(self.tokenizer, "name its tokens", lambda: vocabulary_tokens(self.tokenizer, new))
+        self._vocabulary.update(zip(new, found, strict=True))
         return [self._vocabulary[i] for i in ids]
 
-    def _encode_chat(self, messages: list[dict[str, str]]) -> tuple[list[int], list[str | None]]:
+    def token_id(self, text: str) -> int:
+        """The id of a text that is one token. Raises ValueError for any other."""
         tokenizer = self._needed_tokenizer()
-        if not getattr(tokenizer, "chat_template", None):
-            raise ValueError("the tokenizer has no chat template; give the prompt as text")
-
-        def ids(upto: int, ask: bool) -> list[int]:
-            got = tokenizer.apply_chat_template(
-                messages[:upto], tokenize=True, add_generation_prompt=ask, return_dict=True
-            )
-            return list(got["input_ids"])
-
-        asks = messages[-1].get("role") != "assistant"
-        whole = ids(len(messages), asks)
-        roles: list[str | None] = [None] * len(whole)
-        start = 0
-        for k, message in enumerate(
-            messages
-        ):  # a message reaches as far as the shorter conversation agrees with the whole
-            try:
-                prefix = ids(k + 1, False)
-            except Exception:  # noqa: BLE001  some templates refuse a conversation that ends early; roles are only labels
-                continue
-            end = next(
-                (i for i, (a, b) in enumerate(zip(prefix, whole, strict=False)) if a != b), min(len(prefix), len(whole))
-            )
-            roles[start:end] = [message.get("role")] * max(0, end - start)
-            start = max(start, end)
-        if asks:
-            roles[start:] = ["assistant"] * (len(whole) - start)
-        return whole, roles
+        ids = text_ids(tokenizer, whole_text(text, "the token"), add_special_tokens=False)
+        if len(ids) != 1:
+            pieces = " + ".join(token.text for token in self.vocabulary(ids)) or "nothing"
+            raise ValueError(f"{text!r} is not one token, but {pieces} (a word inside a text starts with a space)")
+        return ids[0]
 
     def _needed_tokenizer(self) -> Any:
         if self.tokenizer is None:
@@ -176,23 +152,27 @@ def load_model(
     Raises ValueError for an encoder or encoder-decoder, for a model without weights or with some of them missing, and
     for what may run code; OSError (with what to do offline) when nothing can be loaded.
     """
-    found = None if layers is None else list(layers)
+    found = None if layers is None else _modules(layers)
     if isinstance(name_or_model, nn.Module):
         module, name = name_or_model, _module_name(name_or_model)
         if tokenizer is None and not isinstance(getattr(module, "config", None), type(None)):
             tokenizer = _tokenizer_beside(module)
-    else:
+    elif isinstance(name_or_model, (str, os.PathLike)):
         name = os.fspath(name_or_model)
         module, tokenizer = _from_pretrained(name, tokenizer, dtype, from_pretrained)
-        name = Path(name).name if Path(name).is_dir() else name
+        name = Path(name).name if _is_folder(name) else name
         module.eval()
         if device is not None:
-            module.to(device)  # type: ignore[arg-type]
+            why = f"{name} cannot be moved to the device {device!r}"
+            tried(lambda: module.to(torch.device(device)), why, "move it yourself and pass the module")
+    else:
+        raise ValueError(f"a model is a name on the hub, a folder or a torch module, got {name_or_model!r:.80}")
     if isinstance(tokenizer, (str, os.PathLike)):
-        from transformers import AutoTokenizer
-
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer, trust_remote_code=from_pretrained.get("trust_remote_code", False)
+        tokenizer = _tokenizer(os.fspath(tokenizer), from_pretrained)
+    if tokenizer is not None and not (callable(tokenizer) and hasattr(tokenizer, "convert_ids_to_tokens")):
+        raise ValueError(
+            "a tokenizer is one of transformers, its name or its folder; a tokenizers.Tokenizer goes into "
+            f"transformers.PreTrainedTokenizerFast(tokenizer_object=...), got {tokenizer!r:.80}"
         )
     _refuse_other_models(module)
     return Model(module, tokenizer, name, found)
@@ -214,41 +194,26 @@ def bundled_model() -> Model:
 
 
 def _from_pretrained(name: str, tokenizer: Any, dtype: Any, options: dict[str, Any]) -> tuple[nn.Module, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     options = {"trust_remote_code": False, "use_safetensors": True, **options}  # without the first one it would ask
-    if Path(name).is_dir():
+    if _is_folder(name):
         _refuse_folder(name, Path(name) / options.get("subfolder", ""), options)
     if dtype is not None:
         options[_dtype_keyword()] = dtype
-    shared = {
-        k: v
-        for k, v in options.items()
-        if k in ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder", "gguf_file")
-    }
-    try:
-        if "gguf_file" not in options and not _is_adapter(name):
-            _refuse_config(name, AutoConfig.from_pretrained(name, **shared))
-        module, info = AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
-        if tokenizer is None:
-            tokenizer = AutoTokenizer.from_pretrained(name, **shared)
-    except OSError as e:
-        if Path(name).exists():
-            raise
-        raise OSError(
-            f"{name!r} is neither a folder here nor a model that could be fetched; offline, pass the path of a "
-            "downloaded model (on a machine with network: huggingface_hub.snapshot_download). If its weights are kept "
-            f"as a pickle only, and you trust them, pass use_safetensors=False. ({e})"
-        ) from e
-    except ValueError as e:
-        if "trust_remote_code" in str(e):
-            raise ValueError(
-                f"{name} brings Python code of its own, which runs when it is loaded; read it, and if you trust it, "
-                "pass trust_remote_code=True"
-            ) from e
-        if "Unrecognized configuration class" in str(e):
-            raise ValueError(f"lmtt_widget reads causal (decoder-only) language models, and {name} is none") from e
-        raise
+    shared = {k: v for k, v in options.items() if k in _SHARED}
+    again = "download it again, or update transformers"
+    if "gguf_file" not in options and not _is_adapter(name):
+        why = f"the config of {name} cannot be read"
+        _refuse_config(name, _fetched(name, lambda: AutoConfig.from_pretrained(name, **shared), why, again))
+
+    def weights() -> Any:
+        return AutoModelForCausalLM.from_pretrained(name, output_loading_info=True, **options)
+
+    why = f"{name} cannot be made of its config, its weights and what was given"
+    module, info = _fetched(name, weights, why, again)
+    if tokenizer is None:
+        tokenizer = _tokenizer(name, shared)
     missing = sorted(info["missing_keys"])
     if missing:
         some = ", ".join(missing[:3] + ["..."] * (len(missing) > 3))
@@ -259,15 +224,61 @@ def _from_pretrained(name: str, tokenizer: Any, dtype: Any, options: dict[str, A
     return module, tokenizer
 
 
+def _tokenizer(name: str, options: dict[str, Any]) -> Any:
+    from transformers import AutoTokenizer
+
+    shared = {"trust_remote_code": False, **{k: v for k, v in options.items() if k in _SHARED}}
+    why, then = f"the tokenizer of {name} cannot be read", "pass another one: load_model(..., tokenizer=...)"
+    return _fetched(name, lambda: AutoTokenizer.from_pretrained(name, **shared), why, then)
+
+
+def _fetched(name: str, fetch: Callable[[], Any], otherwise: str, then: str) -> Any:
+    """What `fetch` gives. Raises OSError where nothing is there, ValueError for whatever else it raises."""
+    try:
+        return tried(fetch, otherwise, then, but=(OSError,))
+    except OSError as e:
+        if _is_folder(name):
+            raise OSError(f"{otherwise} ({one_line(e)}); {then}") from e
+        raise OSError(
+            f"{name!r:.100} is neither a folder here nor a model that could be fetched; offline, pass the path of a "
+            "downloaded model (on a machine with network: huggingface_hub.snapshot_download). If its weights are kept "
+            f"as a pickle only, and you trust them, pass use_safetensors=False. ({one_line(e)})"
+        ) from e
+    except ValueError as e:
+        if "trust_remote_code" in str(e.__cause__):
+            raise ValueError(
+                f"{name} brings Python code of its own, which runs when it is loaded; read it, and if you trust it, "
+                "pass trust_remote_code=True"
+            ) from e
+        if "Unrecognized configuration class" in str(e.__cause__):
+            raise ValueError(f"lmtt_widget reads causal (decoder-only) language models, and {name} is none") from e
+        raise
+
+
+def _modules(layers: Any) -> list[nn.Module]:
+    found = list(layers) if isinstance(layers, Iterable) else []
+    if not found or not all(isinstance(m, nn.Module) for m in found):
+        raise ValueError(f"layers are the model's own decoder layers, as a list of modules, got {layers!r:.80}")
+    return found
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # longer than a name can be, or with a character that none has
+        return False
+
+
+def _is_adapter(name: str) -> bool:
+    folder = Path(name)
+    return _is_folder(name) and (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file()
+
+
 def _dtype_keyword() -> str:
     import transformers
 
     major, minor = (int(n) for n in transformers.__version__.split(".")[:2])
     return "dtype" if (major, minor) >= (4, 56) else "torch_dtype"
-
-
-def _is_adapter(name: str) -> bool:
-    return (Path(name) / "adapter_config.json").is_file() and not (Path(name) / "config.json").is_file()
 
 
 def _refuse_folder(name: str, folder: Path, options: dict[str, Any]) -> None:
@@ -292,7 +303,7 @@ def _refuse_config(name: str, config: Any) -> None:
     if getattr(config, "is_encoder_decoder", False):
         raise ValueError(f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder-decoder")
     for architecture in getattr(config, "architectures", None) or ():
-        if architecture.endswith("ForMaskedLM"):
+        if str(architecture).endswith("ForMaskedLM"):
             raise ValueError(
                 f"lmtt_widget reads causal (decoder-only) language models, and {name} is an encoder ({architecture})"
             )
@@ -331,6 +342,6 @@ def _tokenizer_beside(module: nn.Module) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return tried(lambda: AutoTokenizer.from_pretrained(folder, trust_remote_code=False), "", "", but=(OSError,))
     except (OSError, ValueError):
         return None

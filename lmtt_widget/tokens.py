@@ -49,7 +49,8 @@ def tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
             out.append(_alone(ids[k], raw, data, special))
         for m in range(n if char else 0):
             raw, data, _ = rows[k + m]
-            out.append(Token(ids[k + m], raw, data, f"{visible(char or '')} {m + 1}/{n}", False, char, (m + 1, n)))
+            text = f"{visible(char or '')} {m + 1}/{n}"
+            out.append(Token(ids[k + m], _writable(raw), data, text, False, char, (m + 1, n)))
     return out
 
 
@@ -62,8 +63,14 @@ def vocabulary_tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
 
 
 def _alone(i: int, raw: str, data: bytes, special: bool) -> Token:
+    raw = _writable(raw)
     text = raw if special or not data else _decoded(data)  # no bytes: a space that only the tokenizer put there
     return Token(i, raw, data, _hex(data) if text is None else visible(text), special)
+
+
+def _writable(raw: str) -> str:
+    """An entry with halves of characters by their names, as they can be in no file."""
+    return raw if raw.isascii() else "".join(_shown(c) if "\ud800" <= c <= "\udfff" else c for c in raw)
 
 
 def visible(text: str) -> str:

@@ -45,6 +45,7 @@ ROOMS = [
     "encodings",
     "routes",
     "bundled",
+    "prompts",
     "model",
     "interventions",
     ("fidelity", "parts"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,3 +297,109 @@ def test_a_plain_module_needs_no_config() -> None:
     assert model.config is None
     assert model.n_positions is None
     assert "PlainModel" in repr(model)
+
+
+# ---- damaged folders ----
+
+
+def rewritten(name: str, **changes: Any) -> Callable[[Path], object]:
+    def change(folder: Path) -> None:
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps(content | changes))
+
+    return change
+
+
+def written(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def cut(name: str, n: int) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:n])
+
+
+def without(name: str, *, instead: str = "") -> Callable[[Path], object]:
+    def leave_out(folder: Path) -> None:
+        (folder / name).unlink()
+        if instead:
+            (folder / instead).write_text("{}")
+
+    return leave_out
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n"
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "an empty config": (written("config.json", b""), "the config of"),
+    "half a config": (written("config.json", b'{"model_type":'), "the config of"),
+    "no config, but null": (written("config.json", b"null"), "the config of"),
+    "a config in bytes": (written("config.json", b"\xff\xfe\x00"), "the config of"),
+    "a config without a type": (written("config.json", b"{}"), "the config of"),
+    "an unknown type": (rewritten("config.json", model_type="nonsense"), "the config of"),
+    "a size that is text": (rewritten("config.json", hidden_size="large"), "the config of"),
+    "no heads": (rewritten("config.json", num_attention_heads=0), "the config of"),
+    "another size": (rewritten("config.json", hidden_size=64), "cannot be made of its config, its weights"),
+    "an unknown activation": (rewritten("config.json", hidden_act="nonsense"), "cannot be made of"),
+    "architectures that are numbers": (rewritten("config.json", architectures=[7], hidden_act="x"), "cannot be made"),
+    "empty weights": (written("model.safetensors", b""), "cannot be made of its config, its weights"),
+    "weights cut off": (cut("model.safetensors", 3000), "cannot be made of its config, its weights"),
+    "a pointer to weights": (written("model.safetensors", POINTER), "cannot be made of its config, its weights"),
+    "an index of weights that is none": (written("model.safetensors.index.json", b"{"), ""),
+    "an empty tokenizer": (written("tokenizer.json", b""), "the tokenizer of"),
+    "a tokenizer cut off": (cut("tokenizer.json", 500), "the tokenizer of"),
+    "a tokenizer without anything": (written("tokenizer.json", b"{}"), "the tokenizer of"),
+    "an unknown kind of tokenizer": (rewritten("tokenizer.json", model={"type": "nonsense"}), "the tokenizer of"),
+    "an unknown decoder": (rewritten("tokenizer.json", decoder={"type": "nonsense"}), "the tokenizer of"),
+    "a damaged config of the tokenizer": (written("tokenizer_config.json", b"["), "the tokenizer of"),
+    "no tokenizer": (without("tokenizer.json"), "the tokenizer of"),
+    "an adapter without a base": (without("config.json", instead="adapter_config.json"), "cannot be made of"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_refused_with_the_file_the_reason_and_the_next_step(damage: str, tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    change, sentence = DAMAGES[damage]
+    change(folder)
+    if not sentence:  # of a file that nothing reads where there is another
+        assert record(load_model(folder), "the dog").n_tokens
+        return
+    with pytest.raises((ValueError, OSError)) as told:
+        load_model(folder)
+    assert type(told.value) in (ValueError, OSError)
+    assert sentence in str(told.value)
+    assert str(folder) in str(told.value)
+    assert str(told.value).endswith(("update transformers", "load_model(..., tokenizer=...)"))
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "nonsense"}, "cannot be moved to the device 'nonsense'"),
+        ({"device": 3.5}, "cannot be moved to the device 3.5"),
+        ({"dtype": "nonsense"}, "cannot be made of its config, its weights and what was given"),
+        ({"nonsense": 1}, "cannot be made of its config, its weights and what was given"),
+        ({"tokenizer": 7}, "a tokenizer is one of transformers, its name or its folder"),
+        ({"tokenizer": b"x"}, "a tokenizer is one of transformers, its name or its folder"),
+        ({"layers": 7}, "layers are the model's own decoder layers"),
+        ({"layers": ["h.0"]}, "layers are the model's own decoder layers"),
+        ({"layers": []}, "layers are the model's own decoder layers"),
+    ],
+    ids=str,
+)
+def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as told:
+        load_model(saved(tmp_path), **options)
+    assert sentence in str(told.value)
+
+
+@pytest.mark.parametrize("name", [7, None, b"gpt2", ["gpt2"]], ids=repr)
+def test_what_is_no_model_at_all_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match="a model is a name on the hub, a folder or a torch module, got"):
+        load_model(name)
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 300, "nobody/\0"], ids=lambda x: x[:5])
+def test_a_name_that_none_can_have_is_not_found(name: str) -> None:
+    with pytest.raises(OSError, match="is neither a folder here nor a model that could be fetched"):
+        load_model(name)
