@@ -40,7 +40,7 @@ class Field:
             return
         size = self.size(run, selection)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < size:
-            raise ValueError(f"{self.name} must be in 0..{size - 1}, got {value!r}")
+            raise ValueError(f"{self.name} must be in 0..{size - 1}, got {value!r:.40}")
 
 
 STATE = Field("state", lambda run, _: len(run.states))
@@ -91,7 +91,23 @@ class Record(Mapping[str, Any]):
                 yield f.name
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(list(self))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Record):
+    """Tokens with their scores, best first; what `TokenList` is to the browser."""
+
+    id: Column
+    text: list[str]
+    score: Column
+    p: Column | None = None
+    rank: Column | None = None
+    change: list[int] | None = None  # rank before minus rank now: positive moved up
+    also: Tokens | None = None  # what only the answer it is compared with lists
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,23 +12,10 @@ from ..graph import ATTENTION
 from ..lens import lens_of_position
 from ..run import Run
 from . import question
-from .question import POS, STATE, Column, Named, Question, Record, Selection, Update, wide
+from .question import POS, STATE, Named, Question, Record, Selection, Tokens, Update, wide
 
 FIELDS = (STATE, POS)
 _LENS_ROWS, _PART_ROWS = 30, 40
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens(Record):
-    """The most likely tokens, best first."""
-
-    id: Column
-    text: list[str]
-    score: Column
-    p: Column
-    rank: Column | None = None
-    change: list[int] | None = None  # rank before minus rank now: positive moved up
-    also: Tokens | None = None  # what only the answer it is compared with lists
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-// What Python answers to a selection (detail.py), as it arrives: columns, numbers, sentences; maps beside them.
+// What Python answers to each kind of question; written by `python tools/make_answers.py`.
 import type { Answer } from "./answer.js";
 
 export interface Tokens {
@@ -7,46 +7,25 @@ export interface Tokens {
   score: number[];
   p?: number[];
   rank?: number[];
-  change?: (number | null)[] | null; // rank before minus rank now: positive moved up
+  change?: number[]; // rank before minus rank now: positive moved up
   also?: Tokens; // what only the answer it is compared with lists
 }
 
-export interface Update {
-  promoted: Tokens;
-  suppressed: Tokens;
-  also?: Tokens; // what only the answer it is compared with lists
-}
-
-export interface Named {
-  id: number;
-  text: string;
-}
-
-export interface Summary {
-  entropy: number; // nats
-  kl: number; // KL(final || lens), nats
-  final: Named & { p: number };
-  settled: number | null; // the state from which the final answer stays on top
-  on_top: boolean;
-}
-
-export interface Parts {
-  kind: string[];
-  part: (number | null)[];
-  key: (number | null)[];
-  share: number[];
-  label: string[];
-}
-
-export interface StateAnswer extends Answer {
-  kind: "state";
+export interface CarriedAnswer extends Answer {
+  kind: "carried";
   state: number;
   pos: number;
-  lens: Tokens | null;
-  summary: Summary | null;
-  update: Update | null;
-  parts: Parts & { also?: Parts };
-  rest: number;
+  share: number;
+  from_state: number;
+  steps: string[]; // in words: the norms and factors it went through
+  effect: number | null;
+}
+
+export interface Heads {
+  head: number[];
+  share: number[];
+  attention: number[];
+  effect: (number | null)[];
 }
 
 export interface EdgeAnswer extends Answer {
@@ -56,13 +35,20 @@ export interface EdgeAnswer extends Answer {
   key: number;
   part: number;
   share: number;
-  heads: { head: number[]; share: number[]; attention: number[]; effect: (number | null)[] };
-  thumb_max: number[];
+  heads: Heads;
+  thumb_max: number[]; // what 255 stands for in each
+  pattern_max: number;
 }
 
-interface Pair {
+export interface Pair {
   pattern: number;
   contribution: number;
+}
+
+export interface Update {
+  promoted: Tokens;
+  suppressed: Tokens;
+  also?: Tokens; // what only the answer it is compared with lists
 }
 
 export interface HeadAnswer extends Answer {
@@ -77,57 +63,10 @@ export interface HeadAnswer extends Answer {
   effect: number | null; // of all keys
   effect_key: number | null;
   max: Pair;
-  max_all: Pair;
+  max_all: Pair; // over all heads
   all: Update | null;
   this_key: Update | null;
   note?: string; // why something is not there
-}
-
-export type Expert = number | string | null;
-
-export interface Neurons {
-  neuron: number[];
-  expert: Expert[];
-  share: number[];
-  value: number[];
-  effect: (number | null)[];
-}
-
-export interface MlpAnswer extends Answer {
-  kind: "mlp";
-  state: number;
-  pos: number;
-  part: number;
-  share: number;
-  effect: number | null;
-  n_neurons: number;
-  neurons: Neurons & { also?: Neurons };
-  experts: { expert: Expert[]; label: string[]; weight: number[]; share: number[] } | null;
-  update: Update | null;
-}
-
-export interface NeuronAnswer extends Answer, Partial<Update> {
-  kind: "neuron";
-  state: number;
-  pos: number;
-  neuron: number;
-  expert: Expert;
-  part: number;
-  value: number;
-  gate: number | null;
-  up: number | null;
-  share: number;
-  effect: number | null;
-}
-
-export interface CarriedAnswer extends Answer {
-  kind: "carried";
-  state: number;
-  pos: number;
-  share: number;
-  from_state: number;
-  steps: string[];
-  effect: number | null;
 }
 
 export interface MixerAnswer extends Answer {
@@ -141,10 +80,99 @@ export interface MixerAnswer extends Answer {
   why: string;
 }
 
+export interface Neurons {
+  neuron: number[];
+  expert: (number | string | null)[];
+  share: number[];
+  value: number[];
+  effect: (number | null)[];
+  also?: Neurons; // what only the answer it is compared with lists
+}
+
+export interface Experts {
+  expert: (number | string | null)[];
+  label: string[];
+  weight: (number | null)[];
+  share: number[];
+}
+
+export interface MlpAnswer extends Answer {
+  kind: "mlp";
+  state: number;
+  pos: number;
+  part: number;
+  share: number;
+  effect: number | null;
+  update: Update | null;
+  n_neurons: number;
+  neurons: Neurons;
+  experts: Experts | null;
+}
+
+export interface NeuronAnswer extends Answer {
+  kind: "neuron";
+  state: number;
+  pos: number;
+  neuron: number;
+  expert: number | string | null;
+  part: number;
+  value: number;
+  gate: number | null;
+  up: number | null;
+  share: number;
+  effect: number | null;
+  promoted?: Tokens;
+  suppressed?: Tokens;
+  also?: Tokens; // what only the answer it is compared with lists
+}
+
+export interface Parts {
+  kind: string[];
+  part: (number | null)[];
+  key: (number | null)[];
+  share: number[];
+  label: string[];
+  also?: Parts; // what only the answer it is compared with lists
+}
+
+export interface Named {
+  id: number;
+  text: string;
+}
+
+export interface Final extends Named {
+  p: number;
+}
+
+export interface Summary {
+  entropy: number; // nats
+  kl: number; // KL(final || lens), nats
+  final: Final;
+  settled: number | null; // the state from which the final answer stays on top
+  on_top: boolean;
+}
+
+export interface StateAnswer extends Answer {
+  kind: "state";
+  state: number;
+  pos: number;
+  name: string;
+  parts: Parts;
+  rest: number; // the shares of the parts that are not listed
+  update: Update | null;
+  lens: Tokens | null;
+  summary: Summary | null;
+}
+
 export interface TokenAnswer extends Answer {
   kind: "token";
   pos: number;
   id: number;
+  raw: string;
+  bytes: string; // in hexadecimal
+  text: string;
+  special: boolean;
+  role: string | null;
   p: number | null; // of this token, given what came before
   rank: number | null;
   next: Tokens;

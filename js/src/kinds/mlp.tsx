@@ -4,7 +4,7 @@ import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Signed, shareColumn, Table } from "../controls/table.js";
 import { UpdateSection } from "../controls/update.js";
-import type { Expert, MlpAnswer, Neurons } from "../core/answers.js";
+import type { MlpAnswer, Neurons } from "../core/answers.js";
 import { merged, numbers, table, updates } from "../core/difference.js";
 import { figureRows } from "../core/facts.js";
 import { effectLine, shareLine, updateLine } from "../core/formula.js";
@@ -12,6 +12,9 @@ import { partName, tokenText } from "../core/names.js";
 import { count, largest, percent, signedText } from "../core/numbers.js";
 import { named, partOf, type Selection, squareAt, squareItem } from "../core/select.js";
 import * as words from "../words.js";
+
+type Columns = Omit<Neurons, "also">;
+type Expert = Neurons["expert"][number];
 
 interface MlpQuestion extends Selection {
   kind: "mlp";
@@ -51,7 +54,7 @@ export default kind<MlpQuestion, MlpAnswer>({
   Panel: MlpPanel,
   explain: (answer) => [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect), ...updateLine(answer.update)],
   compare(answer) {
-    const { neuron, expert, share, value, effect } = merged<Neurons>(answer.neurons);
+    const { neuron, expert, share, value, effect } = merged<Columns>(answer.neurons);
     const labels = neuron.map((n, i) => neuronLabel(n, expert[i]));
     return [
       ...numbers(words.compareFigures, "share", { [words.share]: answer.share }),
@@ -65,6 +68,10 @@ export default kind<MlpQuestion, MlpAnswer>({
 });
 
 /** "1203", or "E3 1203" for a neuron of an expert. */
+function weightText(weight: number | null): string {
+  return weight === null ? "–" : percent(weight); // no router weighs an expert that sees every token
+}
+
 export function neuronLabel(neuron: number, expert: Expert): string {
   return expert === null ? String(neuron) : `${expertLabel(expert)} ${neuron}`;
 }
@@ -99,7 +106,7 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
                 left: true,
                 cell: (i) => <span title={experts.label[i]}>{expertLabel(experts.expert[i])}</span>,
               },
-              { head: own.weight, cell: (i) => percent(experts.weight[i]) },
+              { head: own.weight, cell: (i) => weightText(experts.weight[i]) },
               shareColumn(experts.share, "mlp"),
             ]}
           />

@@ -67,7 +67,7 @@ export default kind<StateQuestion, StateAnswer>({
     return [...out, ...(parts.share.length ? shareLine(sum(parts.share)) : []), ...updateLine(update)];
   },
   compare({ summary, lens, parts, update }, g) {
-    const { kind, part, key, share, label } = merged<Parts>(parts);
+    const { kind, part, key, share, label } = merged<Omit<Parts, "also">>(parts);
     return [
       ...numbers(words.compareFigures, "number", { [own.entropy]: summary?.entropy, [own.kl]: summary?.kl }),
       ...(lens ? tokens(own.compareLens, lens) : []),
