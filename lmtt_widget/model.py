@@ -106,13 +106,14 @@ class Model:
         self._vocabulary.update(zip(new, found, strict=True))
         return [self._vocabulary[i] for i in ids]
 
-    def token_id(self, text: str) -> int:
-        """The id of a text that is one token. Raises ValueError for any other."""
-        tokenizer = self._needed_tokenizer()
-        ids = text_ids(tokenizer, whole_text(text, "the token"), add_special_tokens=False)
+    def token_id(self, text: str, what: str = "a token") -> int:
+        """The id of a text that is one token. Raises ValueError for any other; `what` is what it was to be."""
+        ids = text_ids(self._needed_tokenizer(), whole_text(text, what), add_special_tokens=False)
         if len(ids) != 1:
             pieces = " + ".join(token.text for token in self.vocabulary(ids)) or "nothing"
-            raise ValueError(f"{text!r} is not one token, but {pieces} (a word inside a text starts with a space)")
+            raise ValueError(
+                f"{what} must be one token; {text!r} is {pieces} (a word inside a text starts with a space)"
+            )
         return ids[0]
 
     def _needed_tokenizer(self) -> Any:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import operator
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +15,8 @@ from . import answers
 from .answers.question import Answered, Selection
 from .contributions import attribute
 from .graph import Graph
-from .model import NO_PROMPT, Model, Prompt
+from .model import Model
+from .prompts import Prompt, plain_prompt
 from .run import Run, record
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -68,7 +68,7 @@ class Session:
         told(what, done, total) is called as it goes on; None shows a bar when it takes more than a second. Raises what
         `record` raises, ValueError for a session that was closed.
         """
-        prompt = as_json(prompt)
+        prompt = plain_prompt(prompt)
         key = json.dumps([prompt, [repr(edit) for edit in edits]])
         with self._lock:
             if self.closed:
@@ -123,13 +123,7 @@ class Session:
             return token
         if not isinstance(token, str) or self.model.tokenizer is None:
             raise ValueError(f"a foil is a token: its text, its id, or None, got {token!r:.60}")
-        ids = self.model.tokenizer(token.replace("·", " "), add_special_tokens=False)["input_ids"]
-        if len(ids) != 1:
-            pieces = " + ".join(t.text for t in self.model.vocabulary(ids)) or "nothing"
-            raise ValueError(
-                f"a foil must be one token; {token!r} is {pieces} (a word inside a text starts with a space)"
-            )
-        return int(ids[0])
+        return self.model.token_id(token.replace("·", " "), "a foil")
 
     def later(self, *work: Callable[[], object]) -> None:
         """Pieces of work to be done when nobody waits, instead of those that were waiting."""
@@ -149,27 +143,10 @@ class Session:
             held.clear()
 
 
-def as_json(prompt: Any) -> Any:
-    """A prompt as text, a list of token ids or a list of messages. Raises ValueError for anything else."""
-    if isinstance(prompt, str):
-        return prompt
-    if isinstance(prompt, (bytes, dict)) or not isinstance(prompt, Iterable):
-        raise ValueError(NO_PROMPT.format(prompt))
-    items = list(prompt)
-    if items and all(isinstance(x, dict) for x in items):
-        return items
-    try:
-        return [operator.index(x) for x in items]
-    except TypeError:
-        raise ValueError(NO_PROMPT.format(prompt)) from None
-
-
 def prompt_list(prompt: Any) -> list[Prompt]:
     """One prompt or a list of them: a list of strings or of lists is several. Raises ValueError for anything else."""
-    if isinstance(prompt, str):
-        return [prompt]
-    if not isinstance(prompt, Iterable):
-        raise ValueError(NO_PROMPT.format(prompt))
+    if isinstance(prompt, (str, bytes, bytearray, memoryview, Mapping, set)) or not isinstance(prompt, Iterable):
+        return [plain_prompt(prompt)]
     prompt = list(prompt)
     if not prompt:
         raise ValueError("the prompt is empty; type some text")

@@ -17,11 +17,12 @@ from .decomposition.writes import ForwardError, UndecomposableError
 from .earlier import told
 from .graph import Graph
 from .included import Include, analysis_of, peek_of
-from .model import Model, Prompt
+from .model import Model
+from .prompts import Prompt, plain_prompt
 from .routes import trace
 from .run import Run
 from .saved import Analysis
-from .session import Opened, Session, as_json, prompt_list
+from .session import Opened, Session, prompt_list
 from .shown import BUDGET, INTERRUPTED, Shown, bundle, status_of
 from .state import detail_state, graph_state
 
@@ -42,7 +43,7 @@ class FlowWidget(Shown):
         """Raises what `record` raises for the first prompt; nothing is shown then."""
         self._session = Session(model)
         first = self._session.open(prompts[0])
-        super().__init__(_esm=bundle(), prompts=[as_json(p) for p in prompts], **_picture(first))
+        super().__init__(_esm=bundle(), prompts=[plain_prompt(p) for p in prompts], **_picture(first))
         self._ready = True
         for name, value in traits.items():
             if name not in self.trait_names():
@@ -113,7 +114,7 @@ class FlowWidget(Shown):
         if not isinstance(proposal["value"], (list, tuple)):
             raise t.TraitError(f"prompts is a list of prompts, got {proposal['value']!r:.60}")
         try:
-            return [as_json(p) for p in proposal["value"]]
+            return [plain_prompt(p) for p in proposal["value"]]
         except ValueError as e:
             raise t.TraitError(str(e)) from e
 

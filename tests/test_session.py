@@ -14,7 +14,7 @@ import pytest
 
 from lmtt_widget import FlowWidget, answers, explore, session
 from lmtt_widget import widget as widget_module
-from lmtt_widget.session import Session
+from lmtt_widget.session import Session, prompt_list
 
 from . import text
 
@@ -155,3 +155,17 @@ def test_a_terminal_needs_nothing_of_a_notebook() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1:] == ["·she []"], done.stderr
+
+
+@pytest.mark.parametrize("prompt", [b"dog", bytearray(b"dog"), memoryview(b"dog"), {"input_ids": [3]}, {3, 4}, 7, None])
+def test_what_is_no_prompt_is_no_list_of_prompts(prompt: Any) -> None:
+    with pytest.raises(ValueError, match="a prompt is text, a list of token ids, or a list of chat messages, got"):
+        prompt_list(prompt)
+    with pytest.raises(ValueError, match="a prompt is text, a list of token ids, or a list of chat messages, got"):
+        Session(text.model()).open(prompt)
+
+
+def test_half_of_a_character_is_no_foil() -> None:
+    session = Session(text.model())
+    with pytest.raises(ValueError, match=r"a foil has half of a character \(the lone surrogate U\+D83D\)"):
+        session.token_id(session.open("the dog"), "\ud83d")
