@@ -91,10 +91,10 @@ class Record(Mapping[str, Any]):
                 yield f.name
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)  # not of a list, which would ask for the length
 
     def __contains__(self, name: object) -> bool:
-        return name in list(self)
+        return any(name == own for own in self)
 
 
 @dataclass(frozen=True, eq=False)
