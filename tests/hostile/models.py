@@ -29,6 +29,8 @@ class Case:
     layers: Callable[[Any], list[nn.Module]] | None = None  # what the user passes as layers
     before: Callable[[Any], Any] | None = None  # what the user does to the model before load_model
     after: Callable[[Any], Any] | None = None  # and after
+    first: tuple[int, ...] = ()  # a prompt that is recorded before
+    between: Callable[[Any], Any] | None = None  # what the user does to the model between the two
     labels: str = ""  # of a model that must be accepted: its parts, state by state
     untrue: str = ""  # what a refusal must not say (a pattern)
     by_prompt: bool = False  # which layers run depends on the tokens, and may
@@ -147,7 +149,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.truth = Truth()
-        self.wte, self.wpe = nn.Embedding(vocab, d), nn.Embedding(16, d)
+        self.wte, self.wpe = nn.Embedding(vocab, d), nn.Embedding(64, d)
         self.layers = nn.ModuleList(block() for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(d), nn.Linear(d, vocab)
         self.more()

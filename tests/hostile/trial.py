@@ -48,6 +48,7 @@ def _tried(case: Case) -> Verdict:
     if case.before is not None:
         case.before(module)
     watched = Watched(module, case.ids)
+    edited = case.after is not None or case.between is not None
     weights = {name: x.clone() for name, x in module.state_dict().items()}
     plain = _plain(module, case)
     run: Run | None = None
@@ -55,6 +56,11 @@ def _tried(case: Case) -> Verdict:
         model = load_model(module, layers=case.layers(module) if case.layers is not None else None)
         if case.after is not None:
             case.after(module)
+        if case.first:
+            earlier = record(model, list(case.first), progress=quiet)
+            states = [s.value.clone() for s in earlier.states]
+        if case.between is not None:
+            case.between(module)
         plain = _plain(module, case)
         module.truth.passes = [] if case.memory else None
         run = record(model, list(case.ids), progress=quiet)
@@ -71,12 +77,14 @@ def _tried(case: Case) -> Verdict:
     assert passes or torch.equal(base.logits, plain), "looking at the model changes it"  # type: ignore[arg-type]
     oracle = look(watched, base, VOCAB, case.by_prompt)
     faults = _faults(run, oracle, "")
+    if case.first and not all(torch.equal(s.value, kept) for s, kept in zip(earlier.states, states, strict=True)):
+        faults.append("the second recording changed the first")
     if not faults:
         _plain(module, case, OTHER)
         faults = _faults(run, oracle, "after another prompt: ")
     if not case.memory and not torch.equal(_plain(module, case), plain):
         faults.append("recording changed what the model answers")
-    if any(not torch.equal(x, weights[name]) for name, x in module.state_dict().items() if case.after is None):
+    if any(not torch.equal(x, weights[name]) for name, x in module.state_dict().items() if not edited):
         faults.append("recording changed the model's weights")
     if case.labels and labels(run) != case.labels:
         faults.append(f"the parts are {labels(run)}, expected {case.labels}")

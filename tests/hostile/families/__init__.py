@@ -1,3 +1,9 @@
 """Families of hostile models, each by several ways of writing the same trap."""
 
-from . import control, edits, hidden, keys, memory, mixing, moods, opaque, outside, pretenders, shapes, sources  # noqa: F401
+import importlib
+
+for _name in (
+    "control", "memory", "opaque", "mixing", "hidden", "evading", "outside", "keys", "edits", "pretenders", "sources",
+    "moods", "again", "shapes",
+):  # fmt: skip
+    importlib.import_module(f".{_name}", __name__)
