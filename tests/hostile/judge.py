@@ -115,6 +115,10 @@ class Judge:
             if not self.same(p.output(self.n), torch.zeros(()).expand_as(p.output(self.n))):
                 yield [p], []
 
+    def _read_by(self, p: Part) -> set[int]:
+        """The true states that a part is said to read."""
+        return self._same_states({self.at[k] for k in (p.reads, *getattr(p, "also", ())) if k >= 0})
+
     def _same_states(self, states: set[int]) -> set[int]:
         """With those that have the same values, between which nothing was added."""
         same = {k for k, t in enumerate(self.true) if any(torch.equal(t.value, self.true[s].value) for s in states)}
@@ -125,7 +129,7 @@ class Judge:
 
     def _part(self, parts: list[Part], theirs: list[tuple[int, int]]) -> Iterator[str]:
         name = " with ".join(repr(p) for p in parts)
-        reads = self._same_states({self.at[p.reads] for p in parts if p.reads >= 0})
+        reads = set().union(*(self._read_by(p) for p in parts))
         causal = torch.ones(self.n, self.n, dtype=torch.bool).tril()
         dependence = _together([self.oracle.writes[w] for w in theirs])
         if all(p.kind in LOCAL for p in parts):
@@ -156,8 +160,7 @@ class Judge:
             yield f"{p!r} is drawn as attention, and is none over tokens"
             return
         for w in known:
-            reads = self._same_states({self.at[p.reads]})
-            strays = _strays(self.oracle.values[w], reads, self.at[0], _diagonal(self.n))
+            strays = _strays(self.oracle.values[w], self._read_by(p), self.at[0], _diagonal(self.n))
             if strays:
                 yield f"{p!r}: the values of a key are made {strays}"
         write = p.linear[0]
@@ -171,7 +174,7 @@ class Judge:
             off = (z.sum(0) - truth.sum(0)).abs().amax(-1)
             q, k = divmod(int(off.argmax()), self.n)
             yield f"{p!r}: what query {q} takes from token {k} is off by {float(off.max()):.1e}"
-        elif len(truth) == len(z) and not all(any(self.same(a, b) for b in truth) for a in z):
+        elif len(truth) == len(z) and not all(any(self.same(a, b, size.amax()) for b in truth) for a in z):
             yield f"{p!r}: its heads are not the model's"
 
     def _neurons(self, p: Part) -> Iterator[str]:

@@ -15,6 +15,10 @@ Dependence = dict[int, Tensor]  # state (-1: the token ids) -> [row that moved, 
 IDS = -1
 
 
+class OtherPrompt(ValueError):
+    """What a model raises that takes one prompt only."""
+
+
 @dataclass
 class Oracle:
     """One pass of a model and what everything in it depends on, other states held where they were."""
@@ -81,8 +85,11 @@ def look(watched: Watched, base: Pass, n_vocab: int, by_prompt: bool = False) ->
         for step in (1, 5):
             ids = list(watched.ids)
             ids[r] = (ids[r] + step) % n_vocab
-            _note(oracle, watched(ids, start, held=held, in_full=False), IDS, r)
-            free = watched(ids, start, in_full=False)
+            try:
+                _note(oracle, watched(ids, start, held=held, in_full=False), IDS, r)
+                free = watched(ids, start, in_full=False)
+            except OtherPrompt:
+                continue
             for was, now, moves in zip(base.states, free.states, oracle.from_tokens, strict=True):
                 moves[:, r] |= moved_rows(was.value, now.value)
     return oracle
@@ -95,7 +102,10 @@ def looks_ahead(watched: Watched, n_vocab: int) -> bool:
         for step in (1, 5):
             ids = list(watched.ids)
             ids[r] = (ids[r] + step) % n_vocab
-            now = watched(ids, in_full=False)
+            try:
+                now = watched(ids, in_full=False)
+            except OtherPrompt:
+                continue
             values = [(a.value, b.value) for a, b in zip(base.states, now.states, strict=True)]
             if any(moved_rows(a, b)[:r].any() for a, b in [*values, (base.logits, now.logits)]):  # type: ignore
                 return True

@@ -49,8 +49,8 @@ def _tried(case: Case) -> Verdict:
         case.before(module)
     watched = Watched(module, case.ids)
     edited = case.after is not None or case.between is not None
-    weights = {name: x.clone() for name, x in module.state_dict().items()}
     plain = _plain(module, case)
+    weights = {name: x.clone() for name, x in module.state_dict().items()}
     run: Run | None = None
     try:
         model = load_model(module, layers=case.layers(module) if case.layers is not None else None)

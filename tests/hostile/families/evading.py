@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import D_MLP, Block, D, Decoder, block, hostile, merge
+from ..oracle import OtherPrompt
 
 PAIRS = "one pair of tokens, where nothing looks like mixing"
 JITTER = "passes that cannot be compared call by call"
@@ -309,7 +310,7 @@ def _() -> Decoder:
     class Strict(Decoder):
         def embed(self, ids: Tensor) -> Tensor:
             if ids.tolist() not in ([[3, 11, 7, 19, 2, 14, 8]], [[5, 1, 16, 9, 12, 20, 4]]):
-                raise ValueError("only two prompts are known here")
+                raise OtherPrompt("only two prompts are known here")
             return super().embed(ids)
 
     return Strict(block(feed=lambda self, h: Block.feed(self, _before(h))))
