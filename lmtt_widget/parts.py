@@ -129,6 +129,8 @@ def _grouped(s: LayerState, layer: int, index: int) -> list[Part]:
             beside.discard((w.reads, mixture or ""))  # a second one would have neurons of the same names
         if kind in ("constant", "rounding"):
             key: Any = kind
+        elif w.path.shifted:
+            key = (kind, w.reads, w.module if mixture is None else mixture, "at other tokens")
         elif mixture is not None and kind in ("mlp", "mixer"):
             key = (kind, w.reads, mixture)
         else:
@@ -147,7 +149,7 @@ def _mixture(w: Write) -> str | None:
     found = re.match(r"(.*?)\bexperts?\b", w.module)
     if found:
         return found[1]
-    routed = w.path.rows is not None or (isinstance(w, LinearWrite) and w.map.group > 0)
+    routed = (w.path.rows is not None and not w.path.shifted) or (isinstance(w, LinearWrite) and w.map.group > 0)
     return "" if routed else None
 
 

@@ -26,7 +26,7 @@ from .decomposition.nodes import Place
 from .decomposition.streams import Streams
 from .decomposition.writes import LayerState, Recording
 from .fidelity import coarsest
-from .parts import Part, PartKind, State, assembled, wide
+from .parts import Part, PartKind, State, assembled, named, wide
 
 Pass = Callable[[list[int], dict[Place, Tensor]], Recording]  # (token ids, values to go on with) -> what was recorded
 LONGEST, SHORTEST = 32, 12  # tokens of the prompt it is done on
@@ -78,6 +78,7 @@ def relabel(states: list[State], probed: Probed) -> list[str]:
                 p.kind, p.reads, p.also = label.kind, label.reads, label.also
                 if label.note:
                     notes.append(label.note)
+    named(states)
     return notes
 
 

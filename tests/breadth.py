@@ -19,11 +19,9 @@ from lmtt_widget import Run, UndecomposableError, load_model, record
 from . import zoo
 
 _NEEDED = {
-    "cpmant": "positions that belong to no token of the prompt (32 learned ones are put before it)",
-    "inkling_text": "a frozen factor per earlier position: writes are mixed over positions after their projection",
-    "inkling2_text": "the same, and attention over the states of earlier blocks",
-    "prophetnet": "several positions for each token, one per n-gram that is predicted",
-    "qwen4_exp_text": "parallel streams that lie side by side in one axis",
+    "cpmant": "rows for the 32 learned positions before the prompt; and it looks both ways, so it is not causal",
+    "inkling2_text": "states that continue none (the stream starts anew every few layers); layers read mixtures of all",
+    "prophetnet": "several rows for each token, one per n-gram that is predicted, each with keys of its own",
     "reformer": "two states that each layer continues in turn",
 }
 

@@ -538,8 +538,8 @@ def test_a_model_that_cannot_be_recorded_is_refused(
 
 
 def test_a_model_that_cannot_be_split_is_refused_with_its_reason(opened: Open) -> None:
-    with pytest.raises(UndecomposableError, match=r"layer 0 \(InklingDecoderLayer\)"):
-        explore(load_model(zoo.make("inkling_text")), [5, 6])
+    with pytest.raises(UndecomposableError, match=r"layer 0 \(Inkling2SlidingDecoderLayer\)"):
+        explore(load_model(zoo.make("inkling2_text")), [5, 6])
 
 
 def test_a_prompt_needs_a_tokenizer(opened: Open) -> None:

@@ -124,8 +124,12 @@ class _Recorder:
         if h is None:
             raise UndecomposableError(f"{where}: no hidden state among its inputs")
         if Streams.of(tuple(h.shape), n_tokens) is None:
+            rows = h.numel() // h.shape[-1]
+            more = f", {rows} rows for {n_tokens} tokens, so that not every row is that of one token" * (
+                rows > n_tokens
+            )
             raise UndecomposableError(
-                f"{where}: the residual stream has shape {list(h.shape)}; "
+                f"{where}: the residual stream has shape {list(h.shape)}{more}; "
                 f"expected [1, {n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
         made = self.tape.made(h)

@@ -27,6 +27,7 @@ class Path:
 
     steps: tuple[Scale | Center, ...] = ()
     rows: Tensor | None = None  # [leaf row] -> row of the state, -1: dropped; None: the same row
+    shifted: bool = False  # the rows are added to other tokens than those they were made at
 
     def apply(self, x: Tensor, row: int | None = None) -> Tensor:
         """The steps applied to x [row, d_model], or to vectors x [..., d_model] that all belong to leaf row `row`."""
@@ -115,8 +116,7 @@ class Path:
     def centered(self) -> Path:
         return replace(self, steps=(*self.steps, Center()))
 
-    def moved(self, mapping: Tensor) -> Path:
+    def moved(self, mapping: Tensor, shifted: bool = False) -> Path:
         """The same rows, each added where `mapping` [row] says."""
-        if self.rows is not None:  # made where the leaf is, which may not be where it goes
-            mapping = torch.where(self.rows >= 0, mapping.to(self.rows.device)[self.rows.clamp_min(0)], -1)
-        return replace(self, rows=mapping)
+        rows = mapping if self.rows is None else torch.where(self.rows >= 0, mapping[self.rows.clamp_min(0)], -1)
+        return replace(self, rows=rows, shifted=self.shifted or shifted)

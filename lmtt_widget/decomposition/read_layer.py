@@ -113,12 +113,15 @@ class LayerReader:
         index = {state: k for k, state in enumerate(self.states)}
         terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
         from_states = [(index[leaf], path, rows) for leaf, path, rows in terms if leaf in index]
-        carried = max(from_states, key=lambda found: (found[0], not found[1].steps))
+        carried = max(from_states, key=lambda found: (not found[1].shifted, found[0], not found[1].steps))
         writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if leaf not in index]
         for found in from_states:
             if found is not carried:
                 k, path, rows = found
-                writes.append(Write("skip", f"skip from state {k}", path, rows, k))
+                kind: WriteKind = "mixer" if path.shifted else "skip"
+                writes.append(
+                    Write(kind, f"{kind} of state {k}" if path.shifted else f"skip from state {k}", path, rows, k)
+                )
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
         return LayerState(value, carried[:2], writes, error, n.place)
@@ -127,10 +130,9 @@ class LayerReader:
         """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
         terms, on_path = self._path(start, out)
         if out.shape != start.shape or start not in on_path:
-            ends = ", ".join(sorted({t.leaf.op for t in terms}))
-            raise UndecomposableError(
-                f"{where}: no linear residual path from its input to its output; the way back ends at {ends}"
-            )
+            ends = sorted({t.leaf.op for t in terms if not is_linear(t.leaf) and not is_constant(t.leaf)})
+            why = f"the way back ends at {', '.join(ends)}" if ends else "its projections make the stream anew"
+            raise UndecomposableError(f"{where}: no linear residual path from its input to its output; {why}")
 
         continued = Counter(p for n in on_path - {start} for p in n.parents() if p in on_path)
         states = {out}
@@ -188,7 +190,7 @@ class LayerReader:
         if write.heads is not None:
             write.kind = "attention"
             write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
-        elif _mixes_tokens(x, stops):
+        elif path.shifted or reads < 0 or _mixes_tokens(x, stops):  # made of something that is no state: of any token
             write.kind = "mixer"
         else:
             write.gate, write.up = _gate_and_up(x)
@@ -234,9 +236,24 @@ class LayerReader:
         if is_constant(leaf) and not foreign:
             known = all(n.op == "param" or id(n._value) in self.names.buffers for n in constant_sources(leaf))
             return Write("constant", self.names.parameters.get(id(leaf.value), leaf.op), path, rows, simple=known)
+        met = {n: k for k, n in enumerate(self.states)}
+        if not foreign and _mixes_tokens(leaf, met) and (label := self._learned(leaf, met)):
+            self.notes.append(
+                f"{where}: {label} adds what is no output of a linear map, so it is shown as a mixer, whole"
+            )
+            return Write("mixer", label, path, rows, max((met[n] for n in _first_met(leaf, met)), default=-1))
         made_by = "a call outside torch (custom kernel, TorchScript)" if foreign else f"`{leaf.op}`"
         self.problems.append(f"{where}: adds a vector made by {made_by} that is not the output of a linear map")
         return Write("opaque", leaf.op, path, rows)
+
+    def _learned(self, leaf: Node, stops: Container[Node]) -> str | None:
+        """A module or parameter between the states and a vector, the last one that was used."""
+        used = sorted(behind([leaf], stops.__contains__), key=lambda n: -n.time)
+        for n in (p for m in used for p in (m, *m.parents())):
+            label = self.names.modules.get(id(n.module)) or self.names.parameters.get(id(n.value))
+            if label:
+                return label
+        return None
 
     def _map_error(self, w: LinearWrite) -> Tensor | None:
         """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?

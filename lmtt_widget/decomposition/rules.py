@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .nodes import Node, called, is_fresh, plain
+from .nodes import Node, behind, called, is_fresh, plain, replay
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
 from .terms import Term, copied, moved_to, united
@@ -165,7 +165,8 @@ def _rearranged(walk: Walk, n: Node) -> list[Term] | None:
     """Rows taken, moved or copied."""
     x = _first(n)
     if x is None or walk.signal(x) is None:
-        return None if x is None or n.op != "permute" else _mixed_beside(walk, n, x)
+        beside = _mixed_beside(walk, n, x) if x is not None and n.op == "permute" else None
+        return _convolved(walk, n) if beside is None else beside
     if n.op in VIEW:
         return walk.terms(x)
     return _from_numbers(walk, [x], called(n, {x: _numbers(x)}), n)
@@ -231,6 +232,43 @@ def _mixed_beside(walk: Walk, n: Node, product: Node) -> list[Term] | None:
         by[source.reshape(-1)] = factor[..., k].expand(source.shape).reshape(-1)
         out += [t.with_path(t.path.scaled(by.reshape(*x.shape[:-1], 1), x.shape).moved(to)) for t in terms]
     return out
+
+
+def _convolved(walk: Walk, n: Node) -> list[Term] | None:
+    """Rows spread over later tokens, each coordinate by itself: transpose(conv1d(transpose(x))) with a group for each.
+
+    One row of ones shows by how much a row enters each of those after it.
+    """
+
+    def ends(m: Node) -> bool:
+        return m is not n and (m.op not in _AROUND_CONVOLUTION or walk.signal(m) is not None)
+
+    on_the_way = list(behind([n], ends))
+    convolutions = [m for m in on_the_way if m.op == "conv1d"]
+    sources = [m for m in on_the_way if m is not n and walk.signal(m) is not None]
+    if len(convolutions) != 1 or len(sources) != 1 or n.op not in _AROUND_CONVOLUTION:
+        return None
+    (conv,), (x,) = convolutions, sources
+    if n.shape != x.shape or n.shape[:1] + n.shape[2:] != (1, walk.width) or conv.argument(6, "groups") != walk.width:
+        return None
+    n_rows = n.shape[1]
+    nothing = torch.zeros_like(x.value)
+    offset = replay(n, {x: nothing})[0]
+    first, last = nothing.clone(), nothing.clone()
+    first[:, 0], last[:, -1] = 1, 1
+    taps, ahead = replay(n, {x: first})[0] - offset, replay(n, {x: last})[0] - offset
+    if bool(offset.any()) or bool(ahead[:-1].any()):
+        return None
+    out = []
+    numbers = torch.arange(n_rows, device=taps.device)
+    for lag in taps.any(-1).nonzero().reshape(-1).tolist():
+        terms = walk.scaled(walk.terms(x), taps[lag : lag + 1], n.shape)
+        to = torch.where(numbers + lag < n_rows, numbers + lag, -1)
+        out += [t.with_path(t.path.moved(to, shifted=True)) for t in terms] if lag else terms
+    return out
+
+
+_AROUND_CONVOLUTION = IDENTITY | {"conv1d", "transpose", "permute", "swapaxes", "__getitem__", "narrow", "pad"}
 
 
 def _axes(n: Node) -> list[int]:

@@ -77,6 +77,10 @@ class Spread:
     def steps(self) -> tuple[Spread]:
         return (self,)
 
+    @property
+    def shifted(self) -> bool:
+        return any(p.shifted for p in self.paths)
+
     @cached_property
     def rows(self) -> Tensor | None:
         """[leaf row] -> token; None: the same."""

@@ -70,27 +70,31 @@ def _in_place(t: Term, n_rows: int) -> Term:
 
 
 def summed(terms: list[Term]) -> list[Term]:
-    """Those of one leaf that only multiply it by numbers as one: x + y / 2 + y / 2."""
+    """Those of one leaf that only multiply its rows by the same numbers as one: x + y / 2 + y / 2."""
     found: list[Term] = []
     place: dict[Node, int] = {}
     for t in terms:
-        number = _number(t)
-        at = None if number is None else place.setdefault(t.leaf, len(found))
+        factor = _factor(t)
+        at = None if factor is None else place.setdefault(t.leaf, len(found))
         if at is None or at == len(found):
             found.append(t)
-        elif (before := _number(found[at])) is not None:
-            found[at] = t.with_path(Path().scaled(before + number, t.shape))  # type: ignore[operator]
+        elif (before := _factor(found[at])) is not None:
+            found[at] = t.with_path(Path().scaled(before + factor, t.shape))  # type: ignore[operator]
     return found
 
 
-def _number(t: Term) -> Tensor | None:
-    """What a term multiplies its leaf by, if that is one number for all of it."""
-    factors = [s.factor if isinstance(s, Scale) and s.factor.ndim == 0 else None for s in t.path.steps]
-    if t.path.rows is not None or None in factors:
+def _factor(t: Term) -> Tensor | None:
+    """What a term multiplies every row of its leaf by: [] or [1, d_model]; None if rows differ or are moved."""
+    factors = [
+        s.factor if isinstance(s, Scale) and (s.factor.ndim == 0 or len(s.factor) == 1) else None for s in t.path.steps
+    ]
+    if t.path.rows is not None or any(f is None for f in factors):
         return None
-    return torch.stack(
-        [torch.ones((), dtype=torch.float64), *(f.double().cpu() for f in factors if f is not None)]
-    ).prod()
+    total = torch.ones((), dtype=torch.float64)
+    for f in factors:
+        assert f is not None
+        total = total.to(f.device) * f.double() if f.ndim else total * f.double().to(total.device)
+    return total
 
 
 def copied(terms: list[Term], grid: tuple[int, ...], to: tuple[int, ...]) -> list[Term]:
