@@ -10,10 +10,17 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+import lmtt_widget as lmtt
+from lmtt_widget import answers, encodings
 from lmtt_widget import page as pages
 from lmtt_widget.saved import SavedPrompt, from_json
+from lmtt_widget.wire import unpack
 
+from ..toy import letters
+from ..toy.even import EVEN
+from .host import Host
 from .jupyter import ROOT
+from .models import PROMPT, random_model
 from .picture import Picture
 from .test_offline import offline_page
 
@@ -93,3 +100,76 @@ def test_a_toy_encoding_draws_its_lines_and_says_what_they_mean(open_page: OpenP
     toolbar.get_by_role("button", name="flow", exact=True).click()
     assert picture.pixels() != even
     expect(page.locator(".legend")).not_to_contain_text("to an odd token")
+
+
+# ---- the live widget ----
+
+
+@pytest.fixture
+def registered(static: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toys known to Python and to the bundle; nothing else is touched."""
+    monkeypatch.setattr(pages, "STATIC", static)
+    monkeypatch.setattr(answers, "KINDS", dict(answers.KINDS))
+    monkeypatch.setattr(encodings, "REGISTERED", dict(encodings.REGISTERED))
+    answers.register(letters)
+    encodings.register(EVEN)
+
+
+def test_the_widget_shows_compares_and_saves_a_toy_kind(
+    registered: None, open_widget: Callable[..., Host], browser: Browser, problems: list[str], tmp_path: Path
+) -> None:
+    widget = lmtt.explore(random_model(), PROMPT)  # the cat sat on the mat and saw a dog
+    host = open_widget(widget)
+    panel = host.page.locator(".panel")
+    host.set(selection=question(1))
+    assert widget.status["state"] == "idle"
+    assert widget.selected is not None
+    assert widget.selected["letters"] == 3
+    expect(panel.get_by_role("heading", name="How long 1 cat is")).to_be_visible()
+    expect(panel.locator(".letters")).to_have_text("xxx")
+    host.set(pins=[question(8)])
+    row = panel.get_by_role("table", name="Lengths").locator("tbody td")
+    expect(row).to_have_text(["letters", "1.00", "3.00", "+2.00"])
+    host.set(selection={**question(1), "pos": 99})
+    assert widget.selection == question(1)
+    assert "pos must be in 0..9, got 99" in widget.status["text"]
+
+    page = offline_page(browser, problems)
+    page.goto(lmtt.save_html(widget, tmp_path / "page.html").as_uri())
+    page.locator("[data-ready='1']").wait_for()
+    expect(page.get_by_role("table", name="Lengths").locator("tbody td").last).to_have_text("+2.00")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".letters").first).to_have_text("xxx")
+    page.context.close()
+    back = lmtt.load_json(lmtt.save_json(widget, tmp_path / "it.json"))
+    assert unpack(back.detail)[1]["answers"] == unpack(widget.detail)[1]["answers"]
+    back.close()
+
+
+def test_the_widget_draws_a_toy_encoding_and_saves_it(
+    registered: None, open_widget: Callable[..., Host], tmp_path: Path
+) -> None:
+    widget = lmtt.explore(random_model(), PROMPT)
+    host = open_widget(widget)
+    before = widget.svg()
+    host.page.locator(".toolbar").get_by_role("button", name="even", exact=True).click()
+    host.until(lambda: widget.encoding == "even", "the encoding in Python")
+    expect(host.page.locator(".legend")).to_contain_text("Every line is as wide as any other.")
+    assert widget.routes.encoding == "even"
+    assert (widget.routes.strength == lmtt.trace(widget.opened.graph, encoding="flow").strength).all()
+    assert widget.svg() != before
+    back = lmtt.load_json(lmtt.save_json(widget, tmp_path / "it.json"))
+    assert back.encoding == "even"
+    assert back.svg() == widget.svg()
+    back.close()
+
+
+def test_what_is_not_registered_is_refused(open_widget: Callable[..., Host]) -> None:
+    widget = lmtt.explore(random_model(), PROMPT)
+    host = open_widget(widget)
+    host.set(selection=question(1))
+    assert widget.selection is None
+    assert "a selection has one of the kinds carried, edge" in widget.status["text"]
+    host.set(encoding="even")
+    assert widget.encoding == "flow"
+    assert widget.status["text"] == 'encoding must be "flow" or "share", got \'even\''
