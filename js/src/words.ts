@@ -181,6 +181,8 @@ export const foil = "minus";
 export const foilHint = "another token";
 export const foilTitle = "Type another token and press Enter, empty for none";
 export const headName = (head: number) => `Head ${head}`;
+export const keyAxis = "key →";
+export const queryAxis = "query ↓";
 export const cell = (query: string, key: string) => `${query} ← ${key}`;
 export const activation = "activation";
 export const nextTokens = "What the model says comes next";

@@ -5,12 +5,14 @@ import { columns } from "../src/core/order.js";
 import { busyColumns, drawnCount, trace } from "../src/core/routes.js";
 import { DARK, LIGHT } from "../src/paint/colour.js";
 import { BY_KIND } from "../src/paint/encoding.js";
-import { escapeXml, MONO_EM } from "../src/paint/pen.js";
+import { escapeXml, MONO_EM, type Pen } from "../src/paint/pen.js";
 import { zoomAt } from "../src/views/flow/camera.js";
 import { svgText } from "../src/views/flow/figure.js";
 import { edgeDistance, hit, nearestEdge, segmentDistance } from "../src/views/flow/hit.js";
-import { labels, labelText, layerTicks } from "../src/views/flow/labels.js";
-import { layoutGraph } from "../src/views/flow/layout.js";
+import { BAR_HEIGHT, labels, labelText, layerTicks } from "../src/views/flow/labels.js";
+import { layoutGraph, MARGIN } from "../src/views/flow/layout.js";
+import { drawVeil } from "../src/views/flow/mark.js";
+import { drawTarget } from "../src/views/flow/nodes.js";
 import { type Scene, sliceEnd } from "../src/views/flow/scene.js";
 import { graphOf, random, SHAPES } from "./synthetic.js";
 
@@ -211,6 +213,29 @@ test("the same strokes in the dark differ in colour alone", () => {
   expect(shape(svgText({ ...scene, palette: DARK }))).toBe(shape(svgText(scene)));
 });
 
+test("where layers are a few pixels high, the dots of states do not cover the residual line with another colour", () => {
+  const fills = (layers: number) => {
+    const svg = svgText(sceneOf(graphOf({ T: 8, layers, block: "sequential" })));
+    return new Set([...svg.matchAll(/<(?:circle|rect)[^>]*?fill="(#\w+)"/g)].map(([, fill]) => fill));
+  };
+  expect(fills(80).has(LIGHT.residual)).toBe(true);
+  expect(fills(4).has(LIGHT.residual)).toBe(false);
+});
+
+test("the veil behind a selection leaves the model's next token whole", () => {
+  for (const T of [7, 40, 150]) {
+    const scene = sceneOf(graphOf({ T, layers: 6, block: "sequential" }));
+    const seen = { veil: 0, baseline: 0 };
+    const pen = {
+      rect: (_x: number, y: number) => (seen.veil = y),
+      text: (_t: string, _x: number, y: number) => (seen.baseline = y),
+    };
+    drawVeil(pen as unknown as Pen, scene);
+    drawTarget({ ...pen, polygon: () => {} } as unknown as Pen, scene);
+    expect(seen.veil).toBeGreaterThan(seen.baseline + 2);
+  }
+});
+
 test("all edges zero and a single token still make a picture", () => {
   expect(svgText(sceneOf(graphOf({ T: 6, layers: 2, block: "sequential", zero: true })))).toContain("<polygon");
   expect(svgText(sceneOf(graphOf({ T: 1, layers: 2, block: "sequential" })))).not.toContain("NaN");
@@ -220,7 +245,8 @@ test("long labels are cut to the room below and beside", () => {
   expect(labelText("·the", 200)).toBe("·the");
   const cut = labelText("·supercalifragilistic", 200);
   expect(cut.endsWith("…")).toBe(true);
-  expect(cut.length * 12 * MONO_EM * Math.sin((48 * Math.PI) / 180)).toBeLessThan(62);
+  const room = MARGIN.bottom - BAR_HEIGHT - 19; // below a label's first letter
+  expect(cut.length * 12 * MONO_EM * Math.sin((48 * Math.PI) / 180)).toBeLessThan(room - 2); // letters have a depth, too
   expect(labelText("·supercalifragilistic", 62).length).toBeLessThanOrEqual(cut.length);
   expect(labelText("·日本語日本語日本語", 200).length).toBeLessThan(9);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { EdgeKind } from "../src/core/graph.js";
-import { edgeName, nodeName, stateName, visible } from "../src/core/names.js";
+import { edgeName, nodeName, shortName, stateName, visible } from "../src/core/names.js";
 import { count, percent, roundPercent } from "../src/core/numbers.js";
 import { graphOf } from "./synthetic.js";
 
@@ -13,6 +13,11 @@ test("states, squares and edges have the glossary's names", () => {
   const e = g.kind.indexOf(EdgeKind.attention);
   expect(edgeName(g, e)).toMatch(/^L2 attention · 0 When → \d When$/);
   expect(edgeName(g, g.kind.indexOf(EdgeKind.carried))).toBe("residual · L2 after attention → L2 after MLP · 0 When");
+});
+
+test("the two states of a layer have two short names", () => {
+  const short = [5, 6].map((state) => shortName(g, { kind: "node", node: state * g.T + 3 }));
+  expect(short).toEqual(["L2 after attention ·John", "L2 after MLP ·John"]);
 });
 
 test("percentages keep the digits that mean something", () => {

@@ -103,7 +103,7 @@ def expect_lens(panel: Locator, widget: lmtt.FlowWidget) -> None:
     p = lens_of_position(widget.run, s["pos"])[s["state"]].softmax(-1)
     expect(panel.get_by_role("heading", name="What the model would say here")).to_be_visible()
     row = cells(panel, re.compile("^Logit lens"), 0)
-    assert row[0] == "0"
+    assert row[0] == "1"
     assert row[2] == percent(float(p.max()))
     assert panel.get_by_role("table", name=re.compile("^Logit lens")).locator("tbody tr").count() == 10
 

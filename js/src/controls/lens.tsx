@@ -17,7 +17,7 @@ export function Lens({ store, lens, caption }: { store: Store; lens: Tokens; cap
       n={lens.id.length}
       few={10}
       columns={[
-        { head: words.rank, cell: (i) => <span class="muted">{i}</span> },
+        { head: words.rank, cell: (i) => <span class="muted">{i + 1}</span> },
         {
           head: words.token,
           left: true,

@@ -157,6 +157,6 @@ export function Signed({ value, of }: { value: number | null; of: number }) {
   );
 }
 
-export const part = (value: number, of: number) => (of > 0 ? Math.max(0, Math.min(100, (100 * value) / of)) : 0);
+const part = (value: number, of: number) => (of > 0 ? Math.max(0, Math.min(100, (100 * value) / of)) : 0);
 
 const SMALLEST = 1e-3; // of a full bar, so that nothing does not look like much

@@ -5,7 +5,7 @@ import { visible } from "../core/names.js";
 import { largest, signedText } from "../core/numbers.js";
 import * as words from "../words.js";
 import { Section } from "./section.js";
-import { More, part } from "./table.js";
+import { Amount, More } from "./table.js";
 
 export function UpdateSection({ what, update }: { what: string; update: Update | null }) {
   return (
@@ -34,11 +34,13 @@ export function UpdateTables({ update, few = 8 }: { update: Update; few?: number
             <td class="txt mono" title={visible(list.text[i])}>
               {visible(list.text[i])}
             </td>
-            <td
-              class={`behind ${list.score[i] < 0 ? "minus" : "plus"}`}
-              style={{ "--at": part(Math.abs(list.score[i]), of) / 100 }}
-            >
-              {signedText(list.score[i])}
+            <td>
+              <Amount
+                value={Math.abs(list.score[i])}
+                of={of}
+                text={signedText(list.score[i])}
+                colour={list.score[i] < 0 ? "minus" : "plus"}
+              />
             </td>
           </tr>
         ))}

@@ -70,13 +70,13 @@ export function edgeName(g: Graph, edge: number): string {
   }
 }
 
-/** "L7 ·to", "L7 MLP ·to", "L6 ·John → ·to": for places where the full name does not fit */
+/** "L7 after attention ·to", "L7 MLP ·to", "L6 ·John → ·to": for places where the full name does not fit */
 export function shortName(g: Graph, item: Item): string {
   if (item.kind === "token") return tokenName(g, item.pos);
   const { state, pos, part } = placeOf(g, item.kind === "edge" ? g.entered[item.edge] : item.node);
   const { layer, name } = g.meta.states[state];
   const at = layer === null ? name : `L${layer}`;
-  if (item.kind === "node") return `${part < 0 ? at : partName(g, part)} ${tokenText(g, pos)}`;
+  if (item.kind === "node") return `${part < 0 ? stateName(g, state) : partName(g, part)} ${tokenText(g, pos)}`;
   if (g.kind[item.edge] === EdgeKind.carried) return `${at} residual ${tokenText(g, pos)}`;
   if (g.kind[item.edge] !== EdgeKind.attention) return `${at} ${tokenText(g, pos)}`;
   return `${at} ${tokenText(g, placeOf(g, g.source[item.edge]).pos)} → ${tokenText(g, pos)}`;

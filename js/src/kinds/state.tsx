@@ -63,7 +63,7 @@ export default kind<StateQuestion, StateAnswer>({
     const out: string[] = [];
     if (text.length) out.push(own.score(figure(score[0]), percent(p?.[0] ?? 0), visible(text[0]), normalised));
     const moved = change?.findIndex((n) => n) ?? -1;
-    if (change && moved >= 0) out.push(own.change(visible(text[moved]), moved + (change[moved] ?? 0), moved));
+    if (change && moved >= 0) out.push(own.change(visible(text[moved]), moved + 1 + (change[moved] ?? 0), moved + 1));
     return [...out, ...(parts.share.length ? shareLine(sum(parts.share)) : []), ...updateLine(update)];
   },
   compare({ summary, lens, parts, update }, g) {

@@ -37,7 +37,7 @@ export default kind<TokenQuestion, TokenAnswer>({
 function TokenPanel({ store, answer: { p, rank, next } }: Shown<TokenQuestion, TokenAnswer>) {
   return (
     <>
-      <p class="how">{p === null || rank === null ? words.first : words.prior(percent(p), rank)}</p>
+      <p class="how">{p === null || rank === null ? words.first : words.prior(percent(p), rank + 1)}</p>
       <Section title={nextTokens}>
         <Lens store={store} lens={next} caption={nextTokens} />
       </Section>

@@ -19,25 +19,27 @@ export function Legend({ store }: { store: Store }) {
           <Hue key={text} text={text} colour={hues.colour(paletteOf(store.dark.value), hue)} />
         ))}
         {!hues && <Kinds kinds={kinds} />}
-        <span class="key scale attention">
-          {words.widthIs(label)}
-          {samples.map((u) => (
-            <span class="sample" key={u}>
-              <svg width="18" height="8" aria-hidden="true">
-                <line
-                  x1="1"
-                  x2="17"
-                  y1="4"
-                  y2="4"
-                  stroke-width={WIDTH.min + (WIDTH.max - WIDTH.min) * Math.sqrt(u)}
-                  stroke-linecap="round"
-                />
-              </svg>
-              {short(u * routes.top_weight)}
-              {u === 1 ? "+" : ""}
-            </span>
-          ))}
-        </span>
+        {routes.top_weight > 0 && (
+          <span class="key scale attention">
+            {words.widthIs(label)}
+            {samples.map((u) => (
+              <span class="sample" key={u}>
+                <svg width="18" height="8" aria-hidden="true">
+                  <line
+                    x1="1"
+                    x2="17"
+                    y1="4"
+                    y2="4"
+                    stroke-width={WIDTH.min + (WIDTH.max - WIDTH.min) * Math.sqrt(u)}
+                    stroke-linecap="round"
+                  />
+                </svg>
+                {short(u * routes.top_weight)}
+                {u === 1 ? "+" : ""}
+              </span>
+            ))}
+          </span>
+        )}
       </div>
       <p>{legend(store.settings.value)}</p>
     </div>

@@ -1,6 +1,8 @@
 // The row above the picture: the target, the threshold, how lines are drawn.
 import encodings from "registered:encodings";
+import { useRef } from "preact/hooks";
 import { Choice, Toggle } from "../controls/choice.js";
+import { useRoving } from "../controls/roving.js";
 import { tokenName } from "../core/names.js";
 import type { Control } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
@@ -11,11 +13,13 @@ import { Threshold } from "./threshold.js";
 
 export function Toolbar({ store, view }: { store: Store; view: () => FlowView | null }) {
   const g = store.graph.value;
+  const box = useRef<HTMLSpanElement>(null);
+  const roving = useRoving(box);
   if (!g) return <div class="row toolbar" />;
   const encoding = store.encoding.value;
   const fold = store.traits.view.value.fold;
   return (
-    <div class={`row toolbar ${encoding.controls ? "with-settings" : ""}`} role="toolbar" aria-label={words.picture}>
+    <div class={`row toolbar ${encoding.controls ? "with-settings" : ""}`}>
       <label class="field" title={words.explainTitle}>
         <span class="name">{words.explain}</span>
         <span class="select target">
@@ -33,7 +37,7 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
         </span>
       </label>
       <Threshold store={store} />
-      <span class="how-drawn">
+      <span ref={box} class="how-drawn" role="toolbar" aria-label={words.picture} {...roving}>
         <Choice
           label={words.encoding}
           value={encoding.name}

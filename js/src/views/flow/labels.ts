@@ -1,7 +1,7 @@
 // Which layers and tokens are labelled, where, and with how much of their text; no DOM.
 import type { Graph } from "../../core/graph.js";
 import { MONO_EM } from "../../paint/pen.js";
-import { type Layout, slotX } from "./layout.js";
+import { type Layout, MARGIN, slotX } from "./layout.js";
 
 export const BAR_HEIGHT = 22;
 export const LABEL_ANGLE = -48;
@@ -89,29 +89,30 @@ export function labels(layout: Layout, input_share: ArrayLike<number>, target: n
 
 /** A token label that fits under the picture, and to the left of its column. */
 export function labelText(text: string, x: number): string {
-  const below = 58 / Math.sin((-LABEL_ANGLE * Math.PI) / 180);
+  const below = (MARGIN.bottom - BAR_HEIGHT - 21) / Math.sin((-LABEL_ANGLE * Math.PI) / 180);
   const beside = Math.max(20, x - 2) / Math.cos((-LABEL_ANGLE * Math.PI) / 180);
   const fits = Math.max(3, Math.floor(Math.min(below, beside) / (LABEL_SIZE * MONO_EM)));
   const chars = [...text];
-  const wide = chars.reduce((n, c) => n + (isWide(c) ? 1.7 : 1), 0);
+  const wide = chars.reduce((n, c) => n + widthOf(c), 0);
   if (wide <= fits) return text;
   let n = 0;
   let used = 1;
   for (; n < chars.length; n++) {
-    used += isWide(chars[n]) ? 1.7 : 1;
+    used += widthOf(chars[n]);
     if (used > fits) break;
   }
   return `${chars.slice(0, n).join("")}…`;
 }
 
-function isWide(c: string): boolean {
+/** In units of a Latin letter: scripts that the monospaced font has not are drawn by wider ones. */
+function widthOf(c: string): number {
   const n = c.codePointAt(0) ?? 0;
-  return (
+  const is_wide =
     (n >= 0x1100 && n <= 0x115f) ||
     (n >= 0x2e80 && n <= 0xa4cf) ||
     (n >= 0xac00 && n <= 0xd7a3) ||
     (n >= 0xf900 && n <= 0xfaff) ||
     (n >= 0xff00 && n <= 0xff60) ||
-    n >= 0x1f300
-  );
+    n >= 0x1f300;
+  return is_wide ? 1.7 : n >= 0x530 && n < 0x2000 ? 1.2 : 1;
 }

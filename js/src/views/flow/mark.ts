@@ -7,8 +7,8 @@ import { drawGlyphs } from "./nodes.js";
 import type { Mark, Scene } from "./scene.js";
 
 /** Lets the picture step back behind a selection. */
-export function drawVeil(pen: Pen, { layout: { left, right, top, bottom, y }, palette }: Scene): void {
-  const from = Math.max(top - 8, y[y.length - 1] - 8);
+export function drawVeil(pen: Pen, { layout: { left, right, top, bottom, y, max_radius }, palette }: Scene): void {
+  const from = Math.max(top, y[y.length - 1]) - max_radius - 1.5; // below the next token's text
   pen.rect(left, from, right - left, bottom - from, palette.background, 0.7);
 }
 

@@ -17,7 +17,7 @@ export function drawNodes(pen: Pen, scene: Scene): void {
 
 /** Circles and squares; where cells are a few pixels small, dots, and none for less flow than `least`. */
 export function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>, least: number): void {
-  const { left, right, top, bottom, node_x, node_y, max_radius, half_square } = layout;
+  const { left, right, top, bottom, node_x, node_y, row_gap, max_radius, half_square } = layout;
   const small = max_radius < 2;
   const states: number[] = [];
   const squares: number[] = [];
@@ -34,7 +34,8 @@ export function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, node
     pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
     pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
     const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
-    if (small) pen.squares(states, states.length / 3, palette.attention, null, 0);
+    // Where rows touch, dots of another colour would hide the residual line that they stand on.
+    if (small) pen.squares(states, states.length / 3, row_gap < 6 ? palette.residual : palette.attention, null, 0);
     else pen.circles(states, states.length / 3, fill, palette.attention, max_radius > 2.5 ? 1.3 : 1);
   });
 }

@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { type Cell, cellAt, mapBytes, pixels, stepCell } from "../../core/cells.js";
 import type { Palette } from "../../paint/colour.js";
 import { heatTable, sequential, signed } from "../../paint/ramps.js";
+import * as words from "../../words.js";
 
 export interface HeatProps {
   label: string;
@@ -57,6 +58,11 @@ export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, o
       }}
     >
       <canvas ref={canvas} class={side > 150 ? "fine" : ""} />
+      <div class="axes" aria-hidden="true">
+        {words.keyAxis}
+        <br />
+        {words.queryAxis}
+      </div>
       {cursor && frame("hair", cursor, 1, n)}
       {cursor && frame("hair", cursor, n, 1)}
       {open && frame("open", open, 1, 1)}

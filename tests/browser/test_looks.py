@@ -1,0 +1,102 @@
+"""Small blemishes that readers met: each is gone, and stays so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+import lmtt_widget as lmtt
+
+from .host import Host
+from .models import N_POSITIONS, PROMPT, model_of_type
+
+OpenWidget = Callable[..., Host]
+
+
+@pytest.fixture
+def view(host: Host) -> Locator:
+    return host.page.locator(".view")
+
+
+def overlap(a: Locator, b: Locator) -> float:
+    """In square px."""
+    one, other = a.bounding_box(), b.bounding_box()
+    assert one is not None
+    assert other is not None
+    wide, high = (
+        min(one[at] + one[size], other[at] + other[size]) - max(one[at], other[at])
+        for at, size in (("x", "width"), ("y", "height"))
+    )
+    return max(0, wide) * max(0, high)
+
+
+def test_without_attention_the_legend_has_no_scale_of_nothing(open_widget: OpenWidget) -> None:
+    view = open_widget(lmtt.explore(model_of_type("mamba"), PROMPT)).page.locator(".view")
+    expect(view.locator(".legend")).to_be_visible()
+    expect(view.locator(".legend .scale")).to_have_count(0)
+
+
+def test_the_handle_of_a_narrow_widget_covers_no_row(open_widget: OpenWidget, widget: lmtt.FlowWidget) -> None:
+    view = open_widget(widget, width=640).page.locator(".view")
+    assert overlap(view.locator(".handle"), view.locator(".panel")) == 0
+
+
+@pytest.mark.parametrize("width", [1000, 640])
+def test_a_notice_covers_neither_the_answer_nor_the_tokens(
+    open_widget: OpenWidget, widget: lmtt.FlowWidget, width: int
+) -> None:
+    host = open_widget(widget, width=width)
+    view = host.page.locator(".view")
+    view.get_by_role("textbox", name="Prompt").fill("cat " * (N_POSITIONS + 1))
+    view.get_by_role("button", name="Run").click()
+    notice = view.get_by_role("alert")
+    expect(notice).to_be_visible()
+    assert overlap(notice, view.locator(".flow")) == 0
+    assert overlap(notice, view.locator(".panel")) == 0
+
+
+def test_bars_do_not_run_through_digits(host: Host, view: Locator) -> None:
+    host.widget.selection = {"kind": "state", "state": 3, "pos": 9}
+    host.sync()
+    rows = view.get_by_role("table", name="Promoted").locator("tbody tr")
+    expect(rows.first).to_be_visible()
+    assert overlap(rows.first.locator(".bar-track"), rows.first.locator(".number")) == 0
+
+
+def test_maps_say_which_axis_is_which(host: Host, view: Locator) -> None:
+    host.widget.selection = {"kind": "head", "state": 3, "head": 2, "query": 9, "key": 2}
+    host.sync()
+    figure = view.locator(".maps figure").first
+    expect(figure.get_by_text("key →")).to_be_visible()
+    expect(figure.get_by_text("query ↓")).to_be_visible()
+
+
+def test_the_buttons_above_the_picture_are_one_tab_stop_and_arrows_walk_them(host: Host, view: Locator) -> None:
+    page: Page = host.page
+    toolbar = view.get_by_role("toolbar")
+    view.get_by_role("button", name="Auto").focus()
+    focused = "() => document.querySelector('.lmtt-widget').shadowRoot.activeElement.textContent"
+    page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "flow"
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(focused) == "share"
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(focused) == "Fit"
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.querySelector('.lmtt-widget').shadowRoot.activeElement.className") == "flow"
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate(focused) == "Fit"
+    page.keyboard.press("Home")
+    assert page.evaluate(focused) == "flow"
+    assert toolbar.locator("button[tabindex='0']").count() == 1
+
+
+def test_an_effect_on_a_token_predicted_before_is_a_dash(host: Host, view: Locator) -> None:
+    host.widget.target = 4
+    host.widget.selection = {"kind": "mlp", "state": 4, "pos": 9}
+    host.sync()
+    effects = view.get_by_role("table", name="Neurons by share").locator("tbody td:last-child")
+    expect(effects).to_have_text(["–"] * 20)
