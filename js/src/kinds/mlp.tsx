@@ -68,10 +68,6 @@ export default kind<MlpQuestion, MlpAnswer>({
 });
 
 /** "1203", or "E3 1203" for a neuron of an expert. */
-function weightText(weight: number | null): string {
-  return weight === null ? "–" : percent(weight); // no router weighs an expert that sees every token
-}
-
 export function neuronLabel(neuron: number, expert: Expert): string {
   return expert === null ? String(neuron) : `${expertLabel(expert)} ${neuron}`;
 }
@@ -79,6 +75,10 @@ export function neuronLabel(neuron: number, expert: Expert): string {
 /** "E3", or "shared" for the expert that sees every token. */
 function expertLabel(expert: Expert): string {
   return typeof expert === "number" ? `E${expert}` : String(expert);
+}
+
+function weightText(weight: number | null): string {
+  return weight === null ? "–" : percent(weight); // no router weighs an expert that sees every token
 }
 
 function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>) {
