@@ -378,10 +378,15 @@ def _redone(n: Node, values: Mapping[Node, Tensor], *, shapes_only: bool) -> Ten
     return called(n, values)
 
 
+FEW = 96  # tokens of a prompt whose rows are all checked
+_ODD = 8  # rows of a longer one that look at more or fewer keys than their neighbours
+
+
 def _checked(
     products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None
 ) -> Heads:
-    rows = list(range(n_tokens)) if check_rows is None else list(check_rows)
+    every = check_rows is None or n_tokens <= FEW
+    rows = list(range(n_tokens)) if every else sorted({*check_rows, *(r for p in products for r in _odd_rows(p))})  # type: ignore[misc]
     truth = z.value.detach().reshape(n_tokens, -1)[rows]
     wide = torch.promote_types(truth.dtype, torch.float32)
     rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide)
@@ -396,4 +401,34 @@ def _checked(
         sizes = sizes * (1 + p.unsureness(rows, pattern))
         rebuilt[:, at] += out.transpose(0, 1).flatten(1) * gate
         size[:, at] += (sizes.transpose(0, 1).flatten(1) * gate).abs()
-    return Heads(products, offset, backward_error(truth, rebuilt, size), future)
+    error = backward_error(truth, rebuilt, size)
+    for p in products:
+        if not every and p.made is not None:
+            future = torch.maximum(future, p.made.triu(1).max().float())
+            if len(products) == 1 and p.gate is None:
+                error = torch.maximum(error, _error_of_made(p, p.made, offset, z.value.detach().reshape(n_tokens, -1)))
+    return Heads(products, offset, error, future)
+
+
+def _error_of_made(p: Product, pattern: Tensor, offset: Tensor | None, z: Tensor) -> Tensor:
+    """All rows of a pattern that the model made itself, by the sums of each head's coordinates under random signs."""
+    wide = torch.promote_types(z.dtype, torch.float32)
+    z = z.to(wide) if offset is None else z.to(wide) - offset.to(wide)
+    value, d_head = p.values().to(wide), p.slots.shape[1]
+    sign = (1 - 2 * ((torch.arange(d_head, device=z.device) * 2654435761 >> 7) % 2)).to(wide)
+    both = torch.stack([value @ sign, value.abs().sum(-1)], -1)  # [head, key, 2]
+    got, size = (pattern.to(wide) @ both).unbind(-1)  # [head, query] each
+    return backward_error(z[:, p.slots.reshape(-1)].unflatten(1, p.slots.shape) @ sign, got.T, size.T)
+
+
+def _odd_rows(p: Product) -> list[int]:
+    """Rows of a mask that let a query look at later keys, at none, or at fewer than the row before; at most a few."""
+    mask = None if p.scores is None else p.scores[2]
+    if mask is None:
+        return []
+    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    seen = seen.flatten(0, -3).any(0).expand(p.scores[0].shape[1], -1)  # type: ignore[index]  # [query, key]
+    n = seen.sum(-1)
+    ahead = seen.triu(1 + seen.shape[1] - seen.shape[0]).any(-1)
+    odd = torch.cat([ahead[:1], ahead[1:] | (n[1:] < n[:-1]) | (n[1:] == 0)])
+    return odd.nonzero()[:_ODD, 0].tolist()

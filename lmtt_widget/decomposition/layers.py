@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .forward import forward_logits, plain_precision
 from .heads import is_attention_product
+from .linear import CallError
 from .nodes import LostValue, Node, Place
 from .read_layer import LayerReader, Names
 from .readout import Readout, read_out, unembedding
@@ -90,6 +91,8 @@ class _Recorder:
         handles, inside = [], set[int]()
         try:
             for m in self.model.modules():
+                if isinstance(m, torch.jit.ScriptModule):  # takes no hooks, and what it calls is not seen
+                    inside.update(id(c) for c in m.modules())
                 if id(m) in inside:
                     continue
                 embeds = isinstance(m, nn.Embedding)
@@ -101,6 +104,9 @@ class _Recorder:
                     handles.append(m.register_forward_hook(mine(leave), with_kwargs=True, prepend=True))
             begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
             for m in self.layers:
+                if isinstance(m, torch.jit.ScriptModule):
+                    name = self.reader.names.modules.get(id(m), "a layer")
+                    raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
                 handles.append(m.register_forward_pre_hook(mine(begin), with_kwargs=True))
                 handles.append(m.register_forward_hook(mine(end)))
             yield
@@ -165,13 +171,13 @@ class _Recorder:
         self._continue_from(h)
 
     def _read(self, out: Node, where: str, module: str) -> None:
+        calls = self.tape.calls()
         with torch.no_grad(), plain_precision(), self.tape.paused():
             try:
                 states = self.reader.layer(out, where, self.tape.nodes.values())
-            except LostValue as e:
+            except (LostValue, CallError) as e:
                 raise UndecomposableError(f"{where}: {e}") from e
             self.tape.keep(tensors_in(states))
-        calls = frozenset(n.op for n in self.tape.nodes.values())
         self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1
         self.progress(self.number, max(self.number, self.n_layers))

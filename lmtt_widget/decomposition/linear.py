@@ -22,6 +22,10 @@ _OF_WEIGHTS = {
 }  # fmt: skip
 
 
+class CallError(RuntimeError):
+    """A module that looks like a linear map and fails when it is called on other rows."""
+
+
 class LinearMap:
     """y = x W (+ b) as a function: Conv1D, LoRA, quantised, offloaded and sliced expert weights all look the same.
 
@@ -102,7 +106,11 @@ class LinearMap:
         own = {p.dtype for p in getattr(self.module, "parameters", tuple)() if p.is_floating_point()}
         autocast = x.dtype in (torch.bfloat16, torch.float16) and bool(own) and x.dtype not in own
         with torch.no_grad(), torch.autocast(x.device.type, dtype=x.dtype if autocast else None, enabled=autocast):
-            return self.module(x[None])[0]
+            try:
+                return self.module(x[None])[0]
+            except Exception as e:
+                name = type(self.module).__name__
+                raise CallError(f"{name} cannot be called on other rows than its own ({type(e).__name__}: {e})") from e
 
 
 def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:

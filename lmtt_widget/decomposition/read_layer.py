@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .aliases import memory
-from .heads import Product, find_heads, is_attention_product
+from .freivalds import row_errors
+from .heads import FEW, Product, find_heads, is_attention_product
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
 from .nodes import Node, behind
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, PICK, PUT, RSUB, SUB, VIEW
-from .paths import Path
+from .paths import Path, Scale
 from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams
@@ -112,19 +113,30 @@ class LayerReader:
         """A value of the stream as the latest state that it continues, and what was added."""
         index = {state: k for k, state in enumerate(self.states)}
         terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
-        from_states = [(index[leaf], path, rows) for leaf, path, rows in terms if leaf in index]
-        carried = max(from_states, key=lambda found: (not found[1].shifted, found[0], not found[1].steps))
+        from_states = [(index[leaf], self._in_place(path), rows) for leaf, path, rows in terms if leaf in index]
+        staying = [found for found in from_states if found[1].rows is None]
+        if not staying:
+            raise UndecomposableError(f"{where}: the residual stream hands rows from token to token")
+        carried = max(staying, key=lambda found: (found[0], not found[1].steps))
         writes = [self._write(leaf, path, rows, where) for leaf, path, rows in terms if leaf not in index]
         for found in from_states:
             if found is not carried:
                 k, path, rows = found
-                kind: WriteKind = "mixer" if path.shifted else "skip"
-                writes.append(
-                    Write(kind, f"{kind} of state {k}" if path.shifted else f"skip from state {k}", path, rows, k)
-                )
+                kind: WriteKind = "skip" if path.rows is None else "mixer"
+                label = f"skip from state {k}" if kind == "skip" else f"rows of state {k}, each from another token"
+                writes.append(Write(kind, label, path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
         return LayerState(value, carried[:2], writes, error, n.place)
+
+    def _in_place(self, path: Path | Spread) -> Path | Spread:
+        """The same where no row goes to another token: rows that are dropped are multiplied by 0."""
+        if isinstance(path, Spread) or path.rows is None or len(path.rows) != self.n_tokens:
+            return path
+        kept = path.rows == torch.arange(self.n_tokens, device=path.rows.device)
+        if not bool((kept | (path.rows < 0)).all()):
+            return path
+        return Path(path.steps if bool(kept.all()) else (*path.steps, Scale(kept[:, None].float())))
 
     def _state_nodes(self, start: Node, out: Node, where: str) -> list[Node]:
         """The nodes of the residual path that a branch reads or where it forks, and the output, oldest first."""
@@ -258,18 +270,21 @@ class LayerReader:
     def _map_error(self, w: LinearWrite) -> Tensor | None:
         """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?
 
-        Unless everything is checked: two rows, and of a plain weight a slice of outputs (reading it all costs time).
+        Of a plain weight all rows, by sums of outputs under random signs unless everything is checked; two rows of a
+        module that is called, all in a short prompt and of one whose forward was replaced.
         """
         n = w.input.shape[0]
         if n == 0 or w.map.group:
             return None
-        rows = slice(None) if self.check_rows is None else slice(None, None, max(1, n - 1))  # the first and the last
+        weight, bias = w.map.weight(), w.map.bias(w.input)
+        if weight is not None and self.check_rows is not None:
+            owner = w.map.module if isinstance(w.map.module, nn.Module) else None
+            return row_errors(w.input, w.output, weight, bias, owner)
+        every = self.check_rows is None or self.n_tokens <= FEW or "forward" in getattr(w.map.module, "__dict__", {})
+        rows = torch.arange(n) if every else torch.tensor(sorted({0, n - 1}))
         x, truth = w.input[rows], w.output[rows]
-        bias = w.map.bias(w.input)
-        if w.map.weight() is not None:
-            some = slice(None) if self.check_rows is None else slice(0, 64)
-            y, size = w.map(x, outputs=some), w.map.sizes(x, some)
-            truth, bias = truth[:, some], None if bias is None else bias[some]
+        if weight is not None:
+            y, size = w.map(x), w.map.sizes(x)
         else:  # a row by itself does not show that its inputs are rounded; two parts of it do
             one, other = w.map.halves(x)
             y, size = one + other, one.abs() + other.abs() + w.map.sizes(x)

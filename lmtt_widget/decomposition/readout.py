@@ -34,22 +34,22 @@ class Stage:
             if stage is not None:
                 yield from stage.stages()
 
-    def direct(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
-        """What vectors x [n, d_model] in the last state add to the output: [n, out]."""
+    def direct(self, x: Tensor, row: int | None, outputs: Tensor | slice = slice(None)) -> Tensor:
+        """What vectors x [n, d_model] in the last state at `row` add to the output: [n, out]; None: each at its own."""
         made = [path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways]
         return self.map(self._added(made), outputs=outputs)
 
-    def sizes(self, x: Tensor, row: int, outputs: Tensor | slice = slice(None)) -> Tensor:
+    def sizes(self, x: Tensor, row: int | None, outputs: Tensor | slice = slice(None)) -> Tensor:
         """How much is added up to make the output of vectors x [n, d_model] in the last state: [n, out]."""
         ways = [(path, x.abs() if stage is None else stage.sizes(x, row)) for path, stage in self.ways]
-        ways += [(path, value[row if value.shape[0] > 1 else 0][None].abs()) for path, value in self.constants]
+        ways += [(path, _at(value, row).abs()) for path, value in self.constants]
         made = [path.of_sizes().apply(size, row) for path, size in ways]
         total, bias = self.map.sizes(self._added(made), outputs), self.map.bias(self.like)
         return total if bias is None else total + bias[outputs].abs()
 
-    def constant(self, row: int, outputs: Tensor | slice = slice(None)) -> Tensor | None:
-        """What in the output comes from no vector of the last state: [1, out]."""
-        made = [path.apply(value[row if value.shape[0] > 1 else 0][None], row) for path, value in self.constants]
+    def constant(self, row: int | None, outputs: Tensor | slice = slice(None)) -> Tensor | None:
+        """What in the output comes from no vector of the last state: [1, out]; None: in each row that has its own."""
+        made = [path.apply(_at(value, row), row) for path, value in self.constants]
         earlier = [(path, stage.constant(row)) for path, stage in self.ways if stage is not None]
         made += [path.apply(c, row) for path, c in earlier if c is not None]
         total = self.map(self._added(made), outputs=outputs) if made else None
@@ -213,16 +213,21 @@ def _constant_rows(leaf: Node, rows: Tensor) -> Tensor:
     return value.reshape(-1, rows.shape[-1]) if value.shape[-1:] == rows.shape[-1:] else rows
 
 
+def _at(value: Tensor, row: int | None) -> Tensor:
+    """[1, n] of one row, or all rows; of what is the same for all tokens its one row."""
+    return value if row is None or value.shape[0] == 1 else value[row][None]
+
+
 def _error(readout: Readout, logits: Tensor, last: Tensor, check_rows: Sequence[int] | None) -> Tensor:
-    """Compared on some rows and, unless all rows are checked, on about a hundred tokens spread over the vocabulary."""
+    """Compared on all rows: for all tokens, or for what each row says next and a hundred tokens more."""
     logits = logits.detach().reshape(-1, logits.shape[-1])
     n_vocab = logits.shape[-1]
-    tokens = None if check_rows is None else torch.linspace(0, n_vocab - 1, min(n_vocab, 97)).long().to(logits.device)
-    worst = torch.zeros((), device=logits.device)
-    for row in range(last.shape[0]) if check_rows is None else (0, last.shape[0] - 1):
-        got, size = readout.direct(last[row][None], row, tokens)[0], readout.sizes(last[row][None], row, tokens)[0]
-        constant = readout.constant(row, tokens)
-        got = readout.capped(got if constant is None else got + constant)
-        truth = logits[row] if tokens is None else logits[row, tokens]
-        worst = torch.maximum(worst, backward_error(truth, got, size))
-    return worst
+    tokens: Tensor | slice = slice(None)
+    if check_rows is not None and n_vocab > 97:
+        spread = torch.linspace(0, n_vocab - 1, 97).long().to(logits.device)
+        tokens = torch.cat([spread, logits.argmax(-1)]).unique()
+    top, scale = readout.top, readout.scale
+    got, size = top.direct(last, None, tokens) * scale, top.sizes(last, None, tokens) * abs(scale)
+    constant = top.constant(None, tokens)
+    got = readout.capped(got if constant is None else got + constant * scale)
+    return backward_error(logits[:, tokens], got, size)

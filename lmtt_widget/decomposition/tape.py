@@ -123,6 +123,11 @@ class Tape(TorchFunctionMode):
             self.nodes[id(n._value)] = n
             self._aliases.meet(n._value)
 
+    def calls(self) -> frozenset[str]:
+        """The names of what was called since it was started anew."""
+        made = [n.args[0] if n.op == "forced" else n for n in self.nodes.values()]
+        return frozenset(n.op for n in made if n.place is not None and n.place[0] == self.stretch)
+
     def keep(self, kept: Iterable[Tensor]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
         for x in kept:
