@@ -8,6 +8,8 @@ of one token may move only there. Then a random half of its own for every state:
                                                      one that looks a token back at    0 1 2 3 . 5 6  -> a mixer
     state 1 changed at 1 2 4, state 2 at 0 4 6       an MLP that reads state 2 at      0 . . . 4 . 6
 
+Once all states are changed at the later half of the tokens: then nothing before may move.
+
 A pair of tokens that are in the same half is not told apart; where a branch makes calls that may move rows, further
 halves (the binary digits of the positions) tell every pair apart.
 """
@@ -31,7 +33,7 @@ from .parts import Part, PartKind, State, assembled, named, wide
 
 Pass = Callable[[list[int], dict[Place, Tensor]], Recording]  # (token ids, values to go on with) -> what was recorded
 LONGEST, SHORTEST = 32, 6  # tokens of the prompt it is done on
-_CHANGE = 1.5  # of a row's size
+_CHANGE, _LARGE_CHANGE = 1.5, 5.0  # of a row's size; the larger where the order of rows may decide
 _BELOW = "tokens are mixed before the first layer that was found; pass layers=..."
 _ABOVE = "tokens are mixed after the last layer that was found; pass layers=..."
 
@@ -121,15 +123,13 @@ class _Probe:
         self._look_alike(~half)
         own = torch.stack([torch.randperm(n, generator=self.generator) < n // 2 for _ in self.values])
         self._look(own)
+        self._look_alike(some >= n // 2)
         labels, problems = self._labels()
         kinds = [(p.kind, labels[at].kind) for at, p in self._parts() if at in labels]
         if not self.simple or ("mixer", "mlp") in kinds:
             for digit in range((n - 1).bit_length()):
-                self._look_alike(some >> digit & 1 == 1)
-                self._look_alike(some >> digit & 1 == 0)
-            labels, problems = self._labels()
-        if any("mixer" in pair for pair in kinds) or any(x.kind == "mixer" for x in labels.values()):
-            self._look_alike(some >= n // 2)
+                self._look_alike(some >> digit & 1 == 1, _LARGE_CHANGE)
+                self._look_alike(some >> digit & 1 == 0, _LARGE_CHANGE)
             labels, problems = self._labels()
         other_calls = any(_calls(r) != _calls(self.clean) for r, _ in self.seen)
         if problems or other_calls or any(label.note for label in labels.values()):
@@ -143,12 +143,12 @@ class _Probe:
 
     # ---- passes ----
 
-    def _look_alike(self, rows: Tensor) -> None:
+    def _look_alike(self, rows: Tensor, by: float = _CHANGE) -> None:
         """All states changed at the same tokens."""
         self.alike.append(len(self.seen))
-        self._look(rows.expand(len(self.values), -1))
+        self._look(rows.expand(len(self.values), -1), by)
 
-    def _look(self, changed: Tensor) -> None:
+    def _look(self, changed: Tensor, by: float = _CHANGE) -> None:
         forced, given = dict[Place, Tensor](), list[Tensor | None]()
         for s, rows in zip(self.values, changed, strict=True):
             if s.place is None:
@@ -158,7 +158,7 @@ class _Probe:
             value = wide(s.value)
             noise = torch.randn(value.shape, generator=self.generator).to(value)
             size = value.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-3)
-            value = torch.where(rows[:, None].to(value.device), value + _CHANGE * size * noise, value).to(s.value.dtype)
+            value = torch.where(rows[:, None].to(value.device), value + by * size * noise, value).to(s.value.dtype)
             given.append(value)
             forced[s.place] = value.reshape(s.place[2]) if streams is None else streams.shaped(value)
         recording = self.run(self._other_tokens(changed[0]), forced)
@@ -257,6 +257,8 @@ class _Probe:
             return Label(p.kind, p.reads) if local else _BELOW
         if nowhere and p.heads is None:
             return Label(p.kind, p.reads if p.kind == "mixer" else -1)
+        if self._sees_later(p, [which for which, _ in there if which in self.alike]):
+            return f"{_where(p)} looks at later tokens, so this is not a causal language model"
         mapped = p.kind == "mixer" and p.linear and p.linear[0].heads is None
         if local and (p.kind != "mixer" or mapped):
             kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
@@ -265,8 +267,6 @@ class _Probe:
                 note = f"{_where(p)} reads state {reads[0]} besides state {reads[1]}" if len(reads) > 1 else None
                 main = p.reads if p.reads in reads else reads[-1]
                 return Label(kind, main, tuple(k for k in reads if k != main), note)
-        if self._sees_later(p, [which for which, _ in there if which in self.alike]):
-            return f"{_where(p)} looks at later tokens, so this is not a causal language model"
         if p.kind == "mixer":
             return Label("mixer", p.reads)
         why = "its values are not each of one token" if p.heads is not None else "it reads other tokens than its own"

@@ -22,7 +22,7 @@ ROOMS = [
     ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
     "decomposition.nodes",
     ("decomposition.tape", "decomposition.streams"),
-    "decomposition.einsums",
+    ("decomposition.einsums", "decomposition.freivalds"),
     "decomposition.linear",
     "decomposition.terms",
     "decomposition.residual",

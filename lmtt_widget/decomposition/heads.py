@@ -162,6 +162,7 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
     wide = torch.promote_types(z.value.dtype, torch.float32)
     if len(found) == 1 and _is_plain_merge(z, found[0]):
         product = _read(found[0])
+        _check_slots(product, n_tokens)
         product.slots = torch.arange(width, device=z.value.device).reshape(product.n_heads, -1)
         return _checked([product], None, z, n_tokens, check_rows)
 
@@ -170,12 +171,16 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Head
     products: list[Product] = []
     for n in found:
         product = _read(n)
-        n_keys, n_queries = product.value.shape[1], product.n_queries
-        product.n_heads = n.value.numel() // (n_queries * product.value.shape[-1])
-        if n_keys != n_tokens or n_queries != n_tokens:
-            raise ValueError(f"attention of {n_queries} queries over {n_keys} keys, for {n_tokens} tokens")
+        product.n_heads = n.value.numel() // (product.n_queries * product.value.shape[-1])
+        _check_slots(product, n_tokens)
         products += _place(z, n, product, nothing, offset, n_tokens)
     return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
+
+
+def _check_slots(product: Product, n_tokens: int) -> None:
+    n_keys, n_queries = product.value.shape[1], product.n_queries
+    if n_keys != n_tokens or n_queries != n_tokens:
+        raise ValueError(f"attention of {n_queries} queries over {n_keys} keys, for {n_tokens} tokens")
 
 
 def _for_all_heads(x: Tensor, n_heads: int) -> Tensor:

@@ -297,7 +297,7 @@ def _overwritten(walk: Walk, n: Node) -> list[Term] | None:
     numbers = _numbers(old).flatten(0, -2)
     rows = rows.to(numbers.device)
     hit = (rows >= 0).nonzero().reshape(-1)
-    numbers[hit] = _numbers(new).flatten(0, -2)[rows[hit]] + numbers.numel()
+    numbers[hit] = _numbers(new).reshape(-1, new.shape[-1])[rows[hit]] + numbers.numel()
     return _from_numbers(walk, [old, new], numbers.reshape(n.shape), n)
 
 
