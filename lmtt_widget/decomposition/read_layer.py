@@ -114,7 +114,7 @@ class LayerReader:
         index = {state: k for k, state in enumerate(self.states)}
         terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
         from_states = [(index[leaf], self._in_place(path), rows) for leaf, path, rows in terms if leaf in index]
-        staying = [found for found in from_states if found[1].rows is None]
+        staying = [found for found in from_states if found[1].rows is None and not found[1].shifted]
         if not staying:
             raise UndecomposableError(f"{where}: the residual stream hands rows from token to token")
         carried = max(staying, key=lambda found: (found[0], not found[1].steps))
@@ -122,7 +122,7 @@ class LayerReader:
         for found in from_states:
             if found is not carried:
                 k, path, rows = found
-                kind: WriteKind = "skip" if path.rows is None else "mixer"
+                kind: WriteKind = "mixer" if path.shifted or path.rows is not None else "skip"
                 label = f"skip from state {k}" if kind == "skip" else f"rows of state {k}, each from another token"
                 writes.append(Write(kind, label, path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
