@@ -53,10 +53,10 @@ def fidelity_facts(run: Run) -> dict[str, Any]:
     f = run.fidelity
     finite = {name: e if math.isfinite(e) else None for name, e in f.identities.items()}
     return {
-        "text": str(f),
+        "text": f"{f} · labels probed" if f.labels and f.exact else str(f),
         "exact": f.exact,
         "worst": f.worst if math.isfinite(f.worst) else None,
         "dtype": f.dtype,
-        "problems": [*f.problems, *f.notes],
+        "problems": [*f.problems, *f.notes, *filter(None, [f.labels])],
         "identities": finite,
     }

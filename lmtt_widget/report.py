@@ -181,7 +181,7 @@ def _reading(model: Any) -> dict[str, Any]:
         "model": repr(loaded),
         "reading": reading,
         "layers": tuple(_layers(run)),
-        "remarks": (*f.problems, *f.notes),
+        "remarks": (*f.problems, *f.notes, *filter(None, [f.labels])),
     }
 
 
