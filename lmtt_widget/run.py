@@ -174,7 +174,7 @@ _labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weak
 def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
     """What the parts of this model depend on: remembered, or seen now."""
     known = _labels.setdefault(layers[0], {})
-    key = (structure(recording), len(ids) >= SHORTEST)
+    key = (structure(recording), len(ids) >= SHORTEST, _fingerprint(model.module))
     if key not in known:
 
         def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
@@ -182,6 +182,13 @@ def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recordi
 
         known[key] = probe(again, ids, recording)
     return known[key]
+
+
+def _fingerprint(module: torch.nn.Module) -> int:
+    """Changes with a module's parts, hooks, replaced forwards and weights."""
+    facts = [(id(m), *m._forward_hooks, *m._forward_pre_hooks, id(vars(m).get("forward"))) for m in module.modules()]
+    weights = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters()]
+    return hash((*facts, *weights))
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:
