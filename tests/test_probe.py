@@ -1,4 +1,4 @@
-"""The probe of labels: what mixes tokens is no MLP, what looks ahead is refused, and a change of the model is noticed."""
+"""The probe of labels: what mixes tokens is no MLP, what looks ahead is refused, what changed is probed again."""
 
 from __future__ import annotations
 
