@@ -153,10 +153,7 @@ def _add_edges(table: Table, part: PartFacts, found: Sums, per: Tensor, most_key
         before, share = share.sum(1), torch.zeros_like(share).scatter_(1, heaviest.indices, heaviest.values)
         (left,) = _numpy(before - share.sum(1))
     shares, largest, head = _numpy(share, found.max.mul_(per[:, None]), found.top)
-    counts = np.count_nonzero(shares, axis=1)
-    at = np.flatnonzero(shares)
-    query = np.repeat(np.arange(len(shares)), counts)
-    key = at - query * shares.shape[1]
+    at, query, key = table.positive(shares)
     table.attention(part, query, key, *(x.reshape(-1)[at] for x in (shares, largest, head)))
     return left
 

@@ -224,6 +224,21 @@ class Table:
             self._add(READ, part.number, part.reads, square, self._pos, self._pos, 1, 1, -1)
         self._add(PART, part.number, square, part.state, self._pos, self._pos, share, share, -1)
 
+    def positive(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where a map [query, key] is positive: its places in one row, query and key."""
+        n = len(shares)
+        if np.count_nonzero(shares) == n * (n + 1) // 2:  # every key up to the query, as mostly: known already
+            return self._every
+        at = np.flatnonzero(shares)
+        query = np.repeat(self._pos, np.count_nonzero(shares, axis=1))
+        return at, query, at - query.astype(np.int64) * n
+
+    @cached_property
+    def _every(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        at = np.flatnonzero(np.tri(len(self._pos), dtype=bool))
+        query, key = np.divmod(at, len(self._pos))
+        return at, query.astype(self._pos.dtype), key.astype(self._pos.dtype)
+
     def attention(
         self, part: PartFacts, query: np.ndarray, key: np.ndarray, share: np.ndarray, largest: np.ndarray, head: Any
     ) -> None:

@@ -28,6 +28,13 @@ def pooled(heads: Heads, n_tokens: int) -> Tensor:
     return F.adaptive_max_pool1d(torch.stack(rows, 1).float(), side).cpu()
 
 
+def largest(heads: Heads, n_tokens: int) -> float:
+    """The largest attention of all heads, found some queries at a time."""
+    at_once = max(1, _BLOCK // (heads.n_heads * n_tokens))
+    found = [heads.pattern(slice(q, min(q + at_once, n_tokens))).amax() for q in range(0, n_tokens, at_once)]
+    return float(torch.stack(found).max())
+
+
 def thumbs(small: Tensor) -> tuple[Tensor, Tensor]:
     """Small patterns [head, query, key] as bytes on a square-root scale, each to its largest."""
     largest = small.amax((1, 2))

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..decomposition.vectors import head_vectors
+from ..decomposition.vectors import HeadVectors, head_vectors
 from ..inside import head_map
-from ..patterns import pooled
+from ..patterns import largest
 from . import question
 from .question import KEY, PART, QUERY, STATE, Field, Map, Question, Record, Update, find_part
 
@@ -48,10 +48,9 @@ class Answer(question.Answered):
 def answer(q: Question) -> Answer:
     head, key, heads = q.selection["head"], q.selection.get("key"), q.part.heads
     assert heads is not None
-    contribution = head_map(q.run, q.graph, q.part, head)
-    pattern = head_vectors(q.part.linear[0], head).pattern.cpu()
-    written = _written(q)
-    largest = q.graph.share_max[q.graph.block(q.part.number).edges].max(initial=0)
+    contribution, vectors = head_map(q.run, q.graph, q.part, head), _vectors(q)
+    pattern, written = vectors.pattern.cpu(), _written(q, vectors)
+    most = q.graph.share_max[q.graph.block(q.part.number).edges].max(initial=0)
     return Answer(
         **q.said,
         state=q.state,
@@ -66,18 +65,22 @@ def answer(q: Question) -> Answer:
         pattern=pattern,
         contribution=contribution,
         max=Pair(float(pattern.max()), float(contribution.max())),
-        max_all=Pair(float(pooled(heads, q.run.n_tokens).max()), float(largest)),
+        max_all=Pair(largest(heads, q.run.n_tokens), float(most)),
         all=q.update(written.sum(0)),
         this_key=None if key is None else q.update(written[key]),
     )
 
 
 def compare(q: Question, mine: Answer, other: Answer) -> Answer:
-    written, theirs = _written(q), [other.all, other.this_key]
+    written, theirs = _written(q, _vectors(q)), [other.all, other.this_key]
     this_key = None if mine.key is None else q.beside(mine.this_key, written[mine.key], theirs)
     return replace(mine, all=q.beside(mine.all, written.sum(0), theirs), this_key=this_key)
 
 
-def _written(q: Question) -> Tensor:
+def _vectors(q: Question) -> HeadVectors:
+    return head_vectors(q.part.linear[0], q.selection["head"])
+
+
+def _written(q: Question, vectors: HeadVectors) -> Tensor:
     """What the head moved to the query: [key, d_model]."""
-    return head_vectors(q.part.linear[0], q.selection["head"]).block(q.pos, q.pos + 1)[0]
+    return vectors.block(q.pos, q.pos + 1)[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Annotated, Any, get_type_hints
 
 import torch
@@ -146,6 +146,7 @@ class Answered(Record):
     normalised: bool
 
     @classmethod
+    @cache
     def map_names(cls) -> list[str]:
         """The fields that travel as arrays."""
         return [name for name, hint in get_type_hints(cls, include_extras=True).items() if _is_map(hint)]

@@ -83,7 +83,7 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     if lens is not None and other.lens is not None:
         logits = lens_of_position(q.run, q.pos, normalise=q.normalise)[q.state]
         ids = other.lens.id[~torch.isin(other.lens.id, lens.id)]
-        lens = replace(lens, also=_tokens(q, ids, logits))
+        lens = replace(lens, also=_tokens(q, ids, logits, wide(logits).log_softmax(-1)))
     if update is not None:
         update = q.beside(update, _added(q), [other.update])
     return replace(mine, parts=replace(mine.parts, also=also), lens=lens, update=update)
@@ -98,9 +98,9 @@ def _added(q: Question) -> Tensor:
     return q.run.value(q.state)[q.pos] - q.run.carried(q.state)[q.pos]
 
 
-def _tokens(q: Question, ids: Tensor, logits: Tensor) -> Tokens:
+def _tokens(q: Question, ids: Tensor, logits: Tensor, log_p: Tensor) -> Tokens:
     text = [t.text for t in q.run.model.vocabulary(ids.tolist())]
-    return Tokens(ids.cpu(), text, logits[ids].cpu(), wide(logits).softmax(-1)[ids].cpu())
+    return Tokens(ids.cpu(), text, logits[ids].cpu(), log_p[ids].exp().cpu())
 
 
 def _lens(q: Question) -> tuple[Tokens, Summary]:
@@ -112,7 +112,7 @@ def _lens(q: Question) -> tuple[Tokens, Summary]:
     if before is not None:
         was = logits[before]
         change = ((was > was[ids, None]).sum(-1).cpu() - rank).tolist()
-    lens = replace(_tokens(q, ids, logits[q.state]), rank=rank, change=change)
+    lens = replace(_tokens(q, ids, logits[q.state], log_p[q.state]), rank=rank, change=change)
     final = run.logits[q.pos].to(log_p.dtype).log_softmax(-1)
     said, tops, mine = int(final.argmax()), log_p.argmax(-1), log_p[q.state]
     agree = int((tops == said).flip(0).cumprod(0).sum())
