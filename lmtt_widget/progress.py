@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 Progress = Callable[[int, int], None]  # done, total
 _PATIENCE = 1.0  # seconds without a bar
+_OFTEN = 0.1  # seconds between two reports
 
 
 @contextlib.contextmanager
@@ -22,6 +24,18 @@ def reported(what: str, progress: Progress | None) -> Iterator[Progress]:
         yield bar
     finally:
         bar.close()
+
+
+def sometimes(told: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+    """The same told(what, done, total), but of each thing not more often than it can be read."""
+    last: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int) -> None:
+        if time.monotonic() - last.get(what, -math.inf) > _OFTEN:
+            last[what] = time.monotonic()
+            told(what, done, total)
+
+    return tell
 
 
 class _Bar:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +16,7 @@ from .earlier import told
 from .graph import Graph
 from .included import Include, analysis_of, peek_of
 from .model import Model
+from .progress import sometimes
 from .prompts import Prompt, plain_prompt
 from .routes import trace
 from .run import Run
@@ -26,7 +25,6 @@ from .session import Opened, Session, prompt_list
 from .shown import BUDGET, INTERRUPTED, Shown, bundle, status_of
 from .state import detail_state, graph_state
 
-_OFTEN = 0.1  # seconds between two reports of progress
 _IDLE = 0.15  # seconds of quiet before something is prepared
 
 
@@ -92,7 +90,7 @@ class FlowWidget(Shown):
 
     def _with_prompt(self, prompt: Any) -> dict[str, Any]:
         opened = self._open(prompt)
-        gone = [_why_gone(opened.run, question) for question in (self.selection, *self.pins)]
+        gone = [answers.why_not(opened.run, question) for question in (self.selection, *self.pins)]
         pins = [pin for pin, why in zip(self.pins, gone[1:], strict=True) if not why]
         said = next((f"what was selected is not in this prompt: {why}" for why in gone if why), "")
         known = self.prompts if opened.prompt in self.prompts else [*self.prompts, opened.prompt]
@@ -128,7 +126,7 @@ class FlowWidget(Shown):
         for slot, index, question in asked:
             answer: Any
             try:
-                answer = self._answer(question, shown, _beside(question, shown.selection, shown.pins))
+                answer = self._answer(question, shown, answers.beside(question, shown.selection, shown.pins))
             except ValueError as e:
                 answer = {"error": str(e)}
             told.append((slot, index, question, answer))
@@ -178,27 +176,19 @@ class FlowWidget(Shown):
         """Records it while the status travels."""
         self._open(prompt)
 
+    def _tell(self, what: str, done: int, total: int) -> None:
+        self.status = status_of("running", what, done, total)
+
     def _open(self, prompt: Prompt) -> Opened:
         """The status says how far it is; afterwards it is what it was, or says that it was interrupted."""
         before = self.status
         try:
-            return self._session.open(prompt, told=self._telling())
+            return self._session.open(prompt, told=sometimes(self._tell))
         except KeyboardInterrupt:
             before = status_of("error", INTERRUPTED)
             raise
         finally:
             self.status = before
-
-    def _telling(self) -> Callable[[str, int, int], None]:
-        """Sets the status, but not more often than it can be read."""
-        last: dict[str, float] = {}
-
-        def tell(what: str, done: int, total: int) -> None:
-            if time.monotonic() - last.get(what, -math.inf) > _OFTEN:
-                last[what] = time.monotonic()
-                self.status = status_of("running", what, done, total)
-
-        return tell
 
 
 def explore(
@@ -231,21 +221,3 @@ def _picture(opened: Opened) -> dict[str, Any]:
     """The traits that are of a prompt."""
     graph = graph_state(opened.graph, run_id=str(opened.number), label=opened.label)
     return {"prompt": opened.prompt, "opened": opened, "graph": graph, "target": opened.run.n_tokens - 1}
-
-
-def _beside(question: Selection, selection: Selection | None, pins: Sequence[Selection]) -> Selection | None:
-    """What a question is compared with: the first pin with the selection, and the other way round."""
-    if selection is None or not pins or pins[0] == selection:
-        return None
-    other = pins[0] if question == selection else selection if question == pins[0] else None
-    return other if other is not None and other["kind"] == question["kind"] else None
-
-
-def _why_gone(run: Run, question: Selection | None) -> str:
-    """Why a run has no such selection; empty if it has."""
-    try:
-        if question is not None:
-            answers.check(run, question)
-    except ValueError as e:
-        return str(e)
-    return ""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import lmtt_widget as lmtt
+from lmtt_widget import widget
 
 from . import zoo
 
@@ -60,3 +61,12 @@ def test_what_was_given_or_read_by_an_old_name_is_taken(old: str) -> None:
         got = by_old()
     assert np.array_equal(np.asarray(got), np.asarray(expected))
     assert told[0].filename == __file__
+
+
+def test_the_graph_of_a_widget_is_found_under_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(widget, "bundle", lambda: "export default {}")
+    w = lmtt.explore(lmtt.load_model(zoo.shared(zoo.Case("llama"))), [5, 6, 7])
+    with pytest.warns(DeprecationWarning, match=r"^FlowWidget\.flow is now FlowWidget\.opened\.graph") as told:
+        assert w.flow is w.opened.graph
+    assert told[0].filename == __file__
+    w.close()

@@ -8,6 +8,7 @@ is given.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -54,6 +55,24 @@ def check(run: Run, selection: Any) -> Selection:
     if hasattr(module, "check"):
         module.check(run, selection)
     return selection
+
+
+def why_not(run: Run, selection: Any) -> str:
+    """Why a run has no such selection, in words; empty if it has, or if nothing is selected."""
+    try:
+        if selection is not None:
+            check(run, selection)
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
+def beside(question: Selection, selection: Selection | None, pins: Sequence[Selection]) -> Selection | None:
+    """What a question is compared with: the first pin with the selection, and the other way round."""
+    if selection is None or not pins or pins[0] == selection:
+        return None
+    other = pins[0] if question == selection else selection if question == pins[0] else None
+    return other if other is not None and other["kind"] == question["kind"] else None
 
 
 def answer(
