@@ -13,8 +13,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from .decomposition.forward import inputs_of, readable, turn
+from .decomposition.forward import in_turn, inputs_of, readable
 from .decomposition.layers import run_recorded
+from .decomposition.restored import Undo, whatever_happens
 from .decomposition.tape import is_linear_module
 from .decomposition.writes import LinearWrite, Recording
 
@@ -180,15 +181,16 @@ def _recorded(module: nn.Module, layers: Sequence[nn.Module], n_tokens: int) -> 
         seen.append(storages.held())
 
     ids = torch.arange(n_tokens, device=next(module.parameters()).device)[None] % 7 + 1
-    with turn(layers), readable(module):
-        handles = [layer.register_forward_hook(look) for layer in dict.fromkeys(layers)]  # before the recorder's
-        handles.append(module.register_forward_hook(look))
-        try:
-            with storages:
-                recording = run_recorded(module, layers, n_tokens, inputs_of(module, ids))
-        finally:
-            for handle in handles:
-                handle.remove()
+
+    def recorded(undo: Undo) -> Recording:
+        readable(module, undo)
+        for m in (*dict.fromkeys(layers), module):  # before the recorder's hooks
+            handle = m.register_forward_hook(look)
+            undo.append(handle.remove)
+        with storages:
+            return run_recorded(module, layers, n_tokens, inputs_of(module, ids))
+
+    recording = in_turn(layers, lambda: whatever_happens(recorded))
     look()
     return seen, recording
 

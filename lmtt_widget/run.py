@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from .decomposition.forward import forward_logits, readable, turn
+from .decomposition.forward import forward_logits, in_turn, readable
 from .decomposition.layers import find_layers, run_recorded
 from .decomposition.nodes import Place
 from .decomposition.readout import Readout
+from .decomposition.restored import Undo, unharmed, whatever_happens
 from .decomposition.vectors import constant_vectors, head_vectors
 from .decomposition.writes import LinearWrite, Recording, UndecomposableError
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
@@ -83,6 +84,7 @@ class Run:
         return f"Run({text!r}, {sizes}, {self.fidelity})"
 
 
+@unharmed
 def record(
     model: Model,
     prompt: Prompt,
@@ -121,12 +123,20 @@ def record(
     layers = list(model.layers if model.layers is not None else find_layers(module))
     if not force:
         check_room(module, layers, n_tokens, model.device)
-    with turn(layers):  # one recording of a model at a time: the switches are the model's, not the thread's
-        with readable(module) as switched, reported("recording", progress) as done:
+
+    def visible(undo: Undo) -> tuple[list[str], Recording, Probed | None]:
+        switched = readable(module, undo)
+        with reported("recording", progress) as done:
             inputs = model.inputs(encoded.ids)
             recording = run_recorded(module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
-            probed = None if recording.problems else _probed(model, layers, encoded.ids, recording)
-        own = _own_logits(module, model.inputs(encoded.ids)) if switched else None
+            return switched, recording, None if recording.problems else _probed(model, layers, encoded.ids, recording)
+
+    def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
+        switched, recording, probed = whatever_happens(visible)
+        return switched, recording, probed, _own_logits(module, model.inputs(encoded.ids)) if switched else None
+
+    # One recording of a model at a time: the switches are the model's, not the thread's.
+    switched, recording, probed, own = in_turn(layers, passes)
     logits = recording.logits
     if logits is None or logits.ndim != 3:
         raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, got something else")

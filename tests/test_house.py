@@ -29,6 +29,7 @@ ROOMS = [
     "decomposition.rules",
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.writes",
+    "decomposition.restored",
     ("decomposition.stacks", "decomposition.read_layer", "decomposition.forward"),
     "decomposition.layers",
     "decomposition.vectors",

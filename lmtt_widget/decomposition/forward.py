@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from .restored import Undo, holding, unharmed
+
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 def inputs_of(model: nn.Module, ids: Tensor) -> dict[str, Any]:
@@ -30,80 +32,92 @@ def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:
     return getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
 
 
-@contextlib.contextmanager
-def plain_precision() -> Iterator[None]:
-    """Sums and products of what was recorded run in the dtype of their operands, also inside a user's autocast."""
-    with contextlib.ExitStack() as off:
-        for device in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device):
-                off.enter_context(torch.autocast(device, enabled=False))
-        yield
+class plain_precision:
+    """Sums and products of what was recorded run in the dtype of their operands, also inside a user's autocast.
+
+    No generator: one that an interrupt left behind would leave autocast once more whenever it is collected.
+    """
+
+    def __enter__(self) -> None:
+        enabled = [device for device in ("cpu", "cuda") if torch.is_autocast_enabled(device)]
+        self._off = [torch.autocast(device, enabled=False) for device in enabled]
+        for off in self._off:
+            off.__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        for off in reversed(self._off):
+            off.__exit__(*raised)
 
 
 def in_plain_precision(f: _F) -> _F:
-    """`f` under `plain_precision`."""
+    """`f` under `plain_precision`, which leaves the thread's modes as they were."""
 
     @wraps(f)
     def call(*args: Any, **kwargs: Any) -> Any:
         with plain_precision():
             return f(*args, **kwargs)
 
-    return call  # type: ignore[return-value]
+    return unharmed(call)  # type: ignore[return-value]
 
 
 _turns: weakref.WeakKeyDictionary[nn.Module, Any] = weakref.WeakKeyDictionary()
-_counting = threading.Lock()
-_n_recordings = 0
-_stance = contextlib.ExitStack()
+_counting = threading.RLock()
+_recordings: set[object] = set()  # those under way
+_stance: list[Any] = []  # of the compiler, before the first of them
 
 
-def turn(layers: Sequence[nn.Module]) -> Any:
-    """A lock per model, known by its layers: they are the same whatever wraps them (PEFT, a user's module)."""
-    with _counting:
-        return _turns.setdefault(layers[0], threading.RLock())
+def in_turn(layers: Sequence[nn.Module], work: Callable[[], _T]) -> _T:
+    """work() while no other thread works on the model, known by its layers: they are the same whatever wraps them
+    (PEFT, a user's module)."""
+    return holding(holding(_counting, lambda: _turns.setdefault(layers[0], threading.RLock())), work)
 
 
-@contextlib.contextmanager
-def _no_compiled_graphs() -> Iterator[None]:
-    # The stance belongs to the process, not to the thread: the first recording sets it, the last one puts it back.
-    global _n_recordings
-    with _counting:
-        if _n_recordings == 0 and hasattr(torch.compiler, "set_stance"):
-            _stance.enter_context(torch.compiler.set_stance("force_eager"))
-        _n_recordings += 1
-    try:
-        yield
-    finally:
-        with _counting:
-            _n_recordings -= 1
-            if _n_recordings == 0:
-                _stance.close()
-
-
-@contextlib.contextmanager
-def readable(model: Any) -> Iterator[list[str]]:
+def readable(model: Any, undo: Undo) -> list[str]:
     """Makes the forward pass visible to torch functions: no compiled graphs, flash or flex kernels, grouped experts.
 
-    Yields what was switched, in words. Everything is restored on exit; sdpa and eager stay as they are. The switches
-    belong to the model, so recordings of one model take turns (`turn`).
+    Returns what was switched, in words; sdpa and eager stay as they are. The switches belong to the model, so
+    recordings of one model take turns (`in_turn`).
     """
     config = getattr(model, "config", None)
     switched: list[str] = []
-    with contextlib.ExitStack() as restore:
-        restore.enter_context(_no_compiled_graphs())
-        attention = getattr(config, "_attn_implementation", None)
-        if attention not in (None, "eager", "sdpa"):
-            # Before transformers 4.53 there is no such method, and a model looks into its config at every call.
-            switch = getattr(model, "set_attn_implementation", partial(setattr, config, "_attn_implementation"))
-            switch("eager")
-            restore.callback(switch, attention)
-            switched.append(f"attention ran as eager instead of {attention}")
-        experts = getattr(config, "_experts_implementation", None)
-        if experts not in (None, "eager") and hasattr(model, "set_experts_implementation") and _has_experts(model):
-            model.set_experts_implementation("eager")
-            restore.callback(model.set_experts_implementation, experts)
-            switched.append(f"experts ran as eager instead of {experts}")
-        yield switched
+    _without_compiled_graphs(undo)
+    attention = getattr(config, "_attn_implementation", None)
+    if attention not in (None, "eager", "sdpa"):
+        # Before transformers 4.53 there is no such method, and a model looks into its config at every call.
+        switch = getattr(model, "set_attn_implementation", partial(setattr, config, "_attn_implementation"))
+        undo.append(partial(switch, attention))
+        switch("eager")
+        switched.append(f"attention ran as eager instead of {attention}")
+    experts = getattr(config, "_experts_implementation", None)
+    if experts not in (None, "eager") and hasattr(model, "set_experts_implementation") and _has_experts(model):
+        undo.append(partial(model.set_experts_implementation, experts))
+        model.set_experts_implementation("eager")
+        switched.append(f"experts ran as eager instead of {experts}")
+    return switched
+
+
+def _without_compiled_graphs(undo: Undo) -> None:
+    # The stance belongs to the process, not to the thread: the first recording sets it, the last one puts it back.
+    if not hasattr(torch.compiler, "set_stance"):
+        return
+    from torch._dynamo import eval_frame
+
+    mine = object()
+
+    def begin() -> None:
+        if not _recordings:
+            _stance[:] = [eval_frame._stance]
+        _recordings.add(mine)
+        torch.compiler.set_stance("force_eager")
+
+    def end() -> None:
+        _recordings.discard(mine)
+        if not _recordings and _stance:
+            eval_frame._set_stance(_stance[0])
+            _stance.clear()
+
+    undo.append(lambda: holding(_counting, end))
+    holding(_counting, begin)
 
 
 def _has_experts(model: nn.Module) -> bool:

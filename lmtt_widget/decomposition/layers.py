@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _push_mode
 
 from .forward import forward_logits, plain_precision
 from .heads import is_attention_product
@@ -17,6 +18,7 @@ from .linear import CallError
 from .nodes import LostValue, Node, Place
 from .read_layer import LayerReader, Names
 from .readout import Readout, read_out, unembedding
+from .restored import Modes, Undo, whatever_happens
 from .stacks import find_layers as find_layers
 from .stacks import pieces
 from .streams import Streams
@@ -45,16 +47,25 @@ def run_recorded(
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
     recorder.progress = progress
     recorder.tape.forced.update(forced)
-    with recorder.hooks(), torch.no_grad(), recorder.tape:
-        try:
-            logits = forward_logits(model, inputs)
-        except UndecomposableError:
+
+    def passed(undo: Undo) -> Any:
+        undo += [Modes().restore, recorder.unhook]
+        recorder.hook()
+        torch.set_grad_enabled(False)
+        _push_mode(
+            recorder.tape
+        )  # no `with`: where an interrupt has taken the tape off, it would take off another mode
+        return forward_logits(model, inputs)
+
+    try:
+        logits = whatever_happens(passed)
+    except UndecomposableError:
+        raise
+    except Exception as e:
+        where = recorder.module_that_failed(e.__traceback__)
+        if where is None:
             raise
-        except Exception as e:
-            where = recorder.module_that_failed(e.__traceback__)
-            if where is None:
-                raise
-            raise ForwardError(f"the model's forward pass failed in {where}: {type(e).__name__}: {e}") from e
+        raise ForwardError(f"the model's forward pass failed in {where}: {type(e).__name__}: {e}") from e
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
         with torch.no_grad(), plain_precision():
@@ -62,6 +73,26 @@ def run_recorded(
             recorder.result.readout = recorder.readout(logits)
     recorder.result.natural = recorder.tape.natural
     return recorder.result
+
+
+# Where a module keeps its hooks, and what it keeps beside them by the same key.
+_HOOKS = (
+    ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
+    ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Hook:
+    """A hook of one recording: it does nothing in another thread, nor once the recording is over."""
+
+    recorder: _Recorder
+    call: Callable[..., Any]
+
+    def __call__(self, *given: Any) -> Any:
+        if self.recorder.is_on and threading.get_ident() == self.recorder.thread:
+            return self.call(*given)
+        return None
 
 
 class _Recorder:
@@ -80,39 +111,39 @@ class _Recorder:
         self.between: list[Node] = []  # values like the stream that were made outside of layers, in case one is reused
         self.number = 0  # of the layer that runs
         self.progress: Callable[[int, int], None] = lambda *_: None
+        self.thread, self.is_on = threading.get_ident(), True
 
-    @contextlib.contextmanager
-    def hooks(self) -> Iterator[None]:
-        thread = threading.get_ident()
+    def hook(self) -> None:
+        inside = set[int]()
+        for m in self.model.modules():
+            if isinstance(m, torch.jit.ScriptModule):  # takes no hooks, and what it calls is not seen
+                inside.update(id(c) for c in m.modules())
+            if id(m) in inside:
+                continue
+            embeds = isinstance(m, nn.Embedding)
+            if embeds or is_linear_module(m):
+                inside.update(id(c) for c in m.modules())
+                m.register_forward_pre_hook(_Hook(self, self._enter))
+                leave = self._leave_embedding if embeds else self._leave_linear
+                # before the user's own hooks, so that what those do to the output is taped
+                m.register_forward_hook(_Hook(self, leave), with_kwargs=True, prepend=True)
+        begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
+        for m in self.layers:
+            if isinstance(m, torch.jit.ScriptModule):
+                name = self.reader.names.modules.get(id(m), "a layer")
+                raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
+            m.register_forward_pre_hook(_Hook(self, begin), with_kwargs=True)
+            m.register_forward_hook(_Hook(self, end))
 
-        def mine(f: Any) -> Any:
-            return lambda *a: f(*a) if threading.get_ident() == thread else None
-
-        handles, inside = [], set[int]()
-        try:
-            for m in self.model.modules():
-                if isinstance(m, torch.jit.ScriptModule):  # takes no hooks, and what it calls is not seen
-                    inside.update(id(c) for c in m.modules())
-                if id(m) in inside:
-                    continue
-                embeds = isinstance(m, nn.Embedding)
-                if embeds or is_linear_module(m):
-                    inside.update(id(c) for c in m.modules())
-                    handles.append(m.register_forward_pre_hook(mine(self._enter)))
-                    leave = self._leave_embedding if embeds else self._leave_linear
-                    # before the user's own hooks, so that what those do to the output is taped
-                    handles.append(m.register_forward_hook(mine(leave), with_kwargs=True, prepend=True))
-            begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
-            for m in self.layers:
-                if isinstance(m, torch.jit.ScriptModule):
-                    name = self.reader.names.modules.get(id(m), "a layer")
-                    raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
-                handles.append(m.register_forward_pre_hook(mine(begin), with_kwargs=True))
-                handles.append(m.register_forward_hook(mine(end)))
-            yield
-        finally:
-            for h in handles:
-                h.remove()
+    def unhook(self) -> None:
+        """Takes the hooks out where they are: a handle may be lost to an interrupt before anybody has it."""
+        self.is_on = False
+        for m in (*self.model.modules(), *self.layers):
+            for hooks, *beside in _HOOKS:
+                mine = [k for k, f in vars(m).get(hooks, {}).items() if isinstance(f, _Hook) and f.recorder is self]
+                for key in mine:
+                    for name in (*beside, hooks):
+                        vars(m).get(name, {}).pop(key, None)
 
     def _enter(self, _module: nn.Module, _args: Any) -> None:
         self.tape.enter_module()

@@ -8,8 +8,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch.overrides
@@ -137,15 +136,9 @@ class Tape(TorchFunctionMode):
             elif where is not None:
                 self._kept.setdefault(where, []).append(x)
 
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
+    def paused(self) -> _Without:
         """Nothing is taped inside: for reading the tape while the forward pass waits."""
-        self._inside += 1
-        try:
-            with _without(self):
-                yield
-        finally:
-            self._inside -= 1
+        return _Without(self)
 
     def enter_module(self) -> None:
         self._inside += 1
@@ -247,7 +240,7 @@ class Tape(TorchFunctionMode):
     def _changed_unseen(self, node: Node, x: Tensor) -> bool:
         if memory(x) not in self._shared or node.lost or node._value is x:
             return False
-        with _without(self):
+        with _Without(self):
             return not torch.equal(node._value, x)
 
     def _release(self, x: Tensor) -> None:
@@ -303,12 +296,25 @@ def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
     return out
 
 
-@contextlib.contextmanager
-def _without(mode: TorchFunctionMode) -> Iterator[None]:
-    """Calls do not go through a mode that is on top. These names are torch's own; without them calls only cost more."""
-    top, pop = (getattr(torch.overrides, n, None) for n in ("_get_current_function_mode", "_pop_mode_temporarily"))
-    if top is None or pop is None or top() is not mode:
-        yield
-        return
-    with pop():
-        yield
+class _Without:
+    """Nothing is taped, and calls do not go through a mode that is on top.
+
+    No generator: one that an interrupt left behind would push the mode again whenever it is collected. The names are
+    torch's own; without them calls only cost more.
+    """
+
+    def __init__(self, mode: Tape) -> None:
+        self.mode, self.popped = mode, False
+
+    def __enter__(self) -> None:
+        self.mode._inside += 1
+        top, pop = (getattr(torch.overrides, n, None) for n in ("_get_current_function_mode", "_pop_mode"))
+        if top is not None and pop is not None and hasattr(torch.overrides, "_push_mode") and top() is self.mode:
+            self.popped = True
+            pop()
+
+    def __exit__(self, *_: object) -> None:
+        self.mode._inside -= 1
+        if self.popped:
+            self.popped = False
+            torch.overrides._push_mode(self.mode)

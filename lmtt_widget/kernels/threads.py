@@ -7,14 +7,13 @@ memory that each thread keeps: to get new pages from the system, threads wait fo
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -52,19 +51,31 @@ class Team:
         return held[:n].view(shape)
 
 
-@contextlib.contextmanager
-def side_by_side(device: torch.device) -> Iterator[Team]:
-    """Yields a team of as many threads as torch has for the calls of one, which meanwhile has a single one."""
-    n_threads = torch.get_num_threads() if device.type == "cpu" and _is_per_thread() else 1
-    with torch.no_grad():
-        if n_threads > 1:
-            _threads(n_threads - 1)
-            _use_one(n_threads)
-        try:
-            yield Team(n_threads)
-        finally:
-            if n_threads > 1:
-                torch.set_num_threads(n_threads)
+class side_by_side:
+    """A team of as many threads as torch has for the calls of one, which meanwhile has a single one.
+
+    No generator: one that an interrupt left behind would set the thread's modes again whenever it is collected.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._n = torch.get_num_threads() if device.type == "cpu" and _is_per_thread() else 1
+        self._no_grad = torch.no_grad()
+
+    def __enter__(self) -> Team:
+        self._no_grad.__enter__()
+        if self._n > 1:
+            try:
+                _threads(self._n - 1)
+                _use_one(self._n)
+            except BaseException:
+                self.__exit__(None, None, None)
+                raise
+        return Team(self._n)
+
+    def __exit__(self, *raised: Any) -> None:
+        if self._n > 1:
+            torch.set_num_threads(self._n)
+        self._no_grad.__exit__(*raised)
 
 
 @cache
@@ -94,9 +105,14 @@ def _threads(n: int) -> ThreadPoolExecutor:
         started.wait()
 
     threads = ThreadPoolExecutor(n, "lmtt", start)
-    for _ in range(n):
-        threads.submit(int)
-    started.wait()
+    try:
+        for _ in range(n):
+            threads.submit(int)
+        started.wait()
+    except BaseException:  # interrupted: nobody may wait for ever, the end of the process least of all
+        started.abort()
+        threads.shutdown(wait=False)
+        raise
     return threads
 
 
