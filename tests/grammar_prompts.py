@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 import lmtt_widget as lmtt
-from lmtt_widget.bundled.grammar import TASKS, continuation, draw
+from tools.bundled.grammar import TASKS, continuation, draw
 
 
 @dataclass

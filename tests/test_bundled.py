@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
-from lmtt_widget.bundled import DIRECTORY, grammar, measure, train
+from lmtt_widget.bundled import DIRECTORY
+from tools.bundled import grammar, measure, train
 
 TEXTS = (
     measure.DEMONSTRATION,

@@ -56,7 +56,11 @@ def test_the_wheel_carries_the_bundle_the_model_and_the_types(wheel: zipfile.Zip
     static = {f"lmtt_widget/static/{name}.js" for name in ("widget", "page", "figure")}
     assert static | {"lmtt_widget/py.typed", "lmtt_widget/__init__.py"} <= names
     model = {Path(name).name for name in names if name.startswith("lmtt_widget/bundled/model/")}
-    assert {"config.json", "model.safetensors", "tokenizer.json"} <= model
+    assert {"config.json", "model.safetensors", "tokenizer.json", "CARD.md"} <= model
+    # How it was trained is told in the repository: nobody who installs the package runs it.
+    assert {n for n in names if n.startswith("lmtt_widget/bundled/") and n.endswith(".py")} == {
+        "lmtt_widget/bundled/__init__.py"
+    }
 
 
 def test_the_wheel_carries_nothing_but_the_package(wheel: zipfile.ZipFile) -> None:

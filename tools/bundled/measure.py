@@ -1,6 +1,6 @@
 """What the bundled model can do: accuracy per task on held-out combinations, and its best attention heads.
 
-python -m lmtt_widget.bundled.measure [DIRECTORY]
+python -m tools.bundled.measure [DIRECTORY]
 """
 
 import argparse
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lmtt_widget.bundled import DIRECTORY, grammar
+from lmtt_widget.bundled import DIRECTORY
+from tools.bundled import grammar
 
 DEMONSTRATION = "When Mary and John went to the store, John gave a drink to"
 DOCUMENT_CHARACTERS = 500  # about 120 tokens

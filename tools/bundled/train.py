@@ -1,6 +1,6 @@
 """Train the bundled model from nothing on the grammar's text.
 
-python -m lmtt_widget.bundled.train --out DIRECTORY [--steps N] [--seed 0]
+python -m tools.bundled.train --out DIRECTORY [--steps N] [--seed 0]
 """
 
 import argparse
@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from lmtt_widget.bundled import grammar, measure
+from tools.bundled import grammar, measure
 
 BEGINNING = "<|begin|>"
 VOCABULARY = 1344
