@@ -88,7 +88,7 @@ class Attention:
 
 
 def einsum(n: Node) -> Einsum | None:
-    """The sum that a call of einsum is; None where it is not of two operands, or written with an ellipsis."""
+    """The sum that a call of einsum is; None where it is not of two operands."""
     if n.op != "einsum" or not n.args or not isinstance(n.args[0], str):
         return None
     operands = n.args[1] if isinstance(n.args[1], (tuple, list)) else n.args[1:]
@@ -96,11 +96,18 @@ def einsum(n: Node) -> Einsum | None:
     letters = inputs.split(",")
     if len(operands) != 2 or len(letters) != 2 or not all(isinstance(x, Node) for x in operands):
         return None
+    rest = [len(x.shape) - len(word.replace("...", "")) for x, word in zip(operands, letters, strict=True)]
+    letters = [word.replace("...", _REST[len(_REST) - n_rest :]) for word, n_rest in zip(letters, rest, strict=True)]
     if not arrow:
-        out = "".join(sorted(c for c in {*inputs} - {","} if inputs.count(c) == 1))
+        both = "".join(letters)
+        out = "".join(sorted(c for c in {*both} if both.count(c) == 1 or c in _REST))
+    out = out.replace("...", _REST[len(_REST) - max(rest) :])
     if any(len({*word}) != len(word) or not word.isalpha() for word in (*letters, out)):
         return None
     return Einsum((operands[0], letters[0]), (operands[1], letters[1]), out)
+
+
+_REST = "UVWXYZ"  # what "..." stands for, from the right
 
 
 def _node(op: str, x: Node, argument: list[int]) -> Node:

@@ -221,12 +221,28 @@ def _written(n: Node) -> Einsum | None:
 
 def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
     while isinstance(n, Node) and depth:
-        if n.op in _SOFTMAX:
+        if n.op in _SOFTMAX or _is_normalised(n):
             return True
-        if n.op not in _BEFORE_SOFTMAX or not n.args:
+        if n.op == "where":  # one side is 0 or what was there before
+            sides = [x for x in n.args if isinstance(x, Node) and x.value.dtype != torch.bool]
+            n = next((x for x in sides if x.shape == n.shape), None)
+        elif n.op not in _BEFORE_SOFTMAX or not n.args:
             return False
-        n, depth = n.args[0], depth - 1
+        else:
+            n = n.args[0]
+        depth -= 1
     return False
+
+
+def _is_normalised(n: Node) -> bool:
+    """exp(x) / sum(exp(x)), or exp(log_softmax(x)): a softmax by hand."""
+    x = n.first()
+    if x is None:
+        return False
+    if n.op == "exp":
+        return x.op == "log_softmax"
+    by = n.argument(1, "other")
+    return n.op in DIV and x.op in ("exp", "exp_") and isinstance(by, Node) and by.op == "sum" and by.first() is x
 
 
 def _products_behind(z: Node, limit: int = 400) -> list[Node]:

@@ -124,8 +124,11 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
             return LinearMap(module=lambda x: functional.linear(x, w.value, _value(b))), x
         if is_weight(w):
             return LinearMap(weight=w.value.detach().t(), bias=_value(b)), x
-    if n.op == "addmm" and len(n.args) == 3 and is_weight(n.args[2]) and _is_plain(n.args[2].value):
-        return LinearMap(weight=n.args[2].value.detach(), bias=_value(n.args[0])), n.args[1]
+    if n.op.removesuffix("_") in ("addmm", "baddbmm"):
+        return _biased(n)
+    if n.op in ("inner", "tensordot") and len(n.args) > 1 and _is_map(n.args[1]) and not is_constant(n.args[0]):
+        weight = _contracted(n)
+        return None if weight is None else (LinearMap(weight=weight), n.args[0])
     sum_of_two = einsum(n)
     if sum_of_two is not None:
         if is_weight(sum_of_two.left[0]):
@@ -146,7 +149,75 @@ def linear_leaf(n: Node) -> tuple[LinearMap, Node] | None:
             return LinearMap(weight=w), n.args[0]
         if w.ndim == 3 and len(n.args[0].shape) == 3:
             return LinearMap(weight=w, group=n.args[0].shape[1]), n.args[0]
-    return None
+    return _turned_map(n) if n.op in _TURNS else None
+
+
+def _biased(n: Node) -> tuple[LinearMap, Node] | None:
+    """beta * bias + alpha * x @ weight, where the bias is the same for all rows."""
+    if len(n.args) != 3 or not _is_map(n.args[2]) or not is_constant(n.args[0]) or is_constant(n.args[1]):
+        return None
+    c, w = n.args[0].value.detach(), n.args[2].value.detach()
+    lead = list(zip(c.shape, c.stride(), strict=True))[:-1]
+    if any(size > 1 and stride for size, stride in lead) or (w.ndim == 3 and w.shape[0] > 1):
+        return None
+    alpha, beta = n.kwargs.get("alpha", 1), n.kwargs.get("beta", 1)
+    weight, bias = w if w.ndim == 2 else w[0], c[(0,) * len(lead)]
+    return LinearMap(weight=weight if alpha == 1 else weight * alpha, bias=bias if beta == 1 else bias * beta), n.args[
+        1
+    ]
+
+
+def _contracted(n: Node) -> Tensor | None:
+    """The weight [in, out] of `inner`, or of a `tensordot` over the last axis."""
+    w, dims = n.args[1].value.detach(), n.argument(2, "dims", 2)
+    if w.ndim != 2:
+        return None
+    if n.op == "inner":
+        return w.t()
+    ours, theirs = dims if isinstance(dims, (tuple, list)) else ([-1], [0]) if dims == 1 else ([], [])
+    if [d % len(n.args[0].shape) for d in ours] != [len(n.args[0].shape) - 1]:
+        return None
+    return w if [d % 2 for d in theirs] == [0] else w.t()
+
+
+_TURNS = {"getattr", "transpose", "permute", "swapaxes", "swapdims", "t"}
+
+
+def _turned_map(n: Node) -> tuple[LinearMap, Node] | None:
+    """The transpose of `weight @ x`, or of a convolution of width 1: a map of x transposed."""
+    product = n.first()
+    if product is None or product.op not in MATMUL | {"conv1d"} or len(product.args) < 2 or not _is_turned(n, product):
+        return None
+    w, x, bias = product.args[0], product.args[1], None
+    if product.op == "conv1d":
+        w, x, bias = x, w, _value(product.argument(2, "bias"))
+        if not is_narrow(product):
+            return None
+    if not _is_map(w) or not isinstance(x, Node) or is_constant(x):
+        return None
+    weight = w.value.detach().flatten(1).t()
+    before = x.first() if x.op in _TURNS else None
+    if before is None or not _is_turned(x, before):
+        before = Node("transpose", x.value.mT, fn=torch.transpose, args=(x, -2, -1), time=x.time)
+    return LinearMap(weight=weight, bias=bias), before
+
+
+def is_narrow(convolution: Node) -> bool:
+    """Is it of width 1: does it look at each token by itself?"""
+    usual = (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1))
+    given = [(convolution.argument(k, name, value), value) for k, (name, value) in enumerate(usual, 3)]
+    return convolution.argument(1, "weight").shape[2:] == (1,) and all(x in (y, (y,), [y]) for x, y in given)
+
+
+def _is_turned(n: Node, x: Node) -> bool:
+    """Is n the same memory as x, its last two axes swapped?"""
+    a, b = n.value, x.value
+    return b.ndim > 1 and a.shape == b.mT.shape and a.stride() == b.mT.stride() and a.data_ptr() == b.data_ptr()
+
+
+def _is_map(n: Any) -> bool:
+    """A weight that can be read."""
+    return is_weight(n) and _is_plain(n.value)
 
 
 def _is_plain(weight: Any) -> bool:
@@ -160,30 +231,36 @@ def is_linear(n: Node) -> bool:
 
 def weight_label(n: Node, parameter_names: dict[int, str]) -> str:
     """The parameter a linear map read, with the indices it was sliced by: 'experts.down_proj[3]'."""
-    w = (
-        n.argument(1, "weight")
-        if n.op not in ("addmm", "einsum")
-        else next(x for x in n.parents()[::-1] if is_weight(x))
-    )
+    product = n.first() if n.op in _TURNS else n
+    assert product is not None
+    named = (product.argument(1, "weight"),) if product.op in ("linear", "conv1d") else product.parents()[::-1]
+    w: Node | None = next(x for x in named if is_weight(x))
     index = ""
-    while w.op != "param":
+    while w is not None and w.op != "param":
         if w.op in ("__getitem__", "select"):
             index = f"[{_index_label(w.args[-1])}]{index}"
         elif w.op == "unbind":
             index = f"[{w.item}]{index}"
-        w = w.args[0]
-    return parameter_names.get(id(w.value), "parameter") + index
+        w = _less(w)
+    return ("parameter" if w is None else parameter_names.get(id(w.value), "parameter")) + index
 
 
 def is_weight(n: Any) -> bool:
-    """Made from a parameter only, by slicing, transposing or casting."""
+    """Made from a parameter only, by slicing, transposing, casting, or times a number."""
     while isinstance(n, Node):
         if n.op == "param":
             return True
-        if n.op not in _OF_WEIGHTS or not n.args:
-            return False
-        n = n.args[0]
+        n = _less(n)
     return False
+
+
+def _less(n: Node) -> Node | None:
+    """What a weight was made from."""
+    x = n.first() if n.op in _OF_WEIGHTS else None
+    if n.op in MUL | DIV | NEG:
+        nodes = [a for a in n.args if isinstance(a, Node)]
+        x = nodes[0] if len(nodes) == 1 and (n.op not in DIV or n.args[0] is nodes[0]) else None
+    return x
 
 
 def is_constant(n: Node) -> bool:

@@ -86,6 +86,11 @@ class Node:
         """The call's argument, given by position or by name."""
         return self.args[position] if len(self.args) > position else self.kwargs.get(name, default)
 
+    def first(self) -> Node | None:
+        """What the call was made on: its first argument, where that was on the tape."""
+        x = self.argument(0, "input")
+        return x if isinstance(x, Node) else None
+
     def become_state(self) -> None:
         """Forgets how the value was made: what led to it need not stay in memory."""
         self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()

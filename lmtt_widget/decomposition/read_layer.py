@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .aliases import memory
 from .freivalds import row_errors
 from .heads import FEW, Product, find_heads, is_attention_product
-from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
+from .linear import constant_sources, is_constant, is_linear, is_narrow, linear_leaf, weight_label
 from .nodes import Node, behind
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, PICK, PUT, RSUB, SUB, VIEW
 from .paths import Path, Scale
@@ -409,6 +409,8 @@ def _mixes_tokens(x: Node, stops: Container[Node]) -> bool:
 
     def mixes(n: Node) -> bool:
         product = n.op in MATMUL or n.op in ("einsum", "baddbmm")
+        if n.op == "conv1d" and is_narrow(n):
+            return False
         return n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1)
 
     return any(mixes(n) for n in behind([x], stops.__contains__) if n not in stops)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from operator import is_
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .linear import is_linear
 from .nodes import Node, behind, called, is_fresh, plain, replay
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 from .residual import Walk, rule
@@ -17,7 +20,7 @@ from .terms import Term, copied, moved_to, united
 
 @rule(*IDENTITY)
 def _identity(walk: Walk, n: Node) -> list[Term] | None:
-    x = _first(n)
+    x = n.first()
     return walk.terms(x) if x is not None and x.shape == n.shape else None
 
 
@@ -47,34 +50,100 @@ def _sum(walk: Walk, n: Node) -> list[Term] | None:
 
 @rule(*MUL, *DIV)
 def _product(walk: Walk, n: Node) -> list[Term] | None:
-    if len(n.args) < 2:
-        return None
-    x, y = n.args[0], n.args[1]
-    pairs = [(x, y), (y, x)] if n.op in MUL else [(x, y)]
+    return _times(walk, n.args[0], n.args[1], n.shape, divided=n.op in DIV) if len(n.args) > 1 else None
+
+
+def _times(walk: Walk, x: Any, y: Any, shape: tuple[int, ...], *, divided: bool = False) -> list[Term] | None:
+    """The terms of x * y or x / y, one of them frozen; None unless it is plain which."""
     found = []
-    for u, factor in pairs:
+    for u, factor in [(x, y)] if divided else [(x, y), (y, x)]:
         terms = walk.signal(u)
         if terms is not None:
-            same = u.value.numel() == n.value.numel()
-            found.append((terms if same else copied(terms, walk.grid(u.shape), walk.grid(n.shape)), factor))
+            same = u.value.numel() == math.prod(shape)
+            found.append((terms if same else copied(terms, walk.grid(u.shape), walk.grid(shape)), factor))
     if len(found) == 2:  # both factors come from the stream: the gate is the one that is a number per token
         found = [(ts, f) for ts, f in found if isinstance(f, Node) and f.shape and f.shape[-1] == 1]
     if len(found) != 1:
         return None
     terms, factor = found[0]
     value = factor.value.detach() if isinstance(factor, Node) else factor
-    return walk.scaled(terms, value if n.op in MUL else 1 / value, n.shape)
+    return walk.scaled(terms, 1 / value if divided else value, shape)
+
+
+@rule("addcmul", "addcmul_", "addcdiv", "addcdiv_")
+def _product_added(walk: Walk, n: Node) -> list[Term] | None:
+    """x + value * y * z, or x + value * y / z."""
+    if len(n.args) != 3:
+        return None
+    x, y, z = n.args
+    more = _times(walk, y, z, n.shape, divided=n.op.startswith("addcdiv"))
+    earlier = walk.broadcast(x, n.shape)
+    return None if more is None or earlier is None else earlier + walk.scaled(more, n.kwargs.get("value", 1), n.shape)
+
+
+@rule("lerp", "lerp_")
+def _between(walk: Walk, n: Node) -> list[Term] | None:
+    """x (1 - weight) + y weight, the weight frozen."""
+    x, y, by = n.first(), n.argument(1, "end"), n.argument(2, "weight")
+    weight = by.value.detach() if isinstance(by, Node) else by
+    found = [walk.broadcast(z, n.shape) if isinstance(z, Node) else None for z in (x, y)]
+    if found[0] is None or found[1] is None or walk.signal(by) is not None:
+        return None
+    return walk.scaled(found[0], 1 - weight, n.shape) + walk.scaled(found[1], weight, n.shape)
+
+
+@rule("where")
+def _chosen(walk: Walk, n: Node) -> list[Term] | None:
+    """x where a condition holds, y elsewhere; either may be 0. What both have is there everywhere."""
+    if len(n.args) != 3:
+        return None
+    by, x, y = n.args if n.args[0].value.dtype == torch.bool else (n.args[1], n.args[0], n.args[2])
+    if not isinstance(by, Node) or by.value.dtype != torch.bool:
+        return None
+    sides: list[list[Term]] = []
+    for z in (x, y):
+        found = walk.broadcast(z, n.shape) if isinstance(z, Node) else [] if z == 0 else None
+        if found is None:
+            return None
+        sides.append([t for t in found if not is_fresh(t.leaf)])
+    if not any(walk.carries(side) for side in sides):
+        return None
+    both = [t for t in sides[0] if any(_same(t, u) for u in sides[1])]
+    keep, out = by.value.detach(), list(both)
+    for side, factor in zip(sides, (keep, ~keep), strict=True):
+        own = [t for t in side if not any(_same(t, u) for u in both)]
+        out += walk.scaled(own, factor.to(n.value.dtype), n.shape)
+    return out
+
+
+def _same(t: Term, u: Term) -> bool:
+    steps = len(t.path.steps) == len(u.path.steps) and all(map(is_, t.path.steps, u.path.steps))
+    return t.leaf is u.leaf and t.path.rows is u.path.rows and steps
+
+
+@rule("addmm", "addmm_", "baddbmm", "baddbmm_")
+def _map_added(walk: Walk, n: Node) -> list[Term] | None:
+    """beta * x + alpha * y @ weight, where x is no bias: the stream, or what differs from row to row."""
+    if len(n.args) != 3:
+        return None
+    x, y, w = n.args
+    product = Node("matmul", y.value @ w.value, fn=torch.matmul, args=(y, w), time=n.time)
+    more, earlier = walk.terms(product) if is_linear(product) else None, walk.broadcast(x, n.shape)
+    if more is None or earlier is None:
+        return None
+    beta, alpha = n.kwargs.get("beta", 1), n.kwargs.get("alpha", 1)
+    return walk.scaled(earlier, beta, n.shape) + walk.scaled(more, alpha, n.shape)
 
 
 @rule(*NEG)
 def _negative(walk: Walk, n: Node) -> list[Term] | None:
-    terms = walk.signal(_first(n))
+    terms = walk.signal(n.first())
     return None if terms is None else walk.scaled(terms, -1, n.shape)
 
 
 @rule(*NORM)
 def _norm(walk: Walk, n: Node) -> list[Term] | None:
-    x = _first(n)
+    x = n.first()
     terms = walk.signal(x)
     if x is None or terms is None:
         return None
@@ -103,25 +172,53 @@ def norm_factor(n: Node) -> Tensor:
 def _masked(walk: Walk, n: Node) -> list[Term] | None:
     if len(n.args) < 3 or isinstance(n.args[2], Node) or n.args[2] != 0:
         return None
-    terms = walk.signal(_first(n))
+    terms = walk.signal(n.first())
     keep = (~n.args[1].value).to(n.value.dtype)
     return None if terms is None else walk.scaled(terms, keep, n.shape)
 
 
-@rule("index_add_", "index_add")
-def _index_add(walk: Walk, n: Node) -> list[Term] | None:
-    if len(n.args) < 4 or n.args[1] != 0 or len(n.shape) != 2 or n.kwargs.get("alpha", 1) != 1:
+@rule("index_add_", "index_add", "scatter_add", "scatter_add_")
+def _added_at(walk: Walk, n: Node) -> list[Term] | None:
+    """Each row of the source added to the row that its index names."""
+    old, dim, index = (n.argument(k, name) for k, name in enumerate(("input", "dim", "index")))
+    source = n.argument(3, "source", n.kwargs.get("src"))
+    if not all(isinstance(x, Node) for x in (old, index, source)):
         return None
-    old, index, source = n.args[0], n.args[2].value.reshape(-1), n.args[3]
-    side = n.shape[-1] // walk.width
-    index = (index[:, None] * side + torch.arange(side, device=index.device)).reshape(-1)
+    grid, at = walk.grid(n.shape), index.value
+    rows = torch.arange(math.prod(grid), device=at.device).reshape(grid)
+    if n.op.startswith("scatter"):
+        if at.shape != source.value.shape or n.shape[-1] != walk.width or bool((at != at[..., :1]).any()):
+            return None
+        rows = rows.gather(dim, at[..., 0])
+    else:
+        rows = rows.index_select(dim, at.reshape(-1))
+    if dim % len(n.shape) == len(n.shape) - 1 or rows.numel() * walk.width != source.value.numel():
+        return None
+    more = walk.scaled(walk.terms(source), n.kwargs.get("alpha", 1), source.shape)
     earlier = [] if is_fresh(old) else walk.terms(old)
-    return earlier + [t.with_path(t.path.moved(index)) for t in walk.terms(source)]
+    added = [t.with_path(t.path.moved(rows.reshape(-1))) for t in more]
+    return united([*earlier, *added], math.prod(grid)) if rows.numel() == math.prod(grid) else [*earlier, *added]
+
+
+_SOURCE = {"index_copy": 3, "scatter": 3, "index_put": 2, "slice_scatter": 1, "select_scatter": 1, "masked_scatter": 2}
+
+
+@rule(*_SOURCE, *(f"{name}_" for name in _SOURCE))
+def _put_at(walk: Walk, n: Node) -> list[Term] | None:
+    """Rows of the source in the place of some rows."""
+    name = n.op.removesuffix("_")
+    old, source = n.first(), n.args[_SOURCE[name]] if len(n.args) > _SOURCE[name] else None
+    if old is None or not isinstance(source, Node) or (walk.signal(source) is None and walk.signal(old) is None):
+        return None
+    if name == "index_put" and n.argument(3, "accumulate", False):
+        return None
+    numbered = {old: _numbers(old), source: _numbers(source) + old.value.numel()}
+    return _from_numbers(walk, [old, source], called(n, numbered), n)
 
 
 @rule("sum", "mean")
 def _reduced(walk: Walk, n: Node) -> list[Term] | None:
-    x, dim = _first(n), n.argument(1, "dim")
+    x, dim = n.first(), n.argument(1, "dim")
     if isinstance(dim, (tuple, list)) and len(dim) == 1:
         dim = dim[0]
     if x is None or not isinstance(dim, int) or dim % len(x.shape) == len(x.shape) - 1:
@@ -133,7 +230,7 @@ def _reduced(walk: Walk, n: Node) -> list[Term] | None:
     rest = lead[:dim] + lead[dim + 1 :]
     numbers = torch.arange(math.prod(rest), device=n.value.device).reshape(rest or [1])
     to = numbers.unsqueeze(dim).expand(lead).reshape(-1)
-    moved = [t.with_path(t.path.moved(to)) for t in terms]
+    moved = united([t.with_path(t.path.moved(to)) for t in terms], numbers.numel())
     return walk.scaled(moved, 1 / lead[dim], n.shape) if n.op == "mean" else moved
 
 
@@ -159,11 +256,12 @@ def _mixed(walk: Walk, n: Node) -> list[Term] | None:
 
 @rule(
     *VIEW, "expand", "expand_as", "repeat", "repeat_interleave", "tile", "transpose", "permute", "swapaxes", "movedim",
-    "__getitem__", "select", "index_select", "narrow", "unbind", "chunk", "split", "tensor_split", "flip", "roll",
+    "__getitem__", "select", "index_select", "narrow", "slice", "unbind", "chunk", "split", "tensor_split", "flip",
+    "roll",
 )  # fmt: skip
 def _rearranged(walk: Walk, n: Node) -> list[Term] | None:
     """Rows taken, moved or copied."""
-    x = _first(n)
+    x = n.first()
     if x is None or walk.signal(x) is None:
         beside = _mixed_beside(walk, n, x) if x is not None and n.op == "permute" else None
         return _convolved(walk, n) if beside is None else beside
@@ -192,14 +290,10 @@ def _from_numbers(walk: Walk, sources: Sequence[Node], numbers: Tensor, n: Node)
 
     None unless every row is one that came whole.
     """
-    rows, width = numbers.reshape(-1, walk.width), walk.width
-    if n.shape[-1] not in walk.widths or tuple(numbers.shape) != n.shape:
+    row, width = _whole_rows(walk, numbers), walk.width
+    if n.shape[-1] not in walk.widths or tuple(numbers.shape) != n.shape or row is None:
         return None
-    first = rows[:, 0]
-    ordered = first[:, None] + torch.arange(width, device=rows.device)
-    if bool(((rows != ordered) & (rows >= 0)).any()) or bool((first % width)[first >= 0].any()):
-        return None
-    row, start, out = first.div(width, rounding_mode="floor"), 0, list[Term]()
+    start, out = 0, list[Term]()
     for x in sources:
         total = x.value.numel() // width
         target = ((row >= start) & (row < start + total)).nonzero().reshape(-1)
@@ -209,12 +303,24 @@ def _from_numbers(walk: Walk, sources: Sequence[Node], numbers: Tensor, n: Node)
     return united(out, len(row))
 
 
+def _whole_rows(walk: Walk, numbers: Tensor) -> Tensor | None:
+    """The row that each row of numbered coordinates is; -1: zero. None unless every row is one that came whole."""
+    if numbers.numel() % walk.width:
+        return None
+    rows = numbers.reshape(-1, walk.width)
+    first = rows[:, 0]
+    ordered = first[:, None] + torch.arange(walk.width, device=rows.device)
+    if bool(((rows != ordered) & (rows >= 0)).any()) or bool((first % walk.width)[first >= 0].any()):
+        return None
+    return first.div(walk.width, rounding_mode="floor")
+
+
 def _mixed_beside(walk: Walk, n: Node, product: Node) -> list[Term] | None:
     """Streams mixed along the last axis, beside d_model: permute([.., d_model, in] @ weights [.., in, out])."""
     if product.op not in MATMUL or not all(isinstance(a, Node) for a in product.args):
         return None
     left, weights = product.args
-    x = _first(left) if left.op == "permute" else None
+    x = left.first() if left.op == "permute" else None
     terms = walk.signal(x)
     if x is None or terms is None or walk.signal(weights) is not None:
         return None
@@ -305,11 +411,6 @@ def _overwritten(walk: Walk, n: Node) -> list[Term] | None:
 def _copied_into(walk: Walk, n: Node) -> list[Term] | None:
     source = n.argument(1, "src")
     return walk.broadcast(source, n.shape) if isinstance(source, Node) else None
-
-
-def _first(n: Node) -> Node | None:
-    x = n.argument(0, "input")
-    return x if isinstance(x, Node) else None
 
 
 def _row_numbers(n: Node) -> Tensor:
