@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from .decomposition.forward import forward_logits, in_turn, readable
-from .decomposition.layers import find_layers, run_recorded
+from .decomposition.layers import best_recorded, find_layers, run_recorded
 from .decomposition.nodes import Place
 from .decomposition.readout import Readout
 from .decomposition.restored import Undo, unharmed, whatever_happens
@@ -128,7 +130,10 @@ def record(
         switched = readable(module, undo)
         with reported("recording", progress) as done:
             inputs = model.inputs(encoded.ids)
-            recording = run_recorded(module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
+            once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
+            recording = best_recorded(lambda deep: once(call_by_call=deep))
+            if recording.call_by_call:
+                switched = [*switched, "TorchScript and C++ ran call by call"]
             return switched, recording, None if recording.problems else _probed(model, layers, encoded.ids, recording)
 
     def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
@@ -138,11 +143,13 @@ def record(
     # One recording of a model at a time: the switches are the model's, not the thread's.
     switched, recording, probed, own = in_turn(layers, passes)
     logits = recording.logits
-    if logits is None or logits.ndim != 3:
-        raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, got something else")
-    logits = logits[0]
+    if logits is None or logits.ndim < 2 or math.prod(logits.shape[:-1]) != n_tokens:
+        found = "no tensor" if logits is None else f"a tensor of shape {list(logits.shape)}"
+        raise ValueError(f"expected logits [1, {n_tokens}, d_vocab] from the model, one row per token, got {found}")
+    logits = logits.reshape(n_tokens, -1)
     if recording.readout is not None:  # a device map may have taken them back to where the inputs were
         logits = logits.to(recording.readout.top.like.device)
+    rows, given = recording.given
     states = assembled(recording)
     if not bool(logits.sum(dtype=torch.float32).isfinite()) and not bool(logits.isfinite().all()):  # the sum is quick
         raise ValueError(
@@ -157,10 +164,15 @@ def record(
     if isinstance(own, str):
         notes.append(own)
     elif own is not None:
-        checks.append(own_check(logits, own, switched, len(layers)))
+        theirs = own.reshape(-1, own.shape[-1])
+        checks.append(own_check(logits if rows is None else logits[rows], theirs, switched, len(layers)))
         off = checks[-1].error
         same = f"differ by {off:.0e} from the model's own" if off else "are the model's own to the bit"
         notes = [f"{' and '.join(switched)}; the logits {same}", *recording.notes]
+    if rows is not None and given is not None:
+        how = f"the model gives the logits of {len(rows)} of {n_tokens} positions; all were made by the same calls"
+        checks.append(own_check(logits[rows], given, [how], 1))
+        notes.append(how)
     heads = [p.heads for s in states for p in s.parts if p.heads is not None]
     if _largest([h.future for h in heads]) > 0:
         missing.append("attention looks at later tokens, so this is not a causal language model")
@@ -183,12 +195,12 @@ _labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weak
 
 def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
     """What the parts of this model depend on: remembered, or seen now."""
-    known = _labels.setdefault(layers[0], {})
+    known, deep = _labels.setdefault(layers[0], {}), recording.call_by_call
     key = (structure(recording), len(ids) >= SHORTEST, _fingerprint(model.module))
     if key not in known:
 
         def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
-            return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced)
+            return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced, call_by_call=deep)
 
         known[key] = probe(again, ids, recording)
     return known[key]
@@ -202,13 +214,13 @@ def _fingerprint(module: torch.nn.Module) -> int:
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:
-    """The logits [pos, d_vocab] of the model as the user has it, to compare with; or why there are none."""
+    """The logits [.., d_vocab] of the model as the user has it, to compare with; or why there are none."""
     try:
         with torch.no_grad():
             logits = forward_logits(module, inputs)
     except Exception as e:  # noqa: BLE001  a kernel that cannot run here says so in any way
         return f"the model's own forward pass cannot be run here to compare ({type(e).__name__}: {e})"
-    return logits[0] if isinstance(logits, Tensor) else None
+    return logits if isinstance(logits, Tensor) else None
 
 
 def _first_not_finite(states: list[State]) -> str:

@@ -21,7 +21,7 @@ def name_of(path: Path) -> str:
 ROOMS = [
     ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
     "decomposition.nodes",
-    ("decomposition.tape", "decomposition.streams"),
+    ("decomposition.tape", "decomposition.streams", "decomposition.below"),
     ("decomposition.einsums", "decomposition.freivalds"),
     "decomposition.linear",
     "decomposition.terms",

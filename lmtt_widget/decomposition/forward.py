@@ -29,6 +29,8 @@ def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:
     """What `model(**inputs)` gives as logits; the argument named "" goes by position."""
     named = {k: v for k, v in inputs.items() if k}
     output = model(inputs[""], **named) if "" in inputs else model(**named)
+    if isinstance(output, dict) and "logits" in output:
+        return output["logits"]
     return getattr(output, "logits", output[0] if isinstance(output, (tuple, list)) else output)
 
 

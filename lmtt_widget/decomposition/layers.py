@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -12,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import _push_mode
 
+from .below import CallByCall
 from .forward import forward_logits, plain_precision
 from .heads import is_attention_product
 from .linear import CallError
-from .nodes import LostValue, Node, Place
+from .nodes import LostValue, Node, Place, replay
 from .read_layer import LayerReader, Names
-from .readout import Readout, read_out, unembedding
+from .readout import Readout, read_out, taken_rows, unembedding
 from .restored import Modes, Undo, whatever_happens
 from .stacks import find_layers as find_layers
 from .stacks import pieces
@@ -34,12 +36,14 @@ def run_recorded(
     *,
     check_all: bool = False,
     forced: Mapping[Place, Tensor] = MappingProxyType({}),
+    call_by_call: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
 
     forced: values for the pass to go on with in place of what it made at some places; then sums do not close.
-    progress(done, total) is called after each layer. The hooks are gone afterwards, also after an exception.
+    call_by_call: what TorchScript and C++ do inside is taped too. progress(done, total) is called after each layer. The
+    hooks are gone afterwards, also after an exception.
 
     Raises UndecomposableError where a layer's output is not its input plus something, ForwardError where the model
     itself fails.
@@ -52,10 +56,11 @@ def run_recorded(
         undo += [Modes().restore, recorder.unhook]
         recorder.hook()
         torch.set_grad_enabled(False)
-        _push_mode(
-            recorder.tape
-        )  # no `with`: where an interrupt has taken the tape off, it would take off another mode
-        return forward_logits(model, inputs)
+        # No `with`: where an interrupt has taken the tape off, it would take off another mode.
+        _push_mode(recorder.tape)
+        if call_by_call:
+            CallByCall().begin()
+        return recorder.everywhere(forward_logits(model, inputs))
 
     try:
         logits = whatever_happens(passed)
@@ -72,7 +77,30 @@ def run_recorded(
             recorder.end_of_pieces(logits)
             recorder.result.readout = recorder.readout(logits)
     recorder.result.natural = recorder.tape.natural
+    recorder.result.call_by_call = call_by_call
     return recorder.result
+
+
+def best_recorded(record: Callable[[bool], Recording]) -> Recording:
+    """`record(False)`; or, where something in it comes from calls that nobody heard of, `record(True)`, call by call.
+
+    Raises UndecomposableError where both do, the first.
+    """
+    try:
+        found = record(False)
+        if not found.problems and not found.has_unknown:
+            return found
+        error = None
+    except UndecomposableError as e:
+        found, error = None, e
+    with suppress(UndecomposableError, ForwardError):
+        again = record(True)
+        if not again.problems and not (again.has_unknown and found is not None and not found.problems):
+            return again
+    if found is None:
+        assert error is not None
+        raise error
+    return found
 
 
 # Where a module keeps its hooks, and what it keeps beside them by the same key.
@@ -265,6 +293,20 @@ class _Recorder:
             if isinstance(owner, nn.Module) and modules.get(id(owner)):
                 where = f"{modules[id(owner)]} ({type(owner).__name__})"
         return where
+
+    def everywhere(self, logits: Any) -> Any:
+        """The logits of all positions, by the model's own calls, where it gives those of some (the last one)."""
+        made = self.tape.made(logits)
+        found = None if made is None else taken_rows(made, self.reader.states, self.reader.n_tokens)
+        if made is None or found is None:
+            return logits
+        taken, rows = found
+        try:
+            every: Tensor = replay(made, {taken: taken.parents()[0].value})
+        except (RuntimeError, IndexError, TypeError):
+            return logits
+        self.result.given = rows, logits.detach().reshape(len(rows), -1)
+        return every
 
     def readout(self, logits: Tensor) -> Readout | None:
         node = self.tape.made(logits)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .linear import LinearMap, is_constant, linear_leaf
-from .nodes import Node, replay
+from .nodes import Node, behind, called, replay
 from .ops import DIV, IDENTITY, MUL, VIEW
 from .paths import Path
 from .residual import Walk
@@ -176,6 +177,26 @@ def read_out(logits: Node, last: Node, width: int, n_tokens: int, check_rows: Se
     readout = Readout(top, found.scale, found.cap, last, found.input, streams, torch.zeros(()))
     readout.error = _error(readout, logits.value, streams.rows(last.value), check_rows)
     return readout
+
+
+def taken_rows(logits: Node, states: Container[Node], n_tokens: int) -> tuple[Node, Tensor] | None:
+    """The call that takes the rows of some tokens, of which these logits are, and which rows; None if there is none."""
+    n_rows = math.prod(logits.shape[:-1])
+    if n_rows >= n_tokens:
+        return None
+    for n in behind([logits], states.__contains__):
+        x = n.first()
+        if n.op not in _TAKES or x is None or [math.prod(y.shape[:-1]) for y in (n, x)] != [n_rows, n_tokens]:
+            continue
+        numbers = torch.arange(n_tokens, device=x.value.device).reshape(*x.shape[:-1], 1).expand(x.shape)
+        rows = called(n, {x: numbers})
+        alone = not any(m in states for m in behind([logits], lambda m, n=n: m is n))  # type: ignore[misc]
+        if alone and rows.shape == n.shape and bool((rows == rows[..., :1]).all()):
+            return n, rows[..., 0].reshape(-1)
+    return None
+
+
+_TAKES = {"__getitem__", "select", "narrow", "index_select", "gather", "take_along_dim"}
 
 
 def _stage(n: Node, last: Node, n_tokens: int) -> Stage | None:

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch.overrides import _get_current_function_mode_stack, _pop_mode, _push_mode
+from torch.utils import _python_dispatch
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -81,6 +82,7 @@ class Modes:
     def __init__(self) -> None:
         self.grad, self.n_threads = torch.is_grad_enabled(), torch.get_num_threads()
         self.modes = _get_current_function_mode_stack()
+        self.kernels = _python_dispatch._get_current_dispatch_mode_stack()
         self.autocast = [(torch.is_autocast_enabled(d), torch.get_autocast_dtype(d)) for d in _DEVICES]
         self.cached, self.nesting = torch.is_autocast_cache_enabled(), _nesting()
 
@@ -91,6 +93,8 @@ class Modes:
                 _pop_mode()
             for mode in self.modes:
                 _push_mode(mode)
+        for _ in _python_dispatch._get_current_dispatch_mode_stack()[len(self.kernels) :]:
+            _python_dispatch._pop_mode()
         if torch.is_grad_enabled() != self.grad:
             torch.set_grad_enabled(self.grad)
         if torch.get_num_threads() != self.n_threads:

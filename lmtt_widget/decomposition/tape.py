@@ -9,6 +9,9 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
+from operator import is_
+from types import FunctionType
 from typing import Any
 
 import torch.overrides
@@ -33,6 +36,12 @@ _NO_OLD_VALUE = FRESH | {"index_add_"}
 _QUIET = {
     "size", "dim", "numel", "stride", "is_contiguous", "data_ptr", "__len__", "is_floating_point", "element_size",
     "storage_offset", "item", "tolist", "__bool__", "__hash__", "requires_grad_", "get_device",
+}  # fmt: skip
+# Functions of Python that hand themselves over as one call; what they do inside is what is taped.
+_OPENED = {"multi_head_attention_forward"}
+# The names of kernels that differ from those of the calls.
+_KERNELS = {
+    "native_layer_norm": "layer_norm", "_log_softmax": "log_softmax", "_to_copy": "to", "_reshape_alias": "view",
 }  # fmt: skip
 # Afterwards others may write to the tensor's memory without torch.
 _SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
@@ -67,10 +76,19 @@ class Tape(TorchFunctionMode):
                 op = "shared memory"
             found = self.nodes[id(x)] = Node(op, x)
             self._aliases.meet(x)
+        elif self._counts_as_its_base(found, x):
+            found.version = version(x)
         elif found.version != version(x) or (self._shared and self._changed_unseen(found, x)):
             found.lost = found.lost or found._value is x
             found = self.add(x, "written by a call outside torch", args=(found,))
         return found
+
+    def _counts_as_its_base(self, found: Node, x: Tensor) -> bool:
+        """Is it a view that torch has tied to what it is a view of only after the call was heard of?"""
+        if found.version or x._base is None or found.version == version(x):
+            return False
+        base = self.nodes.get(id(x._base))
+        return base is not None and base.version == version(x._base) == version(x)
 
     def add(self, value: Tensor, op: str, **fields: Any) -> Node:
         """A node that stands for `value` from here on."""
@@ -157,6 +175,7 @@ class Tape(TorchFunctionMode):
         if self._inside:
             return func(*args, **kwargs)
         name = getattr(func, "__name__", "?").partition(".")[0]  # torch.ops: add_.Tensor
+        name = _KERNELS.get(name, name)
         if name in _QUIET:
             return func(*args, **kwargs)
         if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
@@ -165,6 +184,9 @@ class Tape(TorchFunctionMode):
                 op = "getattr" if args[0].is_floating_point() else "of complex"
                 return self._forced(self.add(out, op, fn=func, args=(self.node(args[0]),)), out)
             return out
+        if name in _OPENED:
+            with self:
+                return _opened(func)(*args, **kwargs)
         if name in _SHARES_MEMORY and args and isinstance(args[0], Tensor):
             self._share(args[0])
             return func(*args, **kwargs)
@@ -178,9 +200,13 @@ class Tape(TorchFunctionMode):
             return self._forced(self.add(out, name, fn=func, args=self._lift(args), kwargs=self._lift(kwargs)), out)
         if isinstance(out, (tuple, list)):
             lifted, named = self._lift(args), self._lift(kwargs)
-            for i, part in enumerate(out):
-                if isinstance(part, Tensor):
-                    self.add(part, name, fn=func, args=lifted, kwargs=named, item=i)
+            goes_on = [
+                self._forced(self.add(y, name, fn=func, args=lifted, kwargs=named, item=i), y)
+                if isinstance(y, Tensor)
+                else y
+                for i, y in enumerate(out)
+            ]
+            return out if all(map(is_, out, goes_on)) else type(out)(goes_on)
         return out
 
     # ---- memory that is written again ----
@@ -294,6 +320,15 @@ def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
     out, hit = old.clone(), (rows >= 0).to(old.device)
     out.reshape(-1, old.shape[-1])[hit] = new.reshape(-1, new.shape[-1])[rows.to(old.device)[hit]]
     return out
+
+
+@cache
+def _opened(func: Any) -> Any:
+    """The same function, which does not ask whether somebody listens."""
+    known = {**func.__globals__, "has_torch_function": lambda _: False}
+    found = FunctionType(func.__code__, known, func.__name__, func.__defaults__, func.__closure__)
+    found.__kwdefaults__ = func.__kwdefaults__
+    return found
 
 
 class _Without:

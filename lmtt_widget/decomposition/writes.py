@@ -86,10 +86,18 @@ class Recording:
     layers: list[Layer] = field(default_factory=list)
     embedding: LayerState | None = None
     readout: Readout | None = None
-    logits: Tensor | None = None
+    logits: Tensor | None = None  # [1, pos, d_vocab]
+    given: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)  # rows the model gave, and these, if only some
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
     natural: dict[Place, Tensor] = field(default_factory=dict)  # what was made where the pass was forced on
+    call_by_call: bool = False  # also what TorchScript and C++ did inside was taped
+
+    @property
+    def has_unknown(self) -> bool:
+        """Is there a branch that was made from nothing that the tape heard of?"""
+        states = [s for layer in self.layers for s in layer.states]
+        return any(isinstance(w, LinearWrite) and w.reads < 0 for s in states for w in s.writes)
 
 
 def tensors_in(x: Any) -> Iterator[Tensor]:

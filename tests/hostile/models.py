@@ -33,6 +33,7 @@ class Case:
     between: Callable[[Any], Any] | None = None  # what the user does to the model between the two
     labels: str = ""  # of a model that must be accepted: its parts, state by state
     untrue: str = ""  # what a refusal must not say (a pattern)
+    says: str = ""  # what a refusal must say (a pattern)
     by_prompt: bool = False  # which layers run depends on the tokens, and may
     memory: bool = False  # what the model does depends on its earlier calls
 

@@ -61,7 +61,7 @@ class Watched:
 
 
 def logits_of(out: Any) -> Tensor:
-    out = getattr(out, "logits", out)
+    out = out["logits"] if isinstance(out, dict) else getattr(out, "logits", out)
     return out[0] if isinstance(out, (tuple, list)) else out
 
 

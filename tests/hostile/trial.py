@@ -74,7 +74,10 @@ def _tried(case: Case) -> Verdict:
         passes, module.truth.passes, module.truth.now = module.truth.passes, None, None
     assert run is not None
     base = watched() if not passes else next((p for p in passes if _is(p, run)), passes[0])
-    assert passes or torch.equal(base.logits, plain), "looking at the model changes it"  # type: ignore[arg-type]
+    assert base.logits is not None
+    # A model may give the logits of the last positions only; the oracle knows all.
+    few = len(plain) < len(base.logits)  # products of fewer rows may be rounded otherwise
+    assert passes or (torch.allclose if few else torch.equal)(base.logits[-len(plain) :], plain), "looking changes it"
     oracle = look(watched, base, VOCAB, case.by_prompt)
     faults = _faults(run, oracle, "")
     if case.first and not all(torch.equal(s.value, kept) for s, kept in zip(earlier.states, states, strict=True)):
@@ -96,6 +99,8 @@ def _refused(case: Case, watched: Watched, sentence: str, kind: str) -> Verdict:
         return Verdict(case, "wrong", f"a right model is refused: {sentence}")
     if not _PLACE.search(sentence):
         return Verdict(case, "wrong", f"refused without a place: {sentence}")
+    if case.says and not re.search(case.says, sentence):
+        return Verdict(case, "wrong", f"refused without saying {case.says!r}: {sentence}")
     untrue = case.untrue and re.search(case.untrue, sentence)
     if _AHEAD.search(sentence) and not case.memory and not looks_ahead(watched, VOCAB):
         untrue = _AHEAD.search(sentence)
@@ -125,4 +130,5 @@ def _plain(module: Any, case: Case, ids: tuple[int, ...] = ()) -> Tensor:
     with torch.no_grad():
         out = module(torch.tensor([list(ids or case.ids)]))
     module.truth.restart(now)
-    return logits_of(out)[0].clone()
+    logits = logits_of(out)
+    return logits.reshape(-1, logits.shape[-1]).clone()
