@@ -1,7 +1,11 @@
 """Where did this prediction come from? Information flow routes of a causal language model, inline in a notebook.
 
     import lmtt_widget as lmtt
-    lmtt.explore(lmtt.load_model("gpt2"), "When Mary and John went to the store, John gave a drink to")
+    model = lmtt.bundled_model()  # or lmtt.load_model("gpt2")
+    prompt = "When Mary and John went to the store, John gave a drink to"
+    widget = lmtt.explore(model, prompt)
+    run = lmtt.record(model, prompt)
+    graph = lmtt.attribute(run)
 
 Axis names, the same everywhere: `pos` (a token), `query` (the pos where attention writes), `key` (the pos it reads),
 `layer`, `head`, `neuron`, `d_model`, `d_head`, `d_mlp`, `d_vocab`, `state` (a value of the residual stream, numbered

@@ -35,6 +35,10 @@ def proximity(parts: Tensor, whole: Tensor, p: float = 1) -> Tensor:
 
     max(0, |whole|_p - |whole - part|_p)      (Ferrando & Voita 2024, arXiv:2403.00824)
     parts [..., part, d_model], whole [..., d_model] -> [..., part], in float32 or better
+
+        >>> parts = torch.tensor([[3.0, -1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 5.0]])
+        >>> lmtt.proximity(parts, parts.sum(0)).tolist()
+        [4.0, 7.0]
     """
     wide = torch.promote_types(torch.promote_types(parts.dtype, whole.dtype), torch.float32)
     parts, whole = parts.to(wide), whole.to(wide)
@@ -64,6 +68,10 @@ def attribute(
     says why. progress(done, total) is called for every state; None shows a bar when it takes more than a second.
 
     Raises ValueError for a tolerance outside [0, 1), no keys, or an unknown kernel.
+
+        >>> graph = lmtt.attribute(run)
+        >>> round(float(graph.carried[1, 3] + graph.share(0)[3]), 6)  # all of state 1 at position 3
+        1.0
     """
     if not 0 <= tolerance < 1:
         raise ValueError(f"tolerance must be a share in [0, 1), got {tolerance}")

@@ -27,6 +27,9 @@ def save_html(widget: Shown, path: str | Path, *, include: Any = "auto", max_byt
 
     Raises ValueError for another ending than .html, an include that is none, or a page over `max_bytes`, OSError for a
     path that cannot be written. A file that was there stays as it was then.
+
+        >>> lmtt.save_html(widget, folder / "flow.html", include="nothing").name
+        'flow.html'
     """
     path = _checked(path, ".html", ".htm")
     return _written(path, widget.page(include, max_bytes).encode())
@@ -45,6 +48,9 @@ def save_svg(
     width, height: of the picture in px; by default the widget's height. theme: "light" or "dark", by default the
     widget's. Raises ImportError with what to install where the extra "figures" is missing, ValueError for another
     ending than .svg or a size or theme out of range, OSError for a path that cannot be written.
+
+        >>> lmtt.save_svg(widget, folder / "flow.svg", width=400, height=300).name
+        'flow.svg'
     """
     path = _checked(path, ".svg")
     return _written(path, widget.svg(width=width, height=height, theme=theme).encode())
@@ -59,7 +65,11 @@ def save_png(
     theme: str | None = None,
     scale: float = 2,
 ) -> Path:
-    """Saves the picture as PNG, `scale` pixels for every px; returns its path. Else as `save_svg`."""
+    """Saves the picture as PNG, `scale` pixels for every px; returns its path. Else as `save_svg`.
+
+    >>> lmtt.save_png(widget, folder / "flow.png", scale=1).name
+    'flow.png'
+    """
     path = _checked(path, ".png")
     return _written(path, png(widget.svg(width=width, height=height, theme=theme), scale=scale))
 
@@ -68,6 +78,9 @@ def save_json(widget: Shown, path: str | Path, *, include: Any = "auto", max_byt
     """Saves the analysis for `load_json`: prompts, what was chosen, the details as in `save_html`; returns its path.
 
     Raises as `save_html`, for another ending than .json.
+
+        >>> lmtt.save_json(widget, folder / "flow.json", include="nothing").name
+        'flow.json'
     """
     path = _checked(path, ".json")
     text = to_json(widget.analysis(include, max_bytes))
@@ -80,6 +93,10 @@ def load_json(path: str | Path) -> SavedWidget:
 
     Takes what `save_json` or the widget's menu saved. Raises ValueError for a file that is no such analysis, is cut
     off, or comes from a newer major version, OSError for one that cannot be read.
+
+        >>> saved = lmtt.load_json(lmtt.save_json(widget, folder / "flow.json"))
+        >>> saved.target == widget.target
+        True
     """
     path = _checked(path, ".json")
     try:
@@ -98,6 +115,10 @@ class SavedWidget(Shown):
     """An analysis that was saved, alive without its model: what was not saved with it cannot be asked.
 
     Its traits are those of `FlowWidget`; `save_html` and the others take it too.
+
+        >>> saved = lmtt.load_json(lmtt.save_json(widget, folder / "flow.json"))
+        >>> saved.prompt == widget.prompt
+        True
     """
 
     def __init__(self, analysis: Analysis) -> None:

@@ -89,6 +89,12 @@ class Graph:
 
     Everything shown is a function of it. `run` is the recorded pass it was computed from, for who wants to look inside;
     it does not travel: a pickled graph is small, and opens without torch and without the model.
+
+        >>> graph = lmtt.attribute(run)
+        >>> graph.carried.shape == (len(run.states), run.n_tokens)
+        True
+        >>> graph.map(0).shape  # [query, key] of the first part, an attention
+        (14, 14)
     """
 
     tokens: tuple[Token, ...]

@@ -30,6 +30,9 @@ def head_shares(run: Run, part: Part, query: int | None = None, *, graph: Graph 
     graph: the run's, whose totals are then used instead of computed again.
 
     Raises ValueError if the part has no heads, IndexError if the query is out of range.
+
+        >>> lmtt.head_shares(run, run.parts[0], 13, graph=graph).shape  # [head, key] of one query
+        torch.Size([8, 14])
     """
     if part.heads is None:
         raise ValueError(f"only an attention part has heads, got {part!r}")
@@ -79,6 +82,10 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
 
     The parts of the node are n_u w_u for every neuron u (of every expert that saw this token) and all other parts.
     Raises ValueError if the part is no MLP, IndexError if the position is out of range.
+
+        >>> shares = lmtt.neuron_shares(run, run.parts[1], 13)
+        >>> 0 <= float(shares.share.sum()) <= 1
+        True
     """
     if part.kind != "mlp":
         raise ValueError(f"only an MLP part has neurons, got {part!r}")
@@ -143,6 +150,10 @@ def renormalise(graph: Graph, threshold: float, by: Literal["head", "max", "sum"
     whole, by the share of their largest head or of all heads, and that share is divided.
 
     Raises ValueError for another `by`, or by="head" for a graph that was opened without its run.
+
+        >>> drawn = lmtt.renormalise(graph, 0.04)
+        >>> drawn.share(0).sum() <= graph.n_tokens
+        np.True_
     """
     if by not in ("head", "max", "sum"):
         raise ValueError(f'by must be "head", "max" or "sum", got {by!r}')

@@ -141,6 +141,10 @@ def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, 
 
     W_U norm_f(h) + b_U, with the final norm applied to h itself (normalise=False: left out). Raises ValueError where
     the model's logits are no linear read-out of its last state. (nostalgebraist 2020, the logit lens)
+
+        >>> logits = lmtt.lens_logits(run, 5)  # at the last position
+        >>> model.vocabulary([int(logits.argmax())])[0].text
+        '·Mary'
     """
     rows = [pos] if isinstance(pos, int) else pos
     logits = _readout(run).logits(run.states[state].value, rows, normalise)
@@ -160,7 +164,11 @@ def likely_tokens(run: Run, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @renamed(normalize="normalise")
 def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normalise: bool = True) -> TokenList:
-    """The k most likely next tokens at a position, by default the model's own; earlier states by the logit lens."""
+    """The k most likely next tokens at a position, by default the model's own; earlier states by the logit lens.
+
+    >>> lmtt.top_tokens(run, k=1).tokens[0].text
+    '·Mary'
+    """
     final = state % len(run.states) == len(run.states) - 1
     logits = run.logits[pos] if final and normalise else lens_logits(run, state, pos, normalise=normalise)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -170,7 +178,11 @@ def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normali
 
 @renamed(normalize="normalise")
 def logit_lens(run: Run, *, k: int = 1, normalise: bool = True) -> LensGrid:
-    """The k most likely tokens read off every state and position, with entropy and distance to the final prediction."""
+    """The k most likely tokens read off every state and position, with entropy and distance to the final prediction.
+
+    >>> lmtt.logit_lens(run, k=2).ids.shape  # [state, pos, k]
+    torch.Size([9, 14, 2])
+    """
     final = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32)).log_softmax(-1)
     ids, probabilities, entropy, kl = [], [], [], []
     for s in run.states:
@@ -203,6 +215,10 @@ def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int
     vector [d_model]: anything added to `state` at a position (a part, a head's output, a neuron's n_u w_u), read with
     the final norm frozen at its value there; scores are in logits and add up over parts. A neuron's sign is that of its
     activation, since the update is n_u w_u and not w_u. (Geva et al. 2022, arXiv:2204.12130)
+
+        >>> update = lmtt.promoted(run, run.parts[4].output(run.n_tokens)[13], 13, state=run.parts[4].state)
+        >>> [token.text for token in update.promoted.tokens[:2]]
+        ['·John', '·Mary']
     """
     logits = update_logits(run, vector, pos, state=state)
     k = min(k, logits.shape[-1])
@@ -221,6 +237,10 @@ def direct_logit_attribution(
     dla(c, w) = W_U[:, w] . (gamma * (c - mean(c)) / sigma_f), sigma_f frozen at the last state (no mean for RMSNorm).
     token: an id, by default the model's prediction; foil: an id to contrast with, then effects are on the difference.
     by="head" lists an attention part as its heads and its constant. (Wang et al. 2022, arXiv:2211.00593)
+
+        >>> found = lmtt.direct_logit_attribution(run)
+        >>> found.token.text, abs(found.sum - found.logit) < 1e-3
+        ('·Mary', True)
     """
     readout, row = _readout(run), pos % run.n_tokens
     token = int(run.logits[row].argmax()) if token is None else token
@@ -279,6 +299,9 @@ def head_output(part: Part, head: int) -> Tensor:
     """What one head adds to the stream at every query, summed over keys: [query, d_model].
 
     Raises ValueError if the part has no such head.
+
+        >>> lmtt.head_output(run.parts[0], 3).shape == run.value(0).shape
+        True
     """
     if not 0 <= head < part.n_heads:
         raise ValueError(f"layer {part.layer} has heads 0..{part.n_heads - 1}, got {head}")

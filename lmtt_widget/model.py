@@ -30,7 +30,11 @@ class Encoded:
 
 @dataclass
 class Model:
-    """A causal language model ready to be recorded; nothing in `module` is ever changed."""
+    """A causal language model ready to be recorded; nothing in `module` is ever changed.
+
+    >>> [token.text for token in model.vocabulary(model.encode("Mary went").ids)]
+    ['Mary', '·went']
+    """
 
     module: nn.Module
     tokenizer: Any
@@ -152,6 +156,8 @@ def load_model(
 
     Raises ValueError for an encoder or encoder-decoder, for a model without weights or with some of them missing, and
     for what may run code; OSError (with what to do offline) when nothing can be loaded.
+
+        >>> model = lmtt.load_model(model.module, model.tokenizer)  # or a name on the hub, or a folder
     """
     found = None if layers is None else _modules(layers)
     if isinstance(name_or_model, nn.Module):
@@ -180,7 +186,11 @@ def load_model(
 
 
 def bundled_model() -> Model:
-    """The small Llama-architecture model that ships with the package; it knows only the toy grammar of its card."""
+    """The small Llama-architecture model that ships with the package; it knows only the toy grammar of its card.
+
+    >>> lmtt.bundled_model().name
+    'lmtt-bundled'
+    """
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

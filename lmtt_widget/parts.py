@@ -21,7 +21,11 @@ _ORDER = ("attention", "mixer", "mlp", "skip", "embedding", "constant", "roundin
 
 @dataclass
 class Part:
-    """A vector per position that was added to the residual stream when one state was made."""
+    """A vector per position that was added to the residual stream when one state was made.
+
+    >>> run.parts[0].kind, run.parts[0].output(run.n_tokens).shape == run.value(0).shape
+    ('attention', True)
+    """
 
     kind: PartKind
     layer: int | None
@@ -59,7 +63,11 @@ class Part:
 
 @dataclass
 class State:
-    """A value of the residual stream and how it came about: one carried state plus the parts that enter here."""
+    """A value of the residual stream and how it came about: one carried state plus the parts that enter here.
+
+    >>> run.states[1].name, run.states[1].carried
+    ('after attention', 0)
+    """
 
     index: int
     layer: int | None

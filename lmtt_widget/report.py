@@ -36,7 +36,12 @@ class LayerReport:
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """Versions, host, bundle, self-test, and the layers of a model; printed it is what a bug report needs."""
+    """Versions, host, bundle, self-test, and the layers of a model; printed it is what a bug report needs.
+
+    >>> report = lmtt.doctor(model)
+    >>> report.layers[0].heads
+    8
+    """
 
     versions: dict[str, str]
     host: str  # the notebook it runs in
@@ -69,6 +74,10 @@ def doctor(model: Any = None) -> Report:
 
     model: a Model of `load_model`, or what `load_model` takes as a loaded model. It is recorded on a short prompt, as
     exactly as it goes, and left as it was. Whatever fails is said in the report; nothing is raised.
+
+        >>> report = lmtt.doctor(model)
+        >>> report.layers[0].exact
+        True
     """
     bundle, has_bundle = _bundle()
     self_test, passed = _self_test()

@@ -33,7 +33,12 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Routes:
-    """The routes into one target, in the graph's columns; `strength > t` is the connected route at t, for all t."""
+    """The routes into one target, in the graph's columns; `strength > t` is the connected route at t, for all t.
+
+    >>> routes = lmtt.trace(graph, encoding="flow")
+    >>> routes.edges(0.2)[0].kind
+    'carried'
+    """
 
     graph: Graph
     target: int
@@ -125,6 +130,10 @@ def trace(graph: Graph, target: int = -1, *, reading: Reading = "max", encoding:
     axis, flow ends.
 
     Raises ValueError if the target is out of range. (Ferrando & Voita 2024, arXiv:2403.00824, top-down extraction.)
+
+        >>> routes = lmtt.trace(graph, encoding="flow")
+        >>> round(float(routes.input_share.sum()) + sum(routes.ended.values()), 5)
+        1.0
     """
     n_tokens, top = graph.n_tokens, len(graph.states) - 1
     if not -n_tokens <= target < n_tokens:

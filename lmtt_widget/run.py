@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Run:
-    """One prompt through one model. Positions index everything; there is no batch axis."""
+    """One prompt through one model. Positions index everything; there is no batch axis.
+
+    >>> run.n_tokens, len(run.states)
+    (14, 9)
+    """
 
     model: Model
     prompt: Any
@@ -112,6 +116,10 @@ def record(
     or logits that are not finite;
     ForwardError (with the module) when the model itself fails; UndecomposableError (layer, module, reason) when parts
     do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
+
+        >>> run = lmtt.record(model, prompt)
+        >>> run.fidelity.exact
+        True
     """
     if interventions:
         raise NotImplementedError("record does not apply interventions yet")

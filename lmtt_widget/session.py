@@ -46,9 +46,10 @@ class Opened:
 class Session:
     """Opens prompts of one model, keeps the latest, and answers questions about them.
 
-        session = Session(lmtt.bundled_model())
-        opened = session.open("Mary went home because")
-        answer = session.ask(opened, {"kind": "token", "pos": 3})
+        >>> session = Session(lmtt.bundled_model())
+        >>> opened = session.open("Mary went home because")
+        >>> session.ask(opened, {"kind": "token", "pos": 3}).next.tokens[0].text
+        '·she'
 
     What is given to `later` waits until `work` is called, a piece at a time: whoever has the user interface knows when
     nobody waits.

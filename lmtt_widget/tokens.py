@@ -13,7 +13,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Token:
-    """One token as a person can read it, with its exact bytes."""
+    """One token as a person can read it, with its exact bytes.
+
+    >>> run.tokens[1].text, run.tokens[1].bytes
+    ('·Mary', b' Mary')
+    """
 
     id: int
     raw: str  # the vocabulary entry: "Ġthe", "▁the", "<0xE2>", "##ing"

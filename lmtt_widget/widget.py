@@ -33,6 +33,11 @@ class FlowWidget(Shown):
 
     Every trait is state that may be read or set; see `explore`. What cannot be is refused with a sentence and leaves
     the picture as it was. `close()` frees the recorded runs.
+
+        >>> widget = lmtt.explore(model, prompt)
+        >>> widget.target = 3
+        >>> widget.run.tokens[widget.target].text
+        '·John'
     """
 
     _refused = (*Shown._refused, ForwardError, UndecomposableError)
@@ -209,6 +214,11 @@ def explore(
     Raises ValueError for a prompt the model cannot take or an option out of range, UndecomposableError if the model
     cannot be split exactly. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824; Tufanov et al. 2024,
     arXiv:2404.07004)
+
+        >>> widget = lmtt.explore(model, prompt, threshold=0.05)
+        >>> widget.selection = {"kind": "head", "state": 5, "head": 6, "query": 13, "key": 1}
+        >>> widget.selected.all.promoted.tokens[0].text
+        '·Mary'
     """
     prompts = prompt_list(prompt)
     try:

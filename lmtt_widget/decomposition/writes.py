@@ -20,11 +20,20 @@ WriteKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant"
 
 
 class UndecomposableError(RuntimeError):
-    """The model cannot be written exactly as a residual stream plus parts; the message says where and why."""
+    """The model cannot be written exactly as a residual stream plus parts; the message says where and why.
+
+    >>> run = lmtt.record(model, prompt, strict=False)  # shows what would be refused as a part of its own
+    """
 
 
 class ForwardError(RuntimeError):
-    """The model's own forward pass failed; the message says in which module, the cause is the model's exception."""
+    """The model's own forward pass failed; the message says in which module, the cause is the model's exception.
+
+    >>> try:
+    ...     run = lmtt.record(model, prompt)
+    ... except lmtt.ForwardError as error:
+    ...     print(error)
+    """
 
 
 @dataclass
