@@ -10,14 +10,15 @@ of one token may move only there. Then a random half of its own for every state:
 
 Once all states are changed at the later half of the tokens: then nothing before may move.
 
-A pair of tokens that are in the same half is not told apart; where a branch makes calls that may move rows, further
-halves (the binary digits of the positions) tell every pair apart.
+A pair of tokens in the same half is not told apart. Where a call may move rows (indexing, sorting, anything that is not
+known to work on each row by itself) the passes are more, and every pair is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -114,22 +115,21 @@ class _Probe:
         self.given: list[list[Tensor | None]] = []  # per pass: what each state was to be
         self.unlike: set[int] = set()  # states that other passes made in another way
         self.alike: list[int] = []  # the passes in which all states were changed at the same tokens
-        self.simple = all(w.simple for s in self.values for w in s.writes if w.kind != "constant")
+        linear = [w for s in self.values for w in s.writes if w.kind != "constant"]
+        self.simple = clean.simple_end and all(s.simple for s in self.values) and all(w.simple for w in linear)
 
     def result(self) -> Probed:
         n, some = self.n, torch.arange(self.n)
         half = torch.randperm(n, generator=self.generator) < n // 2
         self._look_alike(half)
         self._look_alike(~half)
-        own = torch.stack([torch.randperm(n, generator=self.generator) < n // 2 for _ in self.values])
-        self._look(own)
+        self._look(torch.stack([torch.randperm(n, generator=self.generator) < n // 2 for _ in self.values]))
         self._look_alike(some >= n // 2)
         labels, problems = self._labels()
-        kinds = [(p.kind, labels[at].kind) for at, p in self._parts() if at in labels]
-        if not self.simple or ("mixer", "mlp") in kinds:
-            for digit in range((n - 1).bit_length()):
-                self._look_alike(some >> digit & 1 == 1, _LARGE_CHANGE)
-                self._look_alike(some >> digit & 1 == 0, _LARGE_CHANGE)
+        turned = any(p.kind == "mixer" and labels[at].kind == "mlp" for at, p in self._parts() if at in labels)
+        if turned or not self.simple:
+            for rows in _codes(n):
+                self._look_alike(rows, _LARGE_CHANGE)
             labels, problems = self._labels()
         other_calls = any(_calls(r) != _calls(self.clean) for r, _ in self.seen)
         if problems or other_calls or any(label.note for label in labels.values()):
@@ -343,6 +343,16 @@ class _Probe:
             if s.place is None or any(s.place not in r.natural for r, _ in self.seen)
         ]
         return [", ".join(found)] if found else []
+
+
+def _codes(n: int) -> Tensor:
+    """[pass, row]: of any two rows each is changed in some pass in which the other is not (Sperner 1928)."""
+    length = next(k for k in itertools.count(2) if math.comb(k, k // 2) >= n)
+    chosen = itertools.islice(itertools.combinations(range(length), length // 2), n)
+    codes = torch.zeros(length, n, dtype=torch.bool)
+    for row, passes in enumerate(chosen):
+        codes[list(passes), row] = True
+    return codes
 
 
 def _calls(recording: Recording) -> list[frozenset[str]]:

@@ -24,7 +24,7 @@ ROOMS = [
     ("decomposition.tape", "decomposition.streams", "decomposition.below"),
     ("decomposition.einsums", "decomposition.freivalds"),
     "decomposition.linear",
-    "decomposition.terms",
+    ("decomposition.mixing", "decomposition.terms"),
     "decomposition.residual",
     "decomposition.rules",
     ("decomposition.heads", "decomposition.readout"),

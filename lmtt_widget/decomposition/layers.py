@@ -316,6 +316,7 @@ class _Recorder:
         if node is None or not self.reader.states:
             return None
         r = self.reader
+        self.result.simple_end = r.keeps_rows(node, r.states)
         return read_out(node, r.states[-1], r.width, r.n_tokens, r.check_rows)
 
 

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from .aliases import memory
 from .freivalds import row_errors
 from .heads import FEW, Product, find_heads, is_attention_product
-from .linear import constant_sources, is_constant, is_linear, is_narrow, linear_leaf, weight_label
+from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
+from .mixing import mixes_tokens, row_by_row
 from .nodes import Node, behind
-from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, PICK, PUT, RSUB, SUB, VIEW
+from .ops import IDENTITY, MUL, PICK, PUT, VIEW
 from .paths import Path, Scale
 from .residual import Walk
 from .rounding import backward_error
@@ -64,7 +65,8 @@ class LayerReader:
                 label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
                 writes.append(Write(kind, label, path, rows))
         error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
-        return LayerState(value, None, writes, error, None if made is None else made.place)
+        simple = made is not None and self.keeps_rows(made)
+        return LayerState(value, None, writes, error, None if made is None else made.place, simple)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
         """The states up to a layer's input that is not the output of the layer before; None if its values are."""
@@ -127,7 +129,16 @@ class LayerReader:
                 writes.append(Write(kind, label, path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
-        return LayerState(value, carried[:2], writes, error, n.place)
+        return LayerState(value, carried[:2], writes, error, n.place, self.keeps_rows(n, self.states))
+
+    def keeps_rows(self, node: Node, stops: Container[Node] = ()) -> bool:
+        """Did only calls that work on each row by itself lead to this value, but for attention's own products?"""
+        ends = lambda n: n in stops or is_attention_product(n)  # noqa: E731
+        return all(ends(n) or (row_by_row(n) and not self._is_unexplained(n)) for n in behind([node], ends))
+
+    def _is_unexplained(self, n: Node) -> bool:
+        """Numbers that nothing on the tape made and that are no weights: perhaps made by a call that was not seen."""
+        return n.op == "const" and n._value.is_floating_point() and id(n._value) not in self.names.buffers
 
     def _in_place(self, path: Path | Spread) -> Path | Spread:
         """The same where no row goes to another token: rows that are dropped are multiplied by 0."""
@@ -202,14 +213,12 @@ class LayerReader:
         if write.heads is not None:
             write.kind = "attention"
             write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
-        elif path.shifted or reads < 0 or _mixes_tokens(x, stops):  # made of something that is no state: of any token
+        elif path.shifted or reads < 0 or mixes_tokens(x, stops):  # made of something that is no state: of any token
             write.kind = "mixer"
         else:
             write.gate, write.up = _gate_and_up(x)
-        source = [x] if write.heads is None else write.heads.made_from()
-        write.simple = write.kind == "mixer" or all(
-            _keeps_rows(n) for n in behind(source, stops.__contains__) if n not in stops
-        )
+        if write.heads is not None:
+            write.simple = all(self.keeps_rows(n, stops) for n in write.heads.made_from())
         write.error = self._map_error(write)
         if self._reads_another_stream(leaf, stops):
             self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
@@ -249,7 +258,7 @@ class LayerReader:
             known = all(n.op == "param" or id(n._value) in self.names.buffers for n in constant_sources(leaf))
             return Write("constant", self.names.parameters.get(id(leaf.value), leaf.op), path, rows, simple=known)
         met = {n: k for k, n in enumerate(self.states)}
-        if not foreign and _mixes_tokens(leaf, met) and (label := self._learned(leaf, met)):
+        if not foreign and mixes_tokens(leaf, met) and (label := self._learned(leaf, met)):
             self.notes.append(
                 f"{where}: {label} adds what is no output of a linear map, so it is shown as a mixer, whole"
             )
@@ -368,49 +377,3 @@ def _is_projection(n: Node) -> bool:
     ):
         n = n.args[0]
     return is_linear(n)
-
-
-_ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
-    "gelu", "silu", "relu", "relu_", "silu_", "sigmoid", "tanh", "softplus", "exp", "pow", "__pow__", "square", "sqrt",
-    "rsqrt", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "abs", "leaky_relu", "elu", "selu", "celu",
-    "mish", "hardtanh", "hardswish", "hardsigmoid", "relu6", "erf", "__rpow__", "__rtruediv__", "reciprocal", "log",
-}  # fmt: skip
-
-
-def _keeps_rows(n: Node) -> bool:
-    """Is this a call that works on each row by itself, whatever is in it?"""
-    if n.op in ("param", "const", "embedding") or is_constant(n) or n.op in NORM or is_linear(n):
-        return True
-    x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
-    if n.op in _ELEMENTWISE:
-        return all(p.shape == n.shape or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
-    if x is None:
-        return False
-    if n.op in VIEW:  # heads or groups of the last axis split or merged, nothing else
-        return n.shape[: len(x.shape) - 1] == x.shape[:-1] or x.shape[: len(n.shape) - 1] == n.shape[:-1]
-    if n.op in ("chunk", "split", "split_with_sizes"):
-        return n.argument(2, "dim", 0) in (-1, len(x.shape) - 1)
-    if n.op in ("mean", "var", "sum", "softmax", "norm"):
-        dim = n.argument(1, "dim")
-        return (dim[0] if isinstance(dim, (tuple, list)) and len(dim) == 1 else dim) in (-1, len(x.shape) - 1)
-    if n.op in ("transpose", "permute"):  # heads and tokens swapped
-        return len(n.shape) == 4 and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),))
-    return False
-
-
-_MIXING = {
-    "conv1d", "conv2d", "cumsum", "cumprod", "roll", "flip", "diff", "scaled_dot_product_attention", "__setitem__",
-    "logcumsumexp", "cummax", "cummin", "fft", "ifft", "rfft", "irfft", "pad", "zero_pad2d",
-}  # fmt: skip
-
-
-def _mixes_tokens(x: Node, stops: Container[Node]) -> bool:
-    """Does a call between the stream and this activation combine different tokens?"""
-
-    def mixes(n: Node) -> bool:
-        product = n.op in MATMUL or n.op in ("einsum", "baddbmm")
-        if n.op == "conv1d" and is_narrow(n):
-            return False
-        return n.op in _MIXING or (product and not is_linear(n) and sum(not is_constant(p) for p in n.parents()) > 1)
-
-    return any(mixes(n) for n in behind([x], stops.__contains__) if n not in stops)

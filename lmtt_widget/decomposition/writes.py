@@ -80,6 +80,7 @@ class LayerState:
     writes: list[Write]
     error: Tensor  # [], largest relative error of the sum
     place: Place | None = None  # where the pass made it
+    simple: bool = True  # no call between the states before and this one can move anything from token to token
 
 
 @dataclass
@@ -99,6 +100,7 @@ class Recording:
     given: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)  # rows the model gave, and these, if only some
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
+    simple_end: bool = True  # nor between the last state and the logits
     natural: dict[Place, Tensor] = field(default_factory=dict)  # what was made where the pass was forced on
     call_by_call: bool = False  # also what TorchScript and C++ did inside was taped
 
