@@ -86,7 +86,7 @@ def relabel(states: list[State], probed: Probed) -> list[str]:
     return notes
 
 
-def probe(run: Pass, ids: list[int], clean: Recording | None = None) -> Probed:
+def probed_labels(run: Pass, ids: list[int], clean: Recording | None = None) -> Probed:
     """Labels for the parts of a model, from a recording of `ids` (`clean`) and two or three more.
 
     A longer prompt is cut and a shorter one repeated; where the model does not take that, `ids` is used as it is.
@@ -264,9 +264,10 @@ class _Probe:
             kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
             reads = self._states_behind(there[2][1], p)
             if reads:
-                note = f"{_where(p)} reads state {reads[0]} besides state {reads[1]}" if len(reads) > 1 else None
                 main = p.reads if p.reads in reads else reads[-1]
-                return Label(kind, main, tuple(k for k in reads if k != main), note)
+                also = tuple(k for k in reads if k != main)
+                others = " and ".join(f"state {k}" for k in also)
+                return Label(kind, main, also, f"{_where(p)} reads {others} besides state {main}" if also else None)
         if p.kind == "mixer":
             return Label("mixer", p.reads)
         why = "its values are not each of one token" if p.heads is not None else "it reads other tokens than its own"
@@ -277,13 +278,16 @@ class _Probe:
         return len(rows) == self.n and not bool((rows != may).any() if everywhere else (rows & ~may).any())
 
     def _states_behind(self, rows: Tensor, p: Part) -> tuple[int, ...]:
-        """The one or two earlier states whose changes explain the rows that moved, oldest first."""
+        """The fewest earlier states, three at most, whose changes explain the rows that moved; oldest first."""
         earlier = list(dict.fromkeys(k for k in (p.reads, *range(p.state - 1, -1, -1)) if 0 <= k < p.state))
-        changed = self.changed[2]
-        groups = [(k,) for k in earlier] + [tuple(sorted(g)) for g in itertools.combinations(earlier, 2)]
-        exact = [g for g in groups if bool((rows == changed[list(g)].any(0)).all())]
-        within = [(k,) for k in earlier if not bool((rows & ~changed[k]).any())]
-        return next(iter(exact + within), ())
+        changed = self.changed[2].numpy()
+        moved = rows.numpy()
+        inside = [k for k in earlier if not (changed[k] & ~moved).any()]  # only these can be among them
+        groups = itertools.chain.from_iterable(itertools.combinations(inside, n) for n in (1, 2, 3))
+        exact = next((g for g in groups if (changed[list(g)].any(0) == moved).all()), None)
+        if exact is None and p.heads is None:
+            exact = next(((k,) for k in earlier if not (moved & ~changed[k]).any()), None)
+        return tuple(sorted(exact or ()))
 
     def _sees_later(self, p: Part, passes: list[int]) -> bool:
         """Did a row move although everything up to it stayed?"""

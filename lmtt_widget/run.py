@@ -22,7 +22,7 @@ from .decomposition.writes import LinearWrite, Recording, UndecomposableError
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
 from .memory import check_room
 from .parts import Part, State, all_parts, assembled, wide
-from .probe import SHORTEST, Probed, probe, relabel, structure
+from .probe import SHORTEST, Probed, probed_labels, relabel, structure
 from .progress import Progress, reported
 from .tokens import Token
 
@@ -98,6 +98,7 @@ def record(
     interventions: Sequence[Any] = (),
     strict: bool = True,
     check: Literal["sample", "all"] = "sample",
+    probe: bool = True,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Run:
@@ -106,6 +107,8 @@ def record(
     prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages.
     strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
+    probe: see once per model, in four to eleven more passes over at most 32 tokens, what each part depends on; hooks of
+    your own run in these, too. False: believe what the tape says.
     force: record also what is likely to take more memory than the device has.
     progress(done, total) is called after every layer; None shows a bar when it takes more than a second.
 
@@ -142,7 +145,8 @@ def record(
             recording = best_recorded(lambda deep: once(call_by_call=deep))
             if recording.call_by_call:
                 switched = [*switched, "TorchScript and C++ ran call by call"]
-            return switched, recording, None if recording.problems else _probed(model, layers, encoded.ids, recording)
+            wanted = probe and not recording.problems
+            return switched, recording, _probed(model, layers, encoded.ids, recording) if wanted else None
 
     def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
         switched, recording, probed = whatever_happens(visible)
@@ -210,7 +214,7 @@ def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recordi
         def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
             return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced, call_by_call=deep)
 
-        known[key] = probe(again, ids, recording)
+        known[key] = probed_labels(again, ids, recording)
     return known[key]
 
 

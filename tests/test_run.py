@@ -190,6 +190,7 @@ def test_a_pass_in_another_thread_is_not_recorded() -> None:
     assert torch.equal(run.logits, plain.logits)
     assert len(run.states) == len(plain.states)
     assert other
+    assert all(torch.equal(x, other[0]) for x in other)  # once more in every pass of the probe
 
 
 def in_threads(*calls: Callable[[], Any]) -> list[Any]:
