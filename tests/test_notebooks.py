@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import sys
 from functools import cache
@@ -21,6 +22,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 sys.path.insert(0, str(FOLDER))
 from execute import clean  # noqa: E402
+
+os.environ["TQDM_DISABLE"] = "1"  # a bar shows how busy the machine is, and kernels inherit this
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
