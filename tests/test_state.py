@@ -160,7 +160,7 @@ def test_the_graph_holds_tokens_states_and_predictions(case: zoo.Case) -> None:
     words = [[meta["vocab"][i] for i in row] for row in sections["next.token"].tolist()]
     assert words == [[f"#{i}" for i in row] for row in best.indices.tolist()]
     assert meta["fidelity"]["exact"] is True
-    assert meta["fidelity"]["text"] == str(run.fidelity)
+    assert meta["fidelity"]["text"] == f"{run.fidelity} · labels probed"
     assert meta["smallest"] == 0
     assert not sections["truncated"].any()
 
