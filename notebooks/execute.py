@@ -9,6 +9,7 @@ widget its picture stays, as PNG, which every page shows.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -19,6 +20,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
+os.environ["TQDM_DISABLE"] = "1"  # for the kernels: whether a bar is shown depends on how busy the machine is
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/plain", "image/png")  # what a page without JavaScript shows of an output
 
