@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,14 @@ import torch
 from torch import Tensor
 
 from .decomposition.readout import Readout
-from .decomposition.vectors import constant_vectors, head_vectors
+from .decomposition.vectors import constant_vector, head_vectors, query_vectors
 from .earlier import renamed
-from .parts import Part
+from .parts import Part, wide
 from .run import Run
 from .tokens import Token
+
+_AT_ONCE = 1 << 23  # logits that are made together: rows enough that the unembedding is read for many
+_NEAR = 1 << 18  # and how many of them are looked at together: what stays in the cache
 
 
 @dataclass(frozen=True)
@@ -65,30 +69,35 @@ class Promoted:
 
 @dataclass(frozen=True)
 class LensGrid:
-    """The logit lens of every state and position."""
+    """The logit lens of some states and positions."""
 
     run: Run
+    states: tuple[int, ...]
+    positions: tuple[int, ...]
     ids: Tensor  # [state, pos, k], best first
     probabilities: Tensor  # [state, pos, k]
     entropy: Tensor  # [state, pos], nats
     kl: Tensor  # [state, pos], KL(final || lens), nats
-    settled: Tensor  # [pos], the first state from which the most likely token never changes
+    settled: Tensor  # [pos], the first of these states from which the most likely token never changes
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One record per state, position and rank, ready for a data frame."""
         named = {i: t.text for i, t in _named(self.run, self.ids.unique()).items()}
         return [
             {"state": s, "layer": self.run.states[s].layer, "name": self.run.states[s].name, "pos": p, "rank": k,
-             "id": i, "token": named[i], "probability": float(self.probabilities[s, p, k])}
-            for s, grid in enumerate(self.ids.tolist()) for p, row in enumerate(grid) for k, i in enumerate(row)
+             "id": i, "token": named[i], "probability": chance}
+            for s, grid, chances in zip(self.states, self.ids.tolist(), self.probabilities.tolist(), strict=True)
+            for p, row, here in zip(self.positions, grid, chances, strict=True)
+            for k, (i, chance) in enumerate(zip(row, here, strict=True))
         ]  # fmt: skip
 
     def __repr__(self) -> str:
         named = _named(self.run, self.ids[:, -1, 0])
-        lines = [f"LensGrid({len(self.ids)} states x {self.ids.shape[1]} tokens); at the last position:"]
-        for s, i in zip(self.run.states, self.ids[:, -1, 0].tolist(), strict=True):
+        lines = [f"LensGrid({len(self.ids)} states x {self.ids.shape[1]} tokens); at position {self.positions[-1]}:"]
+        for number, i, p in zip(self.states, self.ids[:, -1, 0].tolist(), self.probabilities[:, -1, 0], strict=True):
+            s = self.run.states[number]
             where = "" if s.layer is None else f"L{s.layer} "
-            lines.append(f"  {where + s.name:24s} {named[i].text} {float(self.probabilities[s.index, -1, 0]):.1%}")
+            lines.append(f"  {where + s.name:24s} {named[i].text} {float(p):.1%}")
         return "\n".join(lines)
 
 
@@ -154,12 +163,35 @@ def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, 
 def likely_tokens(run: Run, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The logit lens' most likely token of some nodes `at` [state, pos] (bool), and its probability; -1 elsewhere."""
     ids, p = np.full(at.shape, -1), np.zeros(at.shape, np.float32)
-    for s, row in enumerate(at):
-        if row.any():
-            logits = lens_logits(run, s, np.flatnonzero(row).tolist())
-            best = logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(-1).max(-1)
-            ids[s, row], p[s, row] = best.indices.cpu().numpy(), best.values.float().cpu().numpy()
+    for nodes in node_batches(run, np.argwhere(at)):
+        ids[tuple(nodes.T)], p[tuple(nodes.T)] = likeliest(run, nodes)
     return ids, p
+
+
+def node_batches(run: Run, nodes: np.ndarray) -> list[np.ndarray]:
+    """Nodes [node, (state, pos)], by their states, as many together as are unembedded at once."""
+    step = max(1, _AT_ONCE // run.logits.shape[-1])
+    return [nodes[k : k + step] for k in range(0, len(nodes), step)]
+
+
+def likeliest(run: Run, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The logit lens' most likely token of each node [node, (state, pos)], and its probability."""
+    found = [wide(some).softmax(-1).max(-1) for some in _in_cache(_lens_of(run, nodes, True))]
+    return (
+        np.concatenate([best.indices.cpu().numpy() for best in found]),
+        np.concatenate([best.values.float().cpu().numpy() for best in found]),
+    )
+
+
+def _lens_of(run: Run, nodes: np.ndarray, normalise: bool) -> Tensor:
+    """The lens of nodes [node, (state, pos)]: logits [node, d_vocab]."""
+    readout, by_state = _readout(run), groupby(nodes.tolist(), lambda node: node[0])
+    made = [readout.final(run.states[s].value, [pos for _, pos in here], normalise) for s, here in by_state]
+    return readout.unembed(torch.cat(made))
+
+
+def _in_cache(logits: Tensor) -> tuple[Tensor, ...]:
+    return logits.split(max(1, _NEAR // logits.shape[-1])) if logits.device.type == "cpu" else (logits,)
 
 
 @renamed(normalize="normalise")
@@ -177,27 +209,56 @@ def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normali
 
 
 @renamed(normalize="normalise")
-def logit_lens(run: Run, *, k: int = 1, normalise: bool = True) -> LensGrid:
-    """The k most likely tokens read off every state and position, with entropy and distance to the final prediction.
+def logit_lens(
+    run: Run,
+    *,
+    k: int = 1,
+    states: Sequence[int] | None = None,
+    pos: int | Sequence[int] | None = None,
+    normalise: bool = True,
+) -> LensGrid:
+    """The k most likely tokens read off states and positions, with entropy and distance to the final prediction.
 
-    >>> lmtt.logit_lens(run, k=2).ids.shape  # [state, pos, k]
-    torch.Size([9, 14, 2])
+    states, pos: which, by number, negative ones counted from the end; None: all. Only these are unembedded, many at a
+    time. Raises ValueError for no states or positions, or one that the run has not, and where the model's logits are no
+    linear read-out of its last state. (nostalgebraist 2020)
+
+        >>> lmtt.logit_lens(run, k=2).ids.shape  # [state, pos, k]
+        torch.Size([9, 14, 2])
+        >>> lmtt.logit_lens(run, pos=-1).settled  # at the last position only
+        tensor([8])
     """
-    final = run.logits.to(torch.promote_types(run.logits.dtype, torch.float32)).log_softmax(-1)
-    ids, probabilities, entropy, kl = [], [], [], []
-    for s in run.states:
-        logits = lens_logits(run, s.index, slice(None), normalise=normalise)
-        log_p = logits.to(final.dtype).log_softmax(-1)
-        p, i = log_p.topk(min(k, log_p.shape[-1]))
-        ids.append(i.cpu())
-        probabilities.append(p.exp().cpu())
-        entropy.append(-(log_p.exp() * log_p).sum(-1).cpu())
-        kl.append((final.exp() * (final - log_p)).sum(-1).cpu())
-    top = torch.stack(ids)
+    chosen = _numbers("state", states, len(run.states))
+    positions = _numbers("pos", [pos] if isinstance(pos, int) else pos, run.n_tokens)
+    final = wide(run.logits[list(positions)]).log_softmax(-1)
+    nodes = np.array([(s, p) for s in chosen for p in positions])
+    found, at = [], 0
+    for batch in node_batches(run, nodes):
+        for logits in _in_cache(_lens_of(run, batch, normalise)):
+            rows = torch.arange(at, at + len(logits), device=final.device) % len(positions)
+            found.append(_seen(logits.to(final.dtype), final[rows], min(k, final.shape[-1])))
+            at += len(logits)
+    shape = len(chosen), len(positions)
+    top, p, entropy, kl = (torch.cat(x).cpu().unflatten(0, shape) for x in zip(*found, strict=True))
     agrees = (top[..., 0] == top[-1, :, 0]).flip(0).cumprod(0).sum(0)  # how many of the last states agree with the last
-    return LensGrid(
-        run, top, torch.stack(probabilities), torch.stack(entropy), torch.stack(kl), len(run.states) - agrees
-    )
+    settled = torch.tensor(chosen)[len(chosen) - agrees]
+    return LensGrid(run, chosen, positions, top, p, entropy, kl, settled)
+
+
+def _numbers(what: str, given: Sequence[int] | None, n: int) -> tuple[int, ...]:
+    """Numbers in 0..n - 1, those from the end counted from the beginning."""
+    numbers = tuple(range(n)) if given is None else tuple(given)
+    if not numbers or not all(-n <= i < n for i in numbers):
+        raise ValueError(f"{what} must be numbers in 0..{n - 1}, at least one, got {given!r:.60}")
+    return tuple(i % n for i in numbers)
+
+
+def _seen(logits: Tensor, final: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The best tokens of some rows, their probabilities, the entropy, and how far the final prediction is."""
+    log_p = logits.log_softmax(-1)
+    best, ids = log_p.topk(k) if k > 1 else log_p.max(-1, keepdim=True)
+    entropy = -torch.linalg.vecdot(log_p.exp(), log_p)
+    return ids, best.exp(), entropy, torch.linalg.vecdot(final.exp(), final - log_p)
 
 
 def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -> Tensor:
@@ -249,24 +310,25 @@ def direct_logit_attribution(
         if i is not None and not 0 <= i < n_vocab:
             raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
 
-    def effect(vectors: Tensor, state: int) -> list[float]:
-        return direct_effects(run, vectors, pos, state, token, foil).tolist()
-
-    effects = []
+    whose: list[tuple[str, int | None, int | None, int | None]] = []  # what each vector is of: as in Effect
+    vectors = []
     on_chain = set(_chain(run))
     for k, part in enumerate(run.parts):
         if part.state not in on_chain:
             continue
         if part.kind == "attention" and by == "head":
-            outputs = torch.stack([head_output(part, h)[row] for h in range(part.n_heads)])
-            effects += [Effect("head", part.layer, k, h, v) for h, v in enumerate(effect(outputs, part.state))]
-            rest = constant_vectors(part.linear[0], run.n_tokens)[row]
+            whose += [("head", part.layer, k, h) for h in range(part.n_heads)]
+            written = query_vectors(part.linear[0], row)
+            rest = constant_vector(part.linear[0], row)[None]
             if bool((rest != 0).any()):
-                effects.append(Effect("constant", part.layer, k, None, effect(rest[None], part.state)[0]))
+                whose.append(("constant", part.layer, k, None))
+                written = torch.cat([written, rest])
         else:
-            effects.append(
-                Effect(part.kind, part.layer, k, None, effect(part.output(run.n_tokens)[row][None], part.state)[0])
-            )
+            whose.append((part.kind, part.layer, k, None))
+            written = part.output_at(row, run.n_tokens)[None]
+        vectors.append(onward(run, written, pos, part.state).to(readout.last.value.device))
+    values = _direct(run, torch.cat(vectors), row, token, foil).tolist()
+    effects = [Effect(*of, value) for of, value in zip(whose, values, strict=True)]
     columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
     constant = readout.constant(row, columns)
     if constant is not None:
@@ -285,14 +347,20 @@ def direct_logit_attribution(
 
 def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, foil: int | None = None) -> Tensor:
     """What vectors [n, d_model] of a state add directly to a token's logit (minus the foil's) at a position: [n]."""
+    return _direct(run, onward(run, vectors, pos, state), pos % run.n_tokens, token, foil)
+
+
+def _direct(run: Run, vectors: Tensor, row: int, token: int, foil: int | None) -> Tensor:
+    """The same of vectors as they stand in the last state."""
     columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
-    got = _readout(run).direct(onward(run, vectors, pos, state), pos % run.n_tokens, columns)
+    got = _readout(run).direct(vectors, row, columns)
     return got[:, 0] if foil is None else got[:, 0] - got[:, 1]
 
 
 def lens_of_position(run: Run, pos: int, *, normalise: bool = True) -> Tensor:
     """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
-    return _readout(run).logits_of([s.value for s in run.states], pos, normalise)
+    readout = _readout(run)
+    return readout.unembed(torch.cat([readout.final(s.value, [pos], normalise) for s in run.states]))
 
 
 def head_output(part: Part, head: int) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 from .decomposition.heads import Heads
 from .decomposition.paths import Path
 from .decomposition.streams import Spread
+from .decomposition.vectors import vector_at
 from .decomposition.writes import LayerState, LinearWrite, Recording, Write
 
 PartKind = Literal["attention", "mlp", "mixer", "skip", "embedding", "constant", "rounding"]
@@ -56,6 +57,11 @@ class Part:
             return self._output
         totals = [w.path.total(wide(w.output), n_tokens) for w in self.writes]
         return sum((t.to(totals[0].device) for t in totals[1:]), totals[0])  # experts may be on several devices
+
+    def output_at(self, pos: int, n_tokens: int) -> Tensor:
+        """The same at one position, without making the others: [d_model]."""
+        found = [] if self._output is not None else [v for w in self.writes if (v := vector_at(w, pos)) is not None]
+        return sum((v.to(found[0].device) for v in found[1:]), found[0]) if found else self.output(n_tokens)[pos]
 
     def __repr__(self) -> str:
         return f"Part({self.kind}, layer {self.layer}, {self.module}, state {self.reads} -> {self.state})"

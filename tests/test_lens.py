@@ -11,7 +11,9 @@ from torch import Tensor
 from lmtt_widget import direct_logit_attribution, head_output, load_model, logit_lens, promoted, record
 from lmtt_widget import lens_logits as attached_lens_logits
 from lmtt_widget import top_tokens as top
-from lmtt_widget.lens import direct_effects, lens_of_position
+from lmtt_widget.decomposition.readout import Readout
+from lmtt_widget.decomposition.vectors import constant_vector, constant_vectors, query_vectors
+from lmtt_widget.lens import direct_effects, lens_of_position, likely_tokens
 
 from . import golden, zoo
 from .test_decomposition import plain_model
@@ -158,6 +160,62 @@ def test_a_grid_of_the_lens_is_its_rows() -> None:
     records = grid.to_dict()
     assert len(records) == len(run.states) * run.n_tokens * 3
     assert records[-1]["id"] == int(grid.ids[-1, -1, -1])
+
+
+def test_a_grid_of_some_states_and_positions_is_that_piece_of_the_whole() -> None:
+    run = zoo.recorded(zoo.Case("gemma2"))
+    whole, states, positions = logit_lens(run, k=3), [-1, 0, 2], [4, 1]
+    piece = logit_lens(run, k=3, states=states, pos=positions)
+    assert (piece.states, piece.positions) == ((len(run.states) - 1, 0, 2), (4, 1))
+    assert torch.equal(piece.ids, whole.ids[states][:, positions])
+    for name in ("probabilities", "entropy", "kl"):
+        torch.testing.assert_close(getattr(piece, name), getattr(whole, name)[states][:, positions])
+    assert logit_lens(run, pos=3).settled.tolist() == whole.settled[3:4].tolist()
+    assert next(r for r in whole.to_dict() if r["state"] == 2 and r["pos"] == 1)["id"] == piece.to_dict()[-3]["id"]
+    assert "at position 1:" in repr(piece)
+    for wrong in ({"states": [len(run.states)]}, {"pos": []}, {"pos": -run.n_tokens - 1}):
+        with pytest.raises(ValueError, match=r"must be numbers in 0\.\."):
+            logit_lens(run, **wrong)  # type: ignore[arg-type]
+
+
+def test_only_what_is_asked_for_is_unembedded(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = zoo.recorded(zoo.Case("llama"))
+    rows: list[int] = []
+    unembed = Readout.unembed
+
+    def counted(self: Readout, x: Tensor) -> Tensor:
+        rows.append(len(x))
+        return unembed(self, x)
+
+    monkeypatch.setattr(Readout, "unembed", counted)
+    monkeypatch.setattr("lmtt_widget.lens._AT_ONCE", 7 * run.logits.shape[-1])
+    logit_lens(run, pos=-1, states=[1, 2])
+    assert rows == [2]
+    rows.clear()
+    drawn = torch.zeros(len(run.states), run.n_tokens, dtype=torch.bool).numpy()
+    drawn[1, 2:5] = drawn[3, ::3] = True
+    ids, p = likely_tokens(run, drawn)
+    assert (max(rows), sum(rows)) == (min(7, drawn.sum()), drawn.sum())
+    for s, pos in zip(*drawn.nonzero(), strict=True):
+        chances = lens_logits(run, s, int(pos)).softmax(-1)
+        assert ids[s, pos] == int(chances.argmax())
+        assert p[s, pos] == pytest.approx(float(chances.max()), rel=1e-5)
+    assert (ids[~drawn] == -1).all()
+
+
+@each_case
+def test_what_is_made_of_one_position_is_that_row_of_all(case: zoo.Case) -> None:
+    run = zoo.recorded(case)
+    for part in run.parts:
+        whole, size = part.output(run.n_tokens), part.output(run.n_tokens).abs().max().clamp_min(1e-30)
+        for pos in (0, run.n_tokens - 1):
+            assert float((part.output_at(pos, run.n_tokens) - whole[pos]).abs().max() / size) < 1e-6
+            if part.kind == "attention":
+                heads, write = query_vectors(part.linear[0], pos), part.linear[0]
+                rest = constant_vectors(write, run.n_tokens)[pos]
+                torch.testing.assert_close(constant_vector(write, pos), rest)
+                for h in range(part.n_heads):
+                    assert float((heads[h] - head_output(part, h)[pos]).abs().max() / size) < 2e-6
 
 
 def test_top_tokens_are_the_models_own_prediction() -> None:

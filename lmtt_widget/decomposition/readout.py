@@ -81,13 +81,10 @@ class Readout:
         The final norm is applied to the states themselves, by repeating the model's own calls; or left out (then
         parallel streams are read as their mean).
         """
-        return self._unembed(self._final(states, rows, normalize))
+        return self.unembed(self.final(states, rows, normalize))
 
-    def logits_of(self, states: Sequence[Tensor], pos: int, normalize: bool = True) -> Tensor:
-        """The same for several states at one position, unembedded together: [state, token]."""
-        return self._unembed(torch.cat([self._final(s, [pos], normalize) for s in states]))
-
-    def _final(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool) -> Tensor:
+    def final(self, states: Tensor, rows: Sequence[int] | slice, normalize: bool = True) -> Tensor:
+        """What is unembedded of some rows of a state: [row, n]. Rows of several states may be unembedded together."""
         recorded = self.last.value
         if normalize:
             given = self.streams.shaped(states.to(recorded.device, recorded.dtype))
@@ -104,10 +101,12 @@ class Readout:
             x = _affine(stage.map, x, stage.like)
         return x
 
-    def _unembed(self, x: Tensor) -> Tensor:
-        return self.capped(_affine(self.top.map, x, self.top.like) * self.scale)
+    def unembed(self, x: Tensor) -> Tensor:
+        """The logits of what `final` made: [row, n] -> [row, token]."""
+        logits = _affine(self.top.map, x, self.top.like)
+        return self.capped(logits if self.scale == 1 else logits * self.scale)
 
-    def direct(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
+    def direct(self, x: Tensor, row: int | None, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
         return self.top.direct(x, row, self._columns(tokens)) * self.scale
 

@@ -79,6 +79,22 @@ def cell_vectors(write: LinearWrite, query: int, key: int) -> Tensor:
     return torch.stack([w.to(z) * z for w, z in zip(pattern, outputs, strict=True)])
 
 
+def query_vectors(write: LinearWrite, query: int) -> Tensor:
+    """What every head writes at one query, summed over keys: [head, d_model]; no other query is made."""
+    if write.heads is None:
+        raise ValueError(f"{write.module} is no attention write")
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    outputs = []
+    for product in write.heads.products:
+        pattern = product.pattern(slice(query, query + 1))[:, 0].to(wide)
+        shared = pattern.unflatten(0, (product.value.shape[0], -1))  # query heads beside their key-value head
+        z = (shared @ product.value.to(wide)).flatten(0, 1)
+        if product.gate is not None:
+            z = z * product.gate[query, product.slots].to(wide)
+        outputs.append(_through(write, product, z))
+    return write.path.apply(torch.cat(outputs), query)
+
+
 def neuron_vectors(write: LinearWrite, row: int, index: Tensor) -> Tensor:
     """What some neurons of an MLP write add to the stream from leaf row `row`, n_u w_u: [neuron, d_model]."""
     wide = torch.promote_types(write.output.dtype, torch.float32)
@@ -101,6 +117,26 @@ def constant_vectors(write: Write, n_tokens: int) -> Tensor:
     return write.path.total(rows, n_tokens)
 
 
+def constant_vector(write: LinearWrite, pos: int) -> Tensor:
+    """The same of a write of one row per token, at one position: [d_model]."""
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    made = write.output.new_zeros(write.output.shape[-1], dtype=wide)
+    bias = write.map.bias(write.input)
+    if bias is not None:
+        made = made + bias.to(made.device, wide)
+    if write.heads is not None and write.heads.offset is not None:
+        made = made + write.map(write.heads.offset[pos : pos + 1])[0].to(wide)
+    return write.path.apply(made, pos)
+
+
+def vector_at(write: Write, pos: int) -> Tensor | None:
+    """What a write adds at one position, in float32 or better: [d_model]; None if nothing."""
+    wide = torch.promote_types(write.output.dtype, torch.float32)
+    n = len(write.output)  # 1 where it is the same for all tokens
+    found = [write.path.apply(write.output[row % n].to(wide), row) for row in write.path.leaf_rows(pos)]
+    return sum(found[1:], found[0]) if found else None
+
+
 def ov_outputs(write: LinearWrite, product: Product, number: int, value: Tensor) -> Tensor:
     """Values [key, d_head] of one head through its slice of the output projection: [key, d_model]."""
     slots, weight = product.slots[number], write.map.weight()
@@ -109,6 +145,18 @@ def ov_outputs(write: LinearWrite, product: Product, number: int, value: Tensor)
     z = write.input.new_zeros(len(value), write.input.shape[-1])
     z[:, slots] = value.to(z.dtype)
     return write.map(z).to(value.dtype)
+
+
+def _through(write: LinearWrite, product: Product, z: Tensor) -> Tensor:
+    """What each head fills of z [head, d_head] through its slice of the output projection: [head, d_model]."""
+    weight, slots = write.map.weight(), product.slots
+    if weight is None:
+        given = write.input.new_zeros(len(z), write.input.shape[-1])
+        return write.map(given.scatter_(1, slots.to(given.device), z.to(given.dtype))).to(z.dtype)
+    first, n = int(slots[0, 0]), slots.numel()
+    in_order = torch.equal(slots.reshape(-1), torch.arange(first, first + n, device=slots.device))
+    slices = weight[first : first + n].unflatten(0, slots.shape) if in_order else weight[slots]
+    return torch.bmm(z[:, None], slices.to(z.device, z.dtype))[:, 0]
 
 
 def _outputs(write: LinearWrite, product: Product, number: int, keys: slice, query: int) -> Tensor:
