@@ -231,12 +231,13 @@ def logit_lens(
     chosen = _numbers("state", states, len(run.states))
     positions = _numbers("pos", [pos] if isinstance(pos, int) else pos, run.n_tokens)
     final = wide(run.logits[list(positions)]).log_softmax(-1)
+    chances = final.exp()
     nodes = np.array([(s, p) for s in chosen for p in positions])
     found, at = [], 0
     for batch in node_batches(run, nodes):
         for logits in _in_cache(_lens_of(run, batch, normalise)):
             rows = torch.arange(at, at + len(logits), device=final.device) % len(positions)
-            found.append(_seen(logits.to(final.dtype), final[rows], min(k, final.shape[-1])))
+            found.append(_seen(logits.to(final.dtype), final[rows], chances[rows], min(k, final.shape[-1])))
             at += len(logits)
     shape = len(chosen), len(positions)
     top, p, entropy, kl = (torch.cat(x).cpu().unflatten(0, shape) for x in zip(*found, strict=True))
@@ -253,12 +254,12 @@ def _numbers(what: str, given: Sequence[int] | None, n: int) -> tuple[int, ...]:
     return tuple(i % n for i in numbers)
 
 
-def _seen(logits: Tensor, final: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _seen(logits: Tensor, final: Tensor, chances: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The best tokens of some rows, their probabilities, the entropy, and how far the final prediction is."""
     log_p = logits.log_softmax(-1)
     best, ids = log_p.topk(k) if k > 1 else log_p.max(-1, keepdim=True)
     entropy = -torch.linalg.vecdot(log_p.exp(), log_p)
-    return ids, best.exp(), entropy, torch.linalg.vecdot(final.exp(), final - log_p)
+    return ids, best.exp(), entropy, torch.linalg.vecdot(chances, final - log_p)
 
 
 def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -> Tensor:
