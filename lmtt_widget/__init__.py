@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .fidelity import Check, Fidelity
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
+    from .interventions import Edit, Reft
     from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
     from .parts import Part, State
@@ -41,6 +42,7 @@ _WHERE = {
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
     "fidelity": ("Check", "Fidelity"),
     "graph": ("Graph",),
+    "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
     "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
@@ -54,11 +56,11 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Report", "Routes", "Run",
-    "SavedWidget", "State", "Token", "UndecomposableError", "attribute", "bundled_model", "direct_logit_attribution",
-    "doctor", "explore", "head_output", "head_shares", "lens_logits", "load_json", "load_model", "logit_lens",
-    "neuron_shares", "promoted", "proximity", "record", "renormalise", "save_html", "save_json", "save_png",
-    "save_svg", "top_tokens", "trace",
+    "Check", "Edit", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft", "Report", "Routes",
+    "Run", "SavedWidget", "State", "Token", "UndecomposableError", "attribute", "bundled_model",
+    "direct_logit_attribution", "doctor", "explore", "head_output", "head_shares", "lens_logits", "load_json",
+    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalise", "save_html",
+    "save_json", "save_png", "save_svg", "top_tokens", "trace",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .decomposition.heads import Heads
+from .decomposition.nodes import Place
 from .decomposition.paths import Path
 from .decomposition.streams import Spread
 from .decomposition.vectors import vector_at
@@ -82,6 +83,7 @@ class State:
     carried: int | None  # the one earlier state it continues; None for the embedding
     path: Path | Spread  # the frozen steps the carried state goes through (none in most models)
     parts: list[Part] = field(default_factory=list)
+    place: Place | None = field(default=None, repr=False)  # where the pass made it
 
     def __repr__(self) -> str:
         layer = "" if self.layer is None else f"layer {self.layer} "
@@ -97,15 +99,19 @@ def assembled(recording: Recording) -> list[State]:
     """The states of a recording, oldest first, each with its parts; names are given by `named`."""
     assert recording.embedding is not None
     first = recording.embedding
-    states = [State(0, None, "embedding", first.value, None, Path())]
+    states = [State(0, None, "embedding", first.value, None, Path(), place=first.place)]
     if first.writes:
         states[0].parts.append(Part("embedding", None, 0, -1, ", ".join(w.module for w in first.writes), first.writes))
     for layer in recording.layers:
         for s in layer.states:
-            assert s.carried is not None
-            entering = _grouped(s, layer.index, len(states))
-            states.append(State(len(states), layer.index, "", s.value, *s.carried, entering))
+            states.append(state_of(s, layer.index, len(states)))
     return named(states)
+
+
+def state_of(s: LayerState, layer: int | None, index: int) -> State:
+    """One state that was read, with its parts; `named` gives it its name and sorts them."""
+    assert s.carried is not None
+    return State(index, layer, "", s.value, *s.carried, _grouped(s, layer, index), s.place)
 
 
 def named(states: list[State]) -> list[State]:
@@ -127,12 +133,16 @@ def all_parts(states: list[State]) -> list[Part]:
     return parts
 
 
-def _grouped(s: LayerState, layer: int, index: int) -> list[Part]:
+def _grouped(s: LayerState, layer: int | None, index: int) -> list[Part]:
     """The writes of a state as parts: the experts of a mixture are one part, and so are the constants."""
     parts: dict[Any, Part] = {}
     mixtures = {(w.reads, m) for w in s.writes if (m := _mixture(w)) is not None and w.kind != "skip"}
     beside = set(mixtures)  # those that may still have one expert that every token goes through
+    keys: dict[int, Any] = {}  # of the writes so far
     for w in s.writes:
+        if w.beside is not None:
+            parts[keys[id(w.beside)]].writes.append(w)
+            continue
         kind: PartKind = "rounding" if w.kind == "opaque" else w.kind
         mixture = _mixture(w)
         here = sorted(m for reads, m in mixtures if reads == w.reads)
@@ -153,6 +163,7 @@ def _grouped(s: LayerState, layer: int, index: int) -> list[Part]:
             parts[key].writes.append(w)
         else:
             parts[key] = Part(kind, layer, index, w.reads, w.module, [w])
+        keys[id(w)] = key
     for p in parts.values():
         _number_experts(p.linear)
     return list(parts.values())

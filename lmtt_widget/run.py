@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,15 +13,17 @@ import torch
 from torch import Tensor
 
 from .decomposition.forward import forward_logits, in_turn, readable
-from .decomposition.layers import best_recorded, find_layers, run_recorded
+from .decomposition.layers import Change, best_recorded, find_layers, run_recorded
 from .decomposition.nodes import Place
 from .decomposition.readout import Readout
 from .decomposition.restored import Undo, unharmed, whatever_happens
 from .decomposition.vectors import constant_vectors, head_vectors
-from .decomposition.writes import LinearWrite, Recording, UndecomposableError
+from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError
+from .edited import changed
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
+from .interventions import Edit, checked_edits
 from .memory import check_room
-from .parts import Part, State, all_parts, assembled, wide
+from .parts import Part, State, all_parts, assembled, named, state_of, wide
 from .probe import SHORTEST, Probed, probed_labels, relabel, structure
 from .progress import Progress, reported
 from .tokens import Token
@@ -48,7 +50,9 @@ class Run:
     parts: list[Part]  # by the state they enter; those without shares (constants, the embedding) last
     readout: Readout | None
     fidelity: Fidelity
-    interventions: tuple[Any, ...] = ()
+    interventions: tuple[Edit, ...] = ()
+    probed: Probed | None = field(default=None, repr=False)  # what its parts depend on
+    call_by_call: bool = field(default=False, repr=False)  # also what TorchScript and C++ did inside was taped
 
     @property
     def n_tokens(self) -> int:
@@ -93,9 +97,9 @@ class Run:
 @unharmed
 def record(
     model: Model,
-    prompt: Prompt,
+    prompt: Prompt | Run,
     *,
-    interventions: Sequence[Any] = (),
+    interventions: Sequence[Edit] = (),
     strict: bool = True,
     check: Literal["sample", "all"] = "sample",
     probe: bool = True,
@@ -104,7 +108,10 @@ def record(
 ) -> Run:
     """One ordinary forward pass of the model on a prompt, split into states and parts that add up.
 
-    prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages.
+    prompt: text (tokenised as the tokenizer does by default), token ids, or chat messages. A run of this model stands
+    for its prompt; then interventions cost one pass instead of two.
+    interventions: what is to be different in the pass. The run is drawn like any other: what was cut has no share,
+    and its parts add up to what the model said.
     strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
     probe: see once per model, in four to eleven more passes over at most 32 tokens, what each part depends on; hooks of
@@ -116,7 +123,7 @@ def record(
     part, and the fidelity says so. Neither the result of the pass nor anything in the model is changed.
 
     Raises ValueError for a prompt the model cannot take or that is too long for the memory, a model in training mode,
-    or logits that are not finite;
+    logits that are not finite, or an edit that would meet nothing;
     ForwardError (with the module) when the model itself fails; UndecomposableError (layer, module, reason) when parts
     do not add up. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824.)
 
@@ -124,8 +131,14 @@ def record(
         >>> run.fidelity.exact
         True
     """
-    if interventions:
-        raise NotImplementedError("record does not apply interventions yet")
+    clean = prompt if isinstance(prompt, Run) and not prompt.interventions else None
+    if isinstance(prompt, Run):
+        if prompt.model.module is not model.module:
+            raise ValueError("the run is of another model; pass its prompt")
+        prompt = _prompt_of(prompt)
+    if interventions and clean is None:
+        clean = record(model, prompt, strict=strict, probe=probe, force=force, progress=progress)
+    changes = _changes(clean, interventions) if clean is not None and interventions else {}
     module = model.module
     if module.training:
         raise ValueError(
@@ -142,6 +155,8 @@ def record(
         with reported("recording", progress) as done:
             inputs = model.inputs(encoded.ids)
             once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
+            if clean is not None and changes:
+                return switched, once(changes=changes, call_by_call=clean.call_by_call), clean.probed
             recording = best_recorded(lambda deep: once(call_by_call=deep))
             if recording.call_by_call:
                 switched = [*switched, "TorchScript and C++ ran call by call"]
@@ -150,7 +165,8 @@ def record(
 
     def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
         switched, recording, probed = whatever_happens(visible)
-        return switched, recording, probed, _own_logits(module, model.inputs(encoded.ids)) if switched else None
+        compared = switched and not changes
+        return switched, recording, probed, _own_logits(module, model.inputs(encoded.ids)) if compared else None
 
     # One recording of a model at a time: the switches are the model's, not the thread's.
     switched, recording, probed, own = in_turn(layers, passes)
@@ -199,7 +215,45 @@ def record(
     ids = torch.tensor(encoded.ids)
     tokens = model.readable_tokens(encoded.ids)
     parts = all_parts(states)
-    return Run(model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity)
+    return Run(
+        model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity,
+        tuple(interventions), probed, recording.call_by_call,
+    )  # fmt: skip
+
+
+def _prompt_of(run: Run) -> Prompt:
+    prompt: Prompt = run.prompt
+    return prompt
+
+
+def _changes(clean: Run, interventions: Sequence[Edit]) -> dict[Place, Change | None]:
+    """What is to be done where the pass makes each state."""
+    edits = checked_edits(interventions, clean.states, clean.n_tokens)
+
+    def change(state: State, raw: LayerState) -> LayerState:
+        return changed(raw, _as_in(state, raw, clean.probed), edits[state.index], clean.n_tokens)
+
+    return {s.place: partial(change, s) if s.index in edits else None for s in clean.states if s.place is not None}
+
+
+def _as_in(state: State, raw: LayerState, probed: Probed | None) -> State:
+    """A state that is being made, as it was in the unedited pass: the same parts, of the same numbers.
+
+    Raises ValueError where it is made in another way.
+    """
+    if state.carried is None:
+        return replace(state, value=raw.value, parts=[])
+    read = state_of(raw, state.layer, state.index)
+    between = [State(0, None, "", raw.value, None, read.path), read]
+    named(between)
+    if probed is not None:
+        relabel(between, probed)
+    mine, theirs = ([p for p in s.parts if p.kind in ("attention", "mlp", "mixer", "skip")] for s in (read, state))
+    if [p.kind for p in mine] != [p.kind for p in theirs] or read.carried != state.carried:
+        raise ValueError(f"{state} is made in another way in the edited pass, so what an edit meets there is not known")
+    for p, q in zip(mine, theirs, strict=True):
+        p.number = q.number
+    return replace(read, name=state.name)
 
 
 _labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weakref.WeakKeyDictionary()

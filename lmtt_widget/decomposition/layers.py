@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -25,7 +26,7 @@ from .stacks import find_layers as find_layers
 from .stacks import pieces
 from .streams import Streams
 from .tape import Tape, is_linear_module
-from .writes import ForwardError, Layer, Recording, UndecomposableError, tensors_in
+from .writes import ForwardError, Layer, LayerState, Recording, UndecomposableError, tensors_in
 
 
 def run_recorded(
@@ -36,21 +37,27 @@ def run_recorded(
     *,
     check_all: bool = False,
     forced: Mapping[Place, Tensor] = MappingProxyType({}),
+    changes: Mapping[Place, Change | None] = MappingProxyType({}),
     call_by_call: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
 
     forced: values for the pass to go on with in place of what it made at some places; then sums do not close.
+    changes: of states, by the place where each is made (None: stays as it is); then the pass goes on with the state
+    that was given for the one it made, and sums close again. The states of a layer must all be named.
     call_by_call: what TorchScript and C++ do inside is taped too. progress(done, total) is called after each layer. The
     hooks are gone afterwards, also after an exception.
 
-    Raises UndecomposableError where a layer's output is not its input plus something, ForwardError where the model
+    Raises UndecomposableError where a layer's output is not its input plus something or where what is to be changed is
+    not made, ForwardError where the model
     itself fails.
     """
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
     recorder.progress = progress
     recorder.tape.forced.update(forced)
+    recorder.left = {place for place, change in changes.items() if change is not None}
+    recorder.tape.changes.update((place, partial(recorder.change, change)) for place, change in changes.items())
 
     def passed(undo: Undo) -> Any:
         undo += [Modes().restore, recorder.unhook]
@@ -71,6 +78,10 @@ def run_recorded(
         if where is None:
             raise
         raise ForwardError(f"the model's forward pass failed in {where}: {type(e).__name__}: {e}") from e
+    if recorder.left or recorder.reader.changed_but_not_read:
+        raise UndecomposableError(
+            "the pass did not make again what was to be changed, so it is not as it was asked for"
+        )
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
         with torch.no_grad(), plain_precision():
@@ -102,6 +113,8 @@ def best_recorded(record: Callable[[bool], Recording]) -> Recording:
         raise error
     return found
 
+
+Change = Callable[[LayerState], LayerState | None]  # a state as it was read; None: it stays
 
 # Where a module keeps its hooks, and what it keeps beside them by the same key.
 _HOOKS = (
@@ -137,6 +150,8 @@ class _Recorder:
         )
         self.result = Recording(problems=self.reader.problems, notes=self.reader.notes)
         self.between: list[Node] = []  # values like the stream that were made outside of layers, in case one is reused
+        self.met: list[Node] = []  # states of the layer that runs, as far as it has come
+        self.left: set[Place] = set()  # where something is to be changed that has not been made yet
         self.number = 0  # of the layer that runs
         self.progress: Callable[[int, int], None] = lambda *_: None
         self.thread, self.is_on = threading.get_ident(), True
@@ -240,6 +255,18 @@ class _Recorder:
         self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1
         self.progress(self.number, max(self.number, self.n_layers))
+
+    def change(self, change: Change | None, made: Node) -> Tensor | None:
+        """What the pass goes on with in place of the state that it has just made."""
+        assert made.place is not None
+        self.met = [n for n in self.met if n.place is not None and n.place[0] == made.place[0]]
+        given = None
+        if change is not None:
+            self.left.discard(made.place)
+            with torch.no_grad(), plain_precision(), self.tape.paused():
+                given = self.reader.changed_ahead(made, self.met, change, f"layer {self.number}")
+        self.met.append(made)
+        return given
 
     # ---- layers that are no modules: each ends where the first piece of the next begins ----
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import cached_property
 
 import torch
@@ -47,6 +47,7 @@ class LayerReader:
         self.problems: list[str] = []
         self.notes: list[str] = []  # what is exact, but not resolved as usual
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
+        self.changed_but_not_read: dict[Node, LayerState] = {}  # what is put in place of states, by their nodes
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
@@ -64,9 +65,12 @@ class LayerReader:
                     kind = "embedding"
                 label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
                 writes.append(Write(kind, label, path, rows))
+        place = None if made is None else made.place
+        if (changed := self._in_place_of(made)) is not None:
+            writes, place = [*writes, *changed.writes], changed.place
         error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
         simple = made is not None and self.keeps_rows(made)
-        return LayerState(value, None, writes, error, None if made is None else made.place, simple)
+        return LayerState(value, None, writes, error, place, simple)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
         """The states up to a layer's input that is not the output of the layer before; None if its values are."""
@@ -111,8 +115,37 @@ class LayerReader:
                 self.states.append(n)
         return states
 
+    def changed_ahead(
+        self, made: Node, met: Sequence[Node], change: Callable[[LayerState], LayerState | None], where: str
+    ) -> Tensor | None:
+        """What is to stand in place of a state while its layer still runs; `met` are the states before it there."""
+        known, n_problems, n_notes = list(self.states), len(self.problems), len(self.notes)
+        if known:
+            self.states += met
+            state = self._state(made, where)
+            self.states[:], self.problems[n_problems:], self.notes[n_notes:] = known, [], []  # it is read once more
+        else:
+            state = LayerState(_stream_rows(made.value, self.n_tokens).clone(), None, [], torch.zeros(()), made.place)
+        changed = change(state)
+        if changed is None:
+            return None
+        gone = [(w.path, -w.output) for w in state.writes if all(w is not v for v in changed.writes)]
+        new = [(w.path, w.output) for w in changed.writes if all(w is not v for v in state.writes)]
+        missed = _sum_error(changed.value, [(Path(), state.value), *gone, *new])
+        changed.error = torch.maximum(state.error, missed.to(state.error.device))
+        self.changed_but_not_read[made] = changed
+        streams, value = Streams.of(made.shape, self.n_tokens), changed.value.to(made.value.dtype)
+        return value.reshape(made.shape).clone() if streams is None else streams.shaped(value).clone()
+
+    def _in_place_of(self, n: Node | None) -> LayerState | None:
+        """The state that was put in place of the one this node stands for."""
+        made = n.first() if n is not None and n.op == "forced" else None
+        return None if made is None else self.changed_but_not_read.pop(made, None)
+
     def _state(self, n: Node, where: str) -> LayerState:
         """A value of the stream as the latest state that it continues, and what was added."""
+        if (changed := self._in_place_of(n)) is not None:
+            return changed
         index = {state: k for k, state in enumerate(self.states)}
         terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
         from_states = [(index[leaf], self._in_place(path), rows) for leaf, path, rows in terms if leaf in index]

@@ -8,7 +8,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from operator import is_
 from types import FunctionType
@@ -62,6 +62,7 @@ class Tape(TorchFunctionMode):
         self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results so far, by call and shape
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
+        self.changes: dict[Place, Callable[[Node], Tensor | None]] = {}  # the same, asked for when it is made
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
         self._aliases = Aliases()
         self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
@@ -106,23 +107,35 @@ class Tape(TorchFunctionMode):
 
     def _forced(self, made: Node, x: Tensor) -> Tensor:
         """What the pass is to go on with in place of `x`."""
-        if made.place not in self.forced:
+        given = self._given(made)
+        if given is None:
             return x
-        self.natural[made.place] = x.detach().clone()
-        given = self.forced[made.place].clone()
         self._note(given, "forced", args=(made,))
         return given
 
+    def _given(self, made: Node) -> Tensor | None:
+        change = self.changes.get(made.place) if made.place is not None else None
+        if change is not None:
+            return change(made)
+        if made.place not in self.forced:
+            return None
+        self.natural[made.place] = made.value.detach().clone()
+        return self.forced[made.place].clone()
+
     def _force_in_place(self, made: Node, x: Tensor) -> Node:
         """The same in the memory of `x`, unless that is not the pass's own."""
-        if made.place not in self.forced:
+        if made.place not in self.forced and made.place not in self.changes:
             return made
         if any(self.nodes[id(y)].op in ("param", "const") for y in self._aliases.of(x) if id(y) in self.nodes):
             return made
         with self.paused():
-            made.value = self.natural[made.place] = x.detach().clone()
+            made.value = x.detach().clone()
+            given = self._given(made)
+            if given is None:
+                made.value = x
+                return made
             self._keep_old_values(x)
-            x.copy_(self.forced[made.place])
+            x.copy_(given)
         return self._note(x, "forced", args=(made,))
 
     def made(self, x: Any) -> Node | None:

@@ -46,6 +46,7 @@ class Write:
     output: Tensor  # [leaf row, d_model], before the path
     reads: int = -1  # index of the state it was computed from; -1: none
     simple: bool = True  # no call between that state and this write can move anything from token to token
+    beside: Write | None = None  # the write in whose part it stands: of an edit, which puts it in place of some rows
 
     def total(self, n_rows: int) -> Tensor:
         return self.path.total(self.output, n_rows)

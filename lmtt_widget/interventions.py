@@ -1,0 +1,261 @@
+"""What may be changed in a forward pass, as data: a selection, and what stands there instead.
+
+Knows nothing of how a pass is run; `edited` has what an edit does to the writes of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .parts import Part, State
+
+# kind -> the fields its selection needs, those it may have (one that is missing means all), and the parts it is about
+_KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "edge": ((), ("query", "key", "part"), ("attention",)),
+    "head": (("head",), ("query", "key", "part"), ("attention",)),
+    "pattern": (("head",), ("query", "key", "part"), ("attention",)),
+    "mlp": ((), ("pos", "part"), ("mlp",)),
+    "mixer": ((), ("pos", "part"), ("mixer", "skip")),
+    "neuron": (("neuron",), ("pos", "part", "expert"), ("mlp",)),
+    "state": ((), ("pos",), ()),
+}
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing that is different in a forward pass: what a selection names, and what stands there instead.
+
+    selection: as of the widget, {"kind": "head", "state": 7, "head": 1, "query": 9, "key": 3}; a kind "edge" (a line),
+    "head", "mlp", "mixer", "neuron", "state" or "pattern". `state` is the state written into. A query, key or pos that
+    is missing means all of them.
+    to: a number scales what was written (0 cuts it, 2 doubles it); "mean" is its mean over the prompt's positions (of a
+    line: the same attention weight on the mean value); a Run is what that run has there. Of kind "state" also a tensor
+    [d_model] or [pos, d_model], which is added (steering), and a function of the state [pos, d_model] that returns
+    another (`Reft` is one). Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head is clamped to; its
+    values stay its own.
+    renormalise: what a cut line leaves of its row of attention takes over (attention knock-out, arXiv:2304.14767).
+
+    Raises ValueError for a selection or a value that cannot be meant.
+
+        >>> cut = lmtt.Edit({"kind": "edge", "state": 5, "query": 13, "key": 1})
+        >>> edited = lmtt.record(model, prompt, interventions=[cut])
+        >>> lmtt.top_tokens(edited, k=1).tokens[0].text
+        '·John'
+    """
+
+    selection: Mapping[str, Any]
+    to: Any = 0.0  # a number, "mean", a Run, a tensor or a function
+    renormalise: bool = False
+
+    def __post_init__(self) -> None:
+        kind = self.selection.get("kind") if isinstance(self.selection, Mapping) else None
+        if kind not in _KINDS:
+            raise ValueError(f"an edit is of one of the kinds {', '.join(_KINDS)}, got {self.selection!r:.80}")
+        needed, more, _ = _KINDS[kind]
+        for name in ("state", *needed):
+            if name not in self.selection:
+                raise ValueError(f"an edit of kind {kind!r} needs {', '.join(('state', *needed))}; {name} is missing")
+        for name, value in self.selection.items():
+            if name not in ("kind", "state", *needed, *more):
+                raise ValueError(
+                    f"an edit of kind {kind!r} has the fields {', '.join(('state', *needed, *more))}, got {name!r:.40}"
+                )
+            if name not in ("kind", "expert") and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise ValueError(f"{name} must be a number from 0 on, got {value!r:.40}")
+        self._check_value(kind)
+
+    def _check_value(self, kind: str) -> None:
+        if self.renormalise and (kind not in ("edge", "head") or self.to != 0):
+            raise ValueError("renormalise knocks out attention: kind edge or head, to=0")
+        to = self.to
+        known = isinstance(to, (int, float, Tensor)) or callable(to) or is_run(to) or to == "mean"
+        if isinstance(to, bool) or not known:
+            raise ValueError(f'to is a number, "mean", a Run, a tensor or a function, got {to!r:.60}')
+        if isinstance(to, (int, float)) and not abs(to) < float("inf"):
+            raise ValueError(f"to must be a finite number, got {to}")
+        if isinstance(to, Tensor) and not bool(to.isfinite().all()):
+            raise ValueError("the tensor of an edit has entries that are not finite (NaN or infinite)")
+        if isinstance(to, Tensor) and kind not in ("state", "pattern"):
+            raise ValueError(f'a tensor goes to an edit of kind "state" or "pattern", not {kind!r}')
+        if callable(to) and not is_run(to) and not isinstance(to, Tensor) and kind != "state":
+            raise ValueError(f'a function goes to an edit of kind "state", not {kind!r}')
+        if kind == "pattern" and not (isinstance(to, Tensor) or is_run(to)):
+            raise ValueError(f"a pattern is clamped to a tensor [query, key] or to a Run's, got {to!r:.60}")
+
+    @property
+    def kind(self) -> str:
+        return str(self.selection["kind"])
+
+    @property
+    def state(self) -> int:
+        return int(self.selection["state"])
+
+    @property
+    def pos(self) -> int | None:
+        """The position where it writes; None: all."""
+        found: int | None = self.selection.get("query", self.selection.get("pos"))
+        return found
+
+    def __str__(self) -> str:
+        where = " ".join(f"{name} {value}" for name, value in self.selection.items() if name != "kind")
+        to = self.to
+        if isinstance(to, (int, float)):
+            what = "knocked out" if self.renormalise else "cut" if to == 0 else f"times {to:g}"
+        else:
+            what = "its mean" if isinstance(to, str) else "from another run" if is_run(to) else "changed"
+        return f"{self.kind} {where}: {what}"
+
+
+@dataclass(frozen=True)
+class Reft:
+    """A trained representation finetuning as a function of a state: h + R^T (W h + b - R h).
+
+    rotate [rank, d_model] with orthonormal rows, weight [rank, d_model], bias [rank]. `Reft.of` takes the tensors as
+    the pyreft library saves them. (LoReFT: Wu et al. 2024, arXiv:2404.03592)
+
+        >>> rotate = torch.eye(2, run.value(3).shape[1])
+        >>> reft = lmtt.Reft(rotate, torch.zeros_like(rotate), torch.ones(2))
+        >>> edit = lmtt.Edit({"kind": "state", "state": 3, "pos": 5}, reft)
+        >>> lmtt.record(model, prompt, interventions=[edit]).value(3)[5, :2]
+        tensor([1., 1.])
+    """
+
+    rotate: Tensor
+    weight: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, saved: Mapping[str, Tensor]) -> Reft:
+        """From the saved tensors `rotate_layer` [d_model, rank], `weight` [rank, d_model] and `bias` [rank].
+
+        Raises ValueError where one is missing or of another shape.
+        """
+        missing = [name for name in ("rotate_layer", "weight", "bias") if name not in saved]
+        if missing:
+            raise ValueError(f"a saved ReFT has rotate_layer, weight and bias; {', '.join(missing)} is missing")
+        rotate, weight, bias = saved["rotate_layer"].T, saved["weight"], saved["bias"]
+        if rotate.shape != weight.shape or bias.shape != weight.shape[:1]:
+            shapes = [list(saved[name].shape) for name in ("rotate_layer", "weight", "bias")]
+            raise ValueError(
+                f"expected rotate_layer [d_model, rank], weight [rank, d_model], bias [rank], got {shapes}"
+            )
+        return cls(rotate, weight, bias)
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """The state [pos, d_model] with the intervention at each position."""
+        if state.shape[-1] != self.rotate.shape[-1]:
+            raise ValueError(f"this ReFT is for states of width {self.rotate.shape[-1]}, got {state.shape[-1]}")
+        rotate, weight, bias = (x.to(state) for x in (self.rotate, self.weight, self.bias))
+        return state + (state @ (weight - rotate).T + bias) @ rotate
+
+
+def knock_outs(states: Sequence[State], query: int | None, key: int, layers: range) -> list[Edit]:
+    """That no head of some layers looks from a query (None: any later one) at a key: one edit per attention part.
+
+    Single layers show little, since others see the token as well. (Geva et al. 2023, arXiv:2304.14767)
+    """
+    here = {"key": key} if query is None else {"query": query, "key": key}
+    parts = [p for s in states for p in s.parts if p.kind == "attention" and p.layer in layers]
+    return [Edit({"kind": "edge", "state": p.state, "part": p.number, **here}, renormalise=True) for p in parts]
+
+
+def is_run(x: Any) -> bool:
+    """Is it a recorded run?"""
+    return hasattr(x, "token_ids") and hasattr(x, "states")
+
+
+def part_of(state: State, edit: Edit) -> Part:
+    """The part that an edit is about. Raises ValueError where there is none, or where it may be one of several."""
+    kinds = _KINDS[edit.kind][2]
+    named = edit.selection.get("part")
+    there = [p for p in state.parts if p.kind in kinds and named in (None, p.number)]
+    if not there:
+        about = " or ".join(kinds)
+        number = "" if named is None else f" of the number {named}"
+        raise ValueError(f"state {edit.state} ({state.name}) has no {about} part{number}, so {edit} would do nothing")
+    if len(there) > 1:
+        numbers = ", ".join(str(p.number) for p in there)
+        raise ValueError(f"state {edit.state} has several such parts; say which by part, one of {numbers}")
+    return there[0]
+
+
+def checked_edits(edits: Sequence[Any], states: Sequence[State], n_tokens: int) -> dict[int, list[Edit]]:
+    """The edits of a run by the state they are about, each naming something that is there.
+
+    Raises ValueError for one that would do nothing here.
+    """
+    found: dict[int, list[Edit]] = {}
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise ValueError(f"an intervention is an Edit, got {edit!r:.60}")
+        if edit.state >= len(states):
+            raise ValueError(f"state must be in 0..{len(states) - 1}, got {edit.state}")
+        for name in ("query", "key", "pos"):
+            pos = edit.selection.get(name)
+            if pos is not None and pos >= n_tokens:
+                raise ValueError(
+                    f"{name} must be a position in 0..{n_tokens - 1} (the prompt has {n_tokens} tokens), got {pos}"
+                )
+        query, key = edit.selection.get("query"), edit.selection.get("key")
+        if query is not None and key is not None and key > query:
+            raise ValueError(f"a line from the future: query {query} cannot look at the later key {key}")
+        if edit.kind != "state":
+            _check_part(edit, part_of(states[edit.state], edit))
+        if states[edit.state].place is None:
+            raise ValueError(f"{edit}: state {edit.state} is made outside the recorded calls, so it cannot be changed")
+        if is_run(edit.to):
+            _check_other(edit, states, n_tokens)
+        found.setdefault(edit.state, []).append(edit)
+    return found
+
+
+def _check_part(edit: Edit, part: Part) -> None:
+    head = edit.selection.get("head")
+    if head is not None and head >= part.n_heads:
+        raise ValueError(f"head must be in 0..{part.n_heads - 1}, got {head}")
+    if edit.kind == "neuron":
+        neuron, widths = edit.selection["neuron"], [w.input.shape[1] for w in part.linear]
+        if neuron >= max(widths, default=0):
+            raise ValueError(f"neuron must be in 0..{max(widths, default=0) - 1}, got {neuron}")
+
+
+def _check_other(edit: Edit, states: Sequence[State], n_tokens: int) -> None:
+    other = edit.to
+    if len(other.states) != len(states):
+        raise ValueError(
+            f"the other run has {len(other.states)} states and this one {len(states)}; both must be of the same model"
+        )
+    if other.states[edit.state].value.shape[1] != states[edit.state].value.shape[1]:
+        raise ValueError("the other run's states have another width; both must be of the same model")
+    if other.n_tokens == n_tokens:
+        return
+    reaches = [edit.selection.get(name) for name in ("query", "key", "pos") if edit.selection.get(name) is not None]
+    if edit.pos is None or any(pos >= other.n_tokens for pos in reaches) or edit.kind == "pattern":
+        raise ValueError(
+            f"{edit}: the positions must exist in both runs, which have {n_tokens} and {other.n_tokens} tokens"
+        )
+
+
+def vector_for(edit: Edit, like: Tensor) -> Tensor:
+    """The steering vector of an edit [pos or 1, d_model]. Raises ValueError for another width."""
+    vector = edit.to.to(like)
+    rows = len(vector) if vector.ndim == 2 else 1
+    if vector.ndim not in (1, 2) or vector.shape[-1] != like.shape[-1] or rows not in (1, len(like)):
+        raise ValueError(f"a steering vector is [d_model] = [{like.shape[-1]}], got {list(edit.to.shape)}")
+    return vector.reshape(-1, like.shape[-1])
+
+
+def function_for(edit: Edit, value: Tensor) -> Tensor:
+    """A state [pos, d_model] as the edit's function makes it. Raises ValueError for another shape, or NaN."""
+    got = edit.to(value)
+    if not isinstance(got, Tensor) or got.shape != value.shape:
+        shape = list(got.shape) if isinstance(got, Tensor) else type(got).__name__
+        raise ValueError(f"the function of an edit must return a state {list(value.shape)}, got {shape}")
+    if not bool(torch.isfinite(got).all()):
+        raise ValueError("the function of an edit returned entries that are not finite (NaN or infinite)")
+    return got
