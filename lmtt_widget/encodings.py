@@ -33,7 +33,7 @@ class Encoding:
 
     name: str
     weight: Callable[[Lines], np.ndarray]  # [edge]
-    automatic: float | None = None  # the threshold where none is given; None: one that draws about 80 attention lines
+    automatic: float | None = None  # the threshold where none is given; None: one that explains 80 %
 
 
 REGISTERED: dict[str, Encoding] = {}

@@ -16,6 +16,9 @@ from .graph import ATTENTION, CARRIED, PART, READ, Graph
 
 Reading = Literal["max", "sum"]
 
+EXPLAINED = 0.8  # of the flow that tokens can have, carried by the lines that are drawn when the threshold is automatic
+FEWEST, PLAIN, MOST = 8, 80, 1_000  # of them; PLAIN and two a layer and a token is enough to see through
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -71,12 +74,36 @@ class Routes:
         """The strength of every attention edge that reaches the target, strongest first."""
         return np.sort(self._attention_strengths())[::-1]
 
-    def automatic_threshold(self, budget: int = 80) -> float:
-        """A threshold at which about `budget` attention edges are drawn; 0 if there are no more."""
+    def automatic_threshold(self, budget: int | None = None) -> float:
+        """The threshold with the fewest attention edges, but 8, that carry 80 % of the flow that tokens can have.
+
+        No more than 80, two a layer and two a token, at most 1,000. budget: so many edges instead; 0 if there are no
+        more.
+        """
+        if budget is None:
+            return self._explaining()
         strengths = self._attention_strengths()
         if len(strengths) <= budget:
             return 0.0
         return float(np.partition(strengths, -budget - 1)[-budget - 1])
+
+    def _explaining(self) -> float:
+        g, strengths = self.graph, self.attention_strengths()
+        layers = len({state.layer for state in g.states if state.layer is not None})
+        fewest, most = FEWEST, min(MOST, PLAIN + 2 * layers + 2 * g.n_tokens)
+        wanted = EXPLAINED * self.reachable
+        while fewest < most:  # coverage grows with the edges
+            n = (fewest + most) // 2
+            if self.coverage(_nth(strengths, n)) >= wanted:
+                most = n
+            else:
+                fewest = n + 1
+        return _nth(strengths, fewest)
+
+    @property
+    def reachable(self) -> float:
+        """The flow that could reach tokens: all of it but what ends in mixers, constants and states nothing enters."""
+        return float(self.input_share.sum()) + self.ended["truncated"]
 
     def drawn_threshold(self, threshold: float | None = None) -> float:
         """The threshold in use: the one given, or the one that the encoding chooses by itself."""
@@ -109,7 +136,7 @@ class Routes:
         return sorted(found, key=lambda e: -e.strength)
 
     def to_dict(self, threshold: float | None = None) -> list[dict[str, Any]]:
-        """One record for every drawn edge, strongest first, ready for a data frame; None draws the 80 strongest."""
+        """One record for every drawn edge, strongest first, ready for a data frame; None draws as `automatic_threshold` says."""
         threshold = self.automatic_threshold() if threshold is None else threshold
         return [asdict(edge) for edge in self.edges(threshold)]
 
@@ -117,6 +144,11 @@ class Routes:
         tokens, most = self.graph.tokens, np.argsort(-self.input_share, kind="stable")[:3].tolist()
         words = ", ".join(f"{tokens[i].text!r} {self.input_share[i]:.0%}" for i in most)
         return f"Routes(to {tokens[self.target].text!r} at {self.target}, from {words})"
+
+
+def _nth(strengths: np.ndarray, n: int) -> float:
+    """The threshold above which the n strongest are drawn."""
+    return float(strengths[n]) if n < len(strengths) else 0.0
 
 
 @renamed(heads="reading")

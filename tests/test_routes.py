@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lmtt_widget import Graph, Routes, attribute, inside, renormalise, trace
+import lmtt_widget as lmtt
+from lmtt_widget import Graph, Routes, attribute, inside, record, renormalise, trace
 from lmtt_widget.graph import CARRIED
 
 from . import golden, synthetic, zoo
@@ -211,6 +212,25 @@ def test_the_automatic_threshold_draws_the_budget(name: str, reading: Any, encod
         else:  # behind a bottleneck many edges have one strength, and are drawn all or not at all
             assert drawn <= budget
             assert drawn + sum(float(s) == threshold for s in routes.attention_strengths()) >= budget + 1
+
+
+@each_graph
+def test_the_automatic_threshold_is_the_highest_that_explains(name: str) -> None:
+    """Against every threshold there is, tried one by one."""
+    routes = trace(graph_of(name), encoding="flow")
+    wanted = 0.8 * (1 - sum(flow for cause, flow in routes.ended.items() if cause != "truncated")) - 1e-9
+    ladder = [*routes.attention_strengths(), 0.0]
+    explaining = [t for n, t in enumerate(ladder) if n >= 8 and routes.coverage(t) >= wanted]
+    assert routes.automatic_threshold() == pytest.approx(explaining[0] if explaining else 0.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("n_tokens", [14, 40, 100, 300])
+def test_the_automatic_threshold_explains_four_fifths_of_the_bundled_models_predictions(n_tokens: int) -> None:
+    model = lmtt.bundled_model()
+    assert model.tokenizer is not None
+    ids = model.tokenizer("When Mary and John went to the store, John gave a drink to. " * 22)["input_ids"]
+    routes = trace(attribute(record(model, ids[:n_tokens])), encoding="flow")
+    assert routes.coverage(routes.automatic_threshold()) >= 0.8
 
 
 @each_graph

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "vitest";
 import { EdgeKind, edgesInto, type Graph, placeOf } from "../src/core/graph.js";
 import {
-  BUDGET,
   busyColumns,
   coverage,
   drawnCount,
+  EXPLAINED,
+  FEWEST,
+  reachable,
   routeBelow,
   STEPS,
   stepAt,
@@ -128,13 +130,23 @@ test("the route below the target is all that is drawn, below a state only what l
   for (const e of below) expect(placeOf(g, g.entered[e]).pos).toBeLessThanOrEqual(2);
 });
 
-test("the automatic threshold draws the budget of attention edges", () => {
-  const g = graphOf({ T: 40, layers: 6, block: "sequential" });
+test.each([4, 14, 40, 120])("the automatic threshold draws the fewest lines that explain the target (%i tokens)", (T) => {
+  const g = graphOf({ T, layers: 6, block: "sequential" });
   const routes = trace(g, g.T - 1);
-  expect(routes.attention[drawnCount(routes, routes.automatic)]).toBe(BUDGET);
-  const few = trace(g, 1);
-  expect(few.automatic).toBe(0);
+  const lines = (threshold: number) => routes.attention[drawnCount(routes, threshold)];
+  const wanted = EXPLAINED * reachable(routes) - 1e-6;
+  const n = lines(routes.automatic);
+  const most = 80 + 2 * 6 + 2 * T;
+  expect(n).toBeLessThanOrEqual(most);
+  expect(coverage(g, routes, routes.automatic) >= wanted || n >= most - 1).toBe(true);
+  const strengths = [...routes.order].filter((e) => g.kind[e] === EdgeKind.attention).map((e) => routes.strength[e]);
+  if (n > FEWEST) expect(coverage(g, routes, strengths[n - 1])).toBeLessThan(EXPLAINED * reachable(routes) + 1e-6);
+});
+
+test("an encoding with a threshold of its own keeps it", () => {
+  const g = graphOf({ T: 40, layers: 6, block: "sequential" });
   expect(trace(g, 39, share).automatic).toBe(0.04);
+  expect(trace(g, 0).automatic).toBe(0);
 });
 
 test("of a long prompt only the strongest edges are sorted at once, and the others when they are wanted", () => {

@@ -42,7 +42,7 @@ def test_it_is_ready_once_the_first_picture_is_drawn(host: Host, view: Locator) 
 def test_it_opens_on_the_last_token_with_at_most_eighty_edges(picture: Picture, view: Locator) -> None:
     expect(view.get_by_role("combobox", name="Explain")).to_have_value("9")
     assert 0 < picture.n_edges <= 80
-    expect(view.locator(".readout")).to_contain_text(f"{picture.n_edges} edges")
+    expect(view.locator(".readout")).to_contain_text(f"{picture.n_edges} lines")
 
 
 def test_it_opens_with_how_to_read_it_and_nothing_selected(widget: lmtt.FlowWidget, view: Locator) -> None:

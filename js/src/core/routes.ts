@@ -16,7 +16,9 @@ export interface Measure {
   automatic(g: Graph, routes: Routes): number;
 }
 
-export const BUDGET = 80; // attention edges drawn when the threshold is automatic
+export const EXPLAINED = 0.8; // of the flow that tokens can have, carried by the lines drawn when the threshold is automatic
+export const FEWEST = 8; // of these lines
+const MOST = 1000;
 export const BY_FLOW: Measure = { passing: () => null, automatic: automaticThreshold };
 
 export interface Routes {
@@ -90,7 +92,7 @@ export function trace(g: Graph, target: number, measure: Measure = BY_FLOW, sett
     range: high > 0 ? [low, high] : [0, 0],
     top_weight,
   };
-  sortAbove(routes, firstPart(bins));
+  sortAbove(routes, firstPart(bins, mostLines(g)));
   routes.automatic = measure.automatic(g, routes);
   return routes;
 }
@@ -98,12 +100,12 @@ export function trace(g: Graph, target: number, measure: Measure = BY_FLOW, sett
 const FIRST = 4000; // edges sorted at once; of a long prompt's hundreds of thousands the first picture needs no more
 
 /** The strength above which the first edges are sorted: FIRST of them, and enough of attention for the automatic threshold. */
-function firstPart(bins: Uint32Array): number {
+function firstPart(bins: Uint32Array, budget: number): number {
   let [n, n_attention] = [0, 0];
   for (let bin = 4095; bin > 0; bin--) {
     n += bins[bin];
     n_attention += bins[4096 + bin];
-    if (n >= FIRST && n_attention > BUDGET) return new Float32Array(Uint32Array.of((bin << 19) - 1).buffer)[0];
+    if (n >= FIRST && n_attention > budget) return new Float32Array(Uint32Array.of((bin << 19) - 1).buffer)[0];
   }
   return 0;
 }
@@ -118,11 +120,48 @@ function sortAbove(routes: Routes, least: number): void {
   routes.sorted = least;
 }
 
-/** The strength of the (budget + 1)-th strongest attention edge, so that about `budget` attention edges are drawn. */
-function automaticThreshold(g: Graph, { order, strength }: Routes): number {
+/** At most so many attention lines explain a target: what can still be seen through. */
+function mostLines(g: Graph): number {
+  const layers = new Set(g.meta.states.map(({ layer }) => layer).filter((layer) => layer !== null));
+  return Math.min(MOST, 80 + 2 * layers.size + 2 * g.T);
+}
+
+/** The flow that could reach tokens: all of it but what ends in mixers, constants and states nothing enters. */
+export function reachable({ input_share, ended }: Routes): number {
+  return input_share.reduce((a, b) => a + b, 0) + ended.truncated;
+}
+
+/** The threshold with the fewest lines that carry EXPLAINED of what tokens can have. */
+function automaticThreshold(g: Graph, routes: Routes): number {
+  return thresholdOf(g, routes, EXPLAINED, FEWEST, mostLines(g));
+}
+
+/** The threshold with the fewest attention lines, of `fewest` to `most`, that carry so much of what tokens can have. */
+export function thresholdOf(g: Graph, routes: Routes, wanted: number, fewest: number, most: number): number {
+  const { strength, order } = routes;
+  const lines: number[] = []; // strengths of the strongest most + 1
   let n = 0;
-  for (const e of order) if (g.kind[e] === EdgeKind.attention && ++n === BUDGET + 1) return strength[e];
-  return 0;
+  for (; n < order.length && lines.length <= most; n++)
+    if (g.kind[order[n]] === EdgeKind.attention) lines.push(strength[order[n]]);
+  const edges = order.slice(0, n).sort();
+  const at = (k: number) => lines[k] ?? 0;
+  const flow = wanted * reachable(routes);
+  let [low, high] = [fewest, most];
+  while (low < high) {
+    const middle = (low + high) >> 1; // coverage grows with the lines
+    const threshold = at(middle);
+    const carried =
+      threshold > 0
+        ? carriedBy(
+            g,
+            routes,
+            edges.filter((e) => strength[e] > threshold),
+          )
+        : coverage(g, routes, 0);
+    if (carried >= flow) high = middle;
+    else low = middle + 1;
+  }
+  return at(low);
 }
 
 function endedByCause(g: Graph, node_flow: Float64Array): Routes["ended"] {
@@ -158,18 +197,23 @@ export function drawnCount(routes: Routes, threshold: number): number {
 /** How much of the target's flow reaches the embedding through drawn edges only. */
 export function coverage(g: Graph, routes: Routes, threshold: number): number {
   const { T, S, n_edges, source, entered, share_sum } = g;
+  const n = drawnCount(routes, threshold);
+  if (n < n_edges / 32) return carriedBy(g, routes, routes.order.slice(0, n).sort());
   const mass = new Float64Array(g.n_nodes);
   mass[(S - 1) * T + routes.target] = 1;
-  const n = drawnCount(routes, threshold);
-  if (n < n_edges / 32) {
-    for (const e of routes.order.slice(0, n).sort()) mass[source[e]] += share_sum[e] * mass[entered[e]];
-  } else {
-    for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
-  }
-  let sum = 0;
-  for (let t = 0; t < T; t++) sum += mass[t];
-  return sum;
+  for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  return sumOf(mass, T);
 }
+
+/** The same of a few edges, in the graph's order. */
+function carriedBy({ T, S, n_nodes, source, entered, share_sum }: Graph, { target }: Routes, edges: Uint32Array): number {
+  const mass = new Float64Array(n_nodes);
+  mass[(S - 1) * T + target] = 1;
+  for (const e of edges) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  return sumOf(mass, T);
+}
+
+const sumOf = (mass: Float64Array, n: number) => mass.subarray(0, n).reduce((a, b) => a + b, 0);
 
 /** An edge into a square weighs what the square itself does. */
 export function throughSquares(g: Graph, weight: Float32Array): Float32Array {

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Toggle } from "../controls/choice.js";
 import { count, percent, roundPercent } from "../core/numbers.js";
-import { STEPS, stepAt, thresholdAt } from "../core/routes.js";
+import { EXPLAINED, FEWEST, STEPS, stepAt, thresholdAt, thresholdOf } from "../core/routes.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 
@@ -36,7 +36,7 @@ export function Threshold({ store }: { store: Store }) {
           max={STEPS}
           step={1}
           value={at}
-          aria-valuetext={`${percent(threshold)}, ${words.edges(count(n))}`}
+          aria-valuetext={`${percent(threshold)}, ${words.lines(count(n))}`}
           onInput={(event) => {
             const wanted = Number(event.currentTarget.value);
             store.sliding.value = true;
@@ -58,13 +58,34 @@ export function Threshold({ store }: { store: Store }) {
       />
       <output class="readout">
         <span class="r-threshold">{percent(threshold)}</span>
-        <span class="r-edges" title={words.edgesTitle}>
-          {words.edges(count(n))}
+        <span class="r-edges" title={words.linesTitle}>
+          {words.lines(count(n))}
         </span>
-        <span class="r-carries" title={words.carriesTitle}>
-          {words.carries(roundPercent(store.coverage.value))}
-        </span>
+        <Explained store={store} />
       </output>
     </>
   );
 }
+
+/** How much of what led to the target is drawn; where it is little, a way to more. */
+function Explained({ store }: { store: Store }) {
+  const [g, routes, shown] = [store.graph.value, store.routes.value, store.shown.value];
+  if (!g || !routes || shown === null) return <span class="r-carries">{words.nothingToFollow}</span>;
+  const n = routes.attention[store.n_drawn.value];
+  const poor = shown < POOR;
+  const more = () => store.write("threshold", thresholdOf(g, routes, EXPLAINED, n + 1, 4 * n + FEWEST));
+  return (
+    <>
+      <span class={`r-carries ${poor ? "poor" : ""}`} title={words.shownTitle}>
+        {poor ? words.onlyShown(roundPercent(shown)) : words.shown(roundPercent(shown))}
+      </span>
+      {poor && (
+        <button type="button" class="more poor" onClick={more}>
+          {words.showMore}
+        </button>
+      )}
+    </>
+  );
+}
+
+const POOR = 0.5; // of what led to the target: below this the picture is no explanation

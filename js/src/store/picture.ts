@@ -9,6 +9,7 @@ import {
   coverage,
   drawnCount,
   type Routes,
+  reachable,
   type Scale,
   type Settings,
   thresholdScale,
@@ -30,7 +31,7 @@ export interface Picture {
   threshold: ReadonlySignal<number>;
   scale: ReadonlySignal<Scale>;
   n_drawn: ReadonlySignal<number>;
-  coverage: ReadonlySignal<number>;
+  shown: ReadonlySignal<number | null>; // of what tokens can have, by the lines drawn; null where nothing can reach one
   weight: ReadonlySignal<Float32Array>;
   columns: ReadonlySignal<Columns | null>;
   setTarget(pos: number): void;
@@ -82,7 +83,11 @@ export function pictureOf({ traits, messages, write }: Traits, abort: AbortSigna
   const threshold = computed(() => traits.threshold.value ?? routes.value?.automatic ?? 0);
   const scale = computed(() => (routes.value ? thresholdScale(routes.value, encoding.value.reach) : { low: 1e-4, high: 1 }));
   const n_drawn = computed(() => (routes.value ? drawnCount(routes.value, threshold.value) : 0));
-  const covered = computed(() => (graph.value && routes.value ? coverage(graph.value, routes.value, threshold.value) : 0));
+  const shown = computed(() => {
+    const [g, r] = [graph.value, routes.value];
+    const whole = r ? reachable(r) : 0;
+    return g && r && whole > 5e-4 ? Math.min(1, coverage(g, r, threshold.value) / whole) : null;
+  });
   const weight = computed(() =>
     graph.value && routes.value
       ? encoding.value.weight(graph.value, routes.value, () => threshold.value, settings.value)
@@ -114,7 +119,7 @@ export function pictureOf({ traits, messages, write }: Traits, abort: AbortSigna
       threshold,
       scale,
       n_drawn,
-      coverage: covered,
+      shown,
       weight,
       columns: shown_columns,
     },
