@@ -136,7 +136,7 @@ class Routes:
         return sorted(found, key=lambda e: -e.strength)
 
     def to_dict(self, threshold: float | None = None) -> list[dict[str, Any]]:
-        """One record for every drawn edge, strongest first, ready for a data frame; None draws as `automatic_threshold` says."""
+        """One record for every drawn edge, strongest first, ready for a data frame; None is the automatic threshold."""
         threshold = self.automatic_threshold() if threshold is None else threshold
         return [asdict(edge) for edge in self.edges(threshold)]
 

@@ -208,8 +208,9 @@ def explore(
     """Where a prediction comes from: the information flow of a prompt, as a widget.
 
     prompt: text, token ids, chat messages, or a list of several prompts. target: the position to explain, by default
-    the last. threshold: edges below it are not drawn, None draws the fewest that carry 80 %. encoding: "flow" (shares multiplied
-    along paths to the target) or "share" (the papers' local shares). Other traits of `FlowWidget` may be given by name.
+    the last. threshold: edges below it are not drawn, None draws the fewest that carry 80 %. encoding: "flow" (shares
+    multiplied along paths to the target) or "share" (the papers' local shares). Other traits of `FlowWidget` may be
+    given by name.
 
     Raises ValueError for a prompt the model cannot take or an option out of range, UndecomposableError if the model
     cannot be split exactly. (Information flow routes: Ferrando & Voita 2024, arXiv:2403.00824; Tufanov et al. 2024,

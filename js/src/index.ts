@@ -106,6 +106,17 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
     },
     { signal: abort },
   );
+  host.addEventListener(
+    "keydown",
+    (event) => {
+      const step = event.altKey && !isTyped(event) && { ArrowLeft: store.goBack, ArrowRight: store.goForward }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      event.stopPropagation();
+      step();
+    },
+    { signal: abort },
+  );
   liveRegion(shadow, store.said, abort);
 }
 

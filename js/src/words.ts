@@ -20,8 +20,9 @@ export const thresholdTitle = "Lines weaker than this are hidden";
 export const automatic = "Auto";
 export const lines = (n: string) => `${n} ${n === "1" ? "line" : "lines"}`;
 export const linesTitle = "Attention lines drawn";
-export const shown = (share: string) => `${share} of the path shown`;
-export const onlyShown = (share: string) => `only ${share} shown`;
+export const only = "only";
+export const ofThePath = "of the path";
+export const shown = "shown";
 export const showMore = "show more";
 export const shownTitle = "How much of what could reach a token does so through drawn lines alone";
 export const nothingToFollow = "no path to a token";
@@ -53,6 +54,26 @@ export const mlp = "MLP";
 export const mixer = "mixer (ends)";
 export const widthIs = (what: string) => `width = ${what}`;
 
+export const comesNext = (p: string) => ` comes next (${p}).`;
+export const leads = (p: string) => ` leads with ${p}, then `;
+export const follows = (p: string) => ` with ${p}.`;
+export const shareFrom = (share: string, first: boolean) => (first ? `${share} of this state comes from ` : `${share} from `);
+export const and = " and ";
+export const comma = ", ";
+export const mainRoute = "Main route: ";
+export const inLayer = (layer: string) => ` in ${layer}, `;
+export const mostlyBy = (head: number, share: string) => `mostly by head ${head}; ${share} of the state it enters.`;
+export const severalFirst = (head: number, share: string) =>
+  `by several heads, first head ${head}; ${share} of the state it enters.`;
+export const noOtherWord = "No line from another word is large.";
+export const endedInMixers = (share: string) =>
+  `${share} cannot be followed to a word: it went through mixers (state space), which keep no record of single words.`;
+export const textLabel = "The prompt as text: arrow keys walk its words, Enter explains one.";
+export const sumOf = (n: number, share: string) => `${n} tokens, input share ${share}`;
+export const idleWords = (n: number) => `… ${n} tokens …`;
+export const idleTitle = "Nothing of note comes from here; click to read";
+export const appendTitle = (token: string) => `Append ${token} and explain what comes after it`;
+
 export const howTitle = "How to read this";
 export const how = [
   "Columns are tokens, rows are states from embedding to last layer; ▼ marks the one explained.",
@@ -82,6 +103,9 @@ export const hoverEmpty = "Hover the picture to read a state, a line or a token 
 export const hoverKeys = "Keys: arrows walk, Enter selects, t sets the target, ? lists all.";
 export const waiting = "waiting for the kernel";
 export const back = "Back";
+export const way = "Way";
+export const wayBack = "Step back";
+export const wayForward = "Step forward";
 export const crumbs = "Selections, newest last";
 export const selectionGone = "The selection is not part of this picture.";
 
@@ -133,6 +157,7 @@ export const keys = [
   ["t", "make this token the target"],
   ["p", "pin the selection"],
   ["/", "find a token or a head"],
+  ["Alt ← →", "a step back, a step forward"],
   ["Esc", "back"],
   ["+ − 0", "zoom in, out, fit"],
   ["Ctrl wheel", "zoom; drag to move"],

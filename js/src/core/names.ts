@@ -11,11 +11,16 @@ export function tokenText(g: Graph, pos: number): string {
   return visible(g.meta.tokens.text[pos] ?? "");
 }
 
-export function visible(text: string): string {
-  const shown = text.replace(CONTROL, (c) => {
+/** Control characters made visible, also the marks that would turn round the text beside them. */
+export function escaped(text: string): string {
+  return text.replace(CONTROL, (c) => {
     const n = c.charCodeAt(0);
     return n < 32 ? String.fromCharCode(0x2400 + n) : `⟨${n.toString(16).toUpperCase().padStart(4, "0")}⟩`;
   });
+}
+
+export function visible(text: string): string {
+  const shown = escaped(text);
   return RIGHT_TO_LEFT.test(shown) ? `\u2068${shown}\u2069` : shown;
 }
 

@@ -39,4 +39,7 @@ export function figure(x: number): string {
   return size < 0.0005 ? x.toExponential(0) : x.toFixed(size >= 0.01 ? 3 : 4);
 }
 
+/** What a whole bar of shares stands for: never less than a tenth, so that little does not look like much. */
+export const fullBar = (shares: ArrayLike<number>) => Array.from(shares).reduce((most, x) => Math.max(most, x), 0.1);
+
 export const largest = (values: (number | null)[]) => values.reduce<number>((most, v) => Math.max(most, Math.abs(v ?? 0)), 0);

@@ -12,6 +12,7 @@ import { Legend } from "./legend.js";
 import { Notice } from "./notice.js";
 import { Panel } from "./panel.js";
 import { PromptLine } from "./prompt.js";
+import { RunningText } from "./text.js";
 import { Toolbar } from "./toolbar.js";
 
 export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
@@ -26,6 +27,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class="left">
           <Flow store={store} hold={view} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
+          <RunningText store={store} />
           <Legend store={store} />
           <Notice store={store} />
           {help.value && <Keys close={() => (help.value = false)} />}

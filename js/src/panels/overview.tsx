@@ -1,11 +1,13 @@
-// What the panel shows before anything is selected: how to read, the next token, which words mattered.
+// What the panel shows before anything is selected: the answer in words, what may come next, which words mattered.
 
+import { useSignal } from "@preact/signals";
 import { Amount, Table } from "../controls/table.js";
 import { nextToken, tokenName, tokenText } from "../core/names.js";
-import { percent, roundPercent } from "../core/numbers.js";
+import { fullBar, percent, roundPercent } from "../core/numbers.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 import { RoutesTable } from "./routes.js";
+import { Sentence } from "./sentence.js";
 
 const SHOWN = 6;
 
@@ -13,23 +15,18 @@ export function Overview({ store }: { store: Store }) {
   const g = store.graph.value;
   const routes = store.routes.value;
   if (!g || !routes) return null;
-  const { target, input_share, ended } = routes;
-  const next = [0, 1, 2, 3, 4].map((rank) => nextToken(g, target, rank)).filter((x) => x !== null);
+  const { input_share, ended } = routes;
   const tokens = Array.from(input_share, (share, pos) => ({ share, pos }))
     .filter(({ share }) => share > 0)
     .sort((a, b) => b.share - a.share)
     .slice(0, SHOWN);
-  const most = Math.max(...tokens.map((t) => t.share), 1e-9);
+  const most = fullBar(input_share);
   const lost = Object.values(ended).reduce((a, b) => a + b, 0);
   const causes = (Object.keys(ended) as (keyof typeof ended)[]).filter((cause) => ended[cause] > 0.0005);
   return (
     <div class="overview">
-      <h3>{words.howTitle}</h3>
-      {words.how.map((text) => (
-        <p class="how" key={text}>
-          {text}
-        </p>
-      ))}
+      <Answer store={store} />
+      <Next store={store} />
       <section>
         <h3>{words.wordsTitle}</h3>
         <Table
@@ -56,23 +53,95 @@ export function Overview({ store }: { store: Store }) {
           </p>
         )}
       </section>
-      {next.length > 0 && (
-        <section>
-          <h3>{words.nextTitle(tokenText(g, target))}</h3>
-          <Table
-            store={store}
-            caption={words.nextTokens}
-            quiet
-            mono
-            n={next.length}
-            columns={[
-              { head: words.token, left: true, cell: (i) => next[i].text },
-              { head: words.probability, cell: (i) => <Amount value={next[i].p} of={next[0].p} text={percent(next[i].p)} /> },
-            ]}
-          />
-        </section>
-      )}
       <RoutesTable store={store} g={g} />
     </div>
   );
 }
+
+let was_read = false; // on this page: how to read the picture is told once
+
+/** The answer; how to read the picture is open at the first opening, behind its button from then on. */
+function Answer({ store }: { store: Store }) {
+  const open = useSignal(!was_read && !remembered());
+  was_read = true;
+  remember();
+  return (
+    <div class="answer">
+      <button
+        type="button"
+        class="icon why-button"
+        aria-label={words.howTitle}
+        aria-expanded={open.value}
+        title={words.howTitle}
+        onClick={() => {
+          open.value = !open.value;
+        }}
+      >
+        ?
+      </button>
+      <Sentence store={store} />
+      {open.value && (
+        <div class="why">
+          <h3>{words.howTitle}</h3>
+          {words.how.map((text) => (
+            <p key={text}>{text}</p>
+          ))}
+        </div>
+      )}
+    </div>
+  );
+}
+
+const READ = "lmtt_widget: how to read was read";
+
+function remembered(): boolean {
+  try {
+    return localStorage.getItem(READ) !== null;
+  } catch {
+    return false; // a page that may keep nothing
+  }
+}
+
+function remember(): void {
+  try {
+    localStorage.setItem(READ, "1");
+  } catch {}
+}
+
+/** What may come next, each a way to go on. */
+function Next({ store }: { store: Store }) {
+  const [g, prompt] = [store.graph.value, store.traits.prompt.value];
+  if (!g) return null;
+  const target = store.target.value;
+  const next = [0, 1, 2, 3, 4].map((rank) => nextToken(g, target, rank)).filter((x) => x !== null);
+  if (!next.length) return null;
+  const grows = typeof prompt === "string" && target === g.T - 1 && !store.offline;
+  return (
+    <section>
+      <h3>{words.nextTitle(tokenText(g, target))}</h3>
+      <ul class="chips" aria-label={words.nextTokens}>
+        {next.map(({ text, p }) => (
+          <li key={text}>
+            {grows ? (
+              <button type="button" title={words.appendTitle(text)} onClick={() => store.write("prompt", prompt + typed(text))}>
+                <span class="mono">{text}</span> {percent(p)}
+              </button>
+            ) : (
+              <span class="chip">
+                <span class="mono">{text}</span> {percent(p)}
+              </span>
+            )}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** A token's characters, from how it is shown. */
+const typed = (text: string) =>
+  text
+    .replace(/·/g, " ")
+    .replace(/⏎/g, "\n")
+    .replace(/⇥/g, "\t")
+    .replace(/[\u2068\u2069]/g, "");

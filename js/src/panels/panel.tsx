@@ -6,7 +6,6 @@ import { Crumbs } from "./crumbs.js";
 import { ModelPanel } from "./model.js";
 import { Overview } from "./overview.js";
 import { Selected } from "./selected.js";
-import { UnderPointer } from "./under-pointer.js";
 
 export function Panel({ store }: { store: Store }) {
   const selection = store.traits.selection.value;
@@ -32,7 +31,6 @@ export function Panel({ store }: { store: Store }) {
           <Overview store={store} />
         )}
       </div>
-      <UnderPointer store={store} over={!!selection || store.about.value} />
     </aside>
   );
 }

@@ -6,6 +6,7 @@ import type { Prompt } from "../store/traits.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
 import { Menu } from "./menu.js";
+import { Way } from "./way.js";
 
 export function PromptLine({ store, view }: { store: Store; view: () => FlowView | null }) {
   const { prompts, prompt, status } = store.traits;
@@ -20,6 +21,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
   const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
   return (
     <form ref={form} class="row prompt-line" onSubmit={submit}>
+      <Way store={store} />
       {prompts.value.length > 1 && (
         <label class="select prompts" title={words.prompts(index + 1, prompts.value.length)}>
           <select

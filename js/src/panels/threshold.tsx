@@ -77,7 +77,9 @@ function Explained({ store }: { store: Store }) {
   return (
     <>
       <span class={`r-carries ${poor ? "poor" : ""}`} title={words.shownTitle}>
-        {poor ? words.onlyShown(roundPercent(shown)) : words.shown(roundPercent(shown))}
+        {poor && `${words.only} `}
+        {roundPercent(shown)}
+        {!poor && <span class="path"> {words.ofThePath}</span>} {words.shown}
       </span>
       {poor && (
         <button type="button" class="more poor" onClick={more}>

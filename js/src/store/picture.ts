@@ -2,7 +2,7 @@
 import encodings from "registered:encodings";
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { type Camera, HOME } from "../core/camera.js";
-import { buildGraph, type Graph, type GraphMeta } from "../core/graph.js";
+import { buildGraph, type Graph, type GraphMeta, placeOf } from "../core/graph.js";
 import { type Columns, columns } from "../core/order.js";
 import {
   busyColumns,
@@ -15,7 +15,7 @@ import {
   thresholdScale,
   trace,
 } from "../core/routes.js";
-import type { Item } from "../core/select.js";
+import { type Item, itemOf, type Kinds } from "../core/select.js";
 import { type Encoding, encodingOf } from "../paint/encoding.js";
 import { unpack } from "../wire.js";
 import { sentence } from "../words.js";
@@ -33,6 +33,7 @@ export interface Picture {
   n_drawn: ReadonlySignal<number>;
   shown: ReadonlySignal<number | null>; // of what tokens can have, by the lines drawn; null where nothing can reach one
   weight: ReadonlySignal<Float32Array>;
+  selected: ReadonlySignal<Item | null>;
   columns: ReadonlySignal<Columns | null>;
   setTarget(pos: number): void;
   setEncoding(name: string): void;
@@ -43,7 +44,7 @@ export interface Picture {
   sliding: Signal<boolean>; // the fold is frozen meanwhile
 }
 
-export function pictureOf({ traits, messages, write }: Traits, abort: AbortSignal): Picture {
+export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abort: AbortSignal): Picture {
   const until = (stop: () => void) => abort.addEventListener("abort", stop);
   const graph = signal<Graph | null>(null);
   const problem = signal<string | null>(null);
@@ -103,9 +104,15 @@ export function pictureOf({ traits, messages, write }: Traits, abort: AbortSigna
     }),
   );
   const is_folded = computed(() => traits.view.value.fold);
+  const selected = computed(() => (graph.value ? itemOf(kinds, graph.value, traits.selection.value) : null));
+  const unfolded = computed(() => columnsOf(graph.value, selected.value).join()); // as text: most selections fold nothing anew
   const shown_columns = computed(() => {
     const [g, r] = [graph.value, routes.value];
-    return g && r && columns(busyColumns(g, r, resting.value), is_folded.value);
+    if (!g || !r) return null;
+    const busy = busyColumns(g, r, resting.value);
+    busy[r.target] = 1;
+    for (const pos of unfolded.value.split(",")) if (pos) busy[Number(pos)] = 1;
+    return columns(busy, is_folded.value);
   });
 
   return {
@@ -121,6 +128,7 @@ export function pictureOf({ traits, messages, write }: Traits, abort: AbortSigna
       n_drawn,
       shown,
       weight,
+      selected,
       columns: shown_columns,
     },
     ...{ hover, camera, sliding },
@@ -136,4 +144,12 @@ export function pictureOf({ traits, messages, write }: Traits, abort: AbortSigna
       });
     },
   };
+}
+
+/** The columns a selection in a fold needs to be seen in. */
+function columnsOf(g: Graph | null, item: Item | null): number[] {
+  if (!g || !item) return [];
+  if (item.kind === "token") return [item.pos];
+  const nodes = item.kind === "node" ? [item.node] : [g.source[item.edge], g.entered[item.edge]];
+  return nodes.map((node) => placeOf(g, node).pos);
 }

@@ -1,13 +1,11 @@
 // What the reader looks into: the selection, the way that led there, the pin, and what is open in this view.
-import { computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import { equal } from "../core/json.js";
-import { type Item, itemOf, type Kinds, type Selection, sameSubject } from "../core/select.js";
-import type { Picture } from "./picture.js";
+import { type Kinds, type Selection, sameSubject } from "../core/select.js";
 import type { Traits } from "./traits.js";
 
 export interface Reader {
   kinds: Kinds; // of questions
-  selected: ReadonlySignal<Item | null>;
   crumbs: ReadonlySignal<Selection[]>;
   setSelection(selection: Selection | null): void;
   back(): void; // to the selection before this one
@@ -22,7 +20,7 @@ export interface Reader {
 
 const CRUMBS = 5;
 
-export function readerOf({ traits, write }: Traits, { graph }: Picture, kinds: Kinds, abort: AbortSignal): Reader {
+export function readerOf({ traits, write }: Traits, kinds: Kinds, abort: AbortSignal): Reader {
   const crumbs = signal<Selection[]>([]);
   const dimmed = signal(false);
   const stop = effect(() => {
@@ -36,7 +34,6 @@ export function readerOf({ traits, write }: Traits, { graph }: Picture, kinds: K
   abort.addEventListener("abort", stop);
   return {
     kinds,
-    selected: computed(() => (graph.value ? itemOf(kinds, graph.value, traits.selection.value) : null)),
     crumbs,
     setSelection: (selection) => write("selection", selection),
     back() {

@@ -3,6 +3,7 @@ import { type Signal, signal } from "@preact/signals";
 import type { Kinds } from "../core/select.js";
 import type { HostModel } from "../host.js";
 import { type Answers, answersOf } from "./answers.js";
+import { type History, historyOf } from "./history.js";
 import { type Picture, pictureOf } from "./picture.js";
 import { type Reader, readerOf } from "./reading.js";
 import { type Traits, traitsOf } from "./traits.js";
@@ -12,12 +13,16 @@ interface Looks {
   narrow: Signal<boolean>;
 }
 
-export type Store = Traits & Picture & Reader & Answers & Looks;
+export type Store = Traits & Picture & Reader & Answers & History & Looks;
 
 /** Listens to the host until `abort`. */
 export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal): Store {
   const traits = traitsOf(model, abort);
-  const picture = pictureOf(traits, abort);
-  const reader = readerOf(traits, picture, kinds, abort);
-  return { ...traits, ...picture, ...reader, ...answersOf(traits, picture), dark: signal(false), narrow: signal(false) };
+  const picture = pictureOf(traits, kinds, abort);
+  const reader = readerOf(traits, kinds, abort);
+  return {
+    ...{ ...traits, ...picture, ...reader, ...answersOf(traits, picture), ...historyOf(traits, picture, abort) },
+    dark: signal(false),
+    narrow: signal(false),
+  };
 }

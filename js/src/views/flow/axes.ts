@@ -1,5 +1,6 @@
 // What stands around the lines, given a pen: layers as bands, a dot a state, folds, token labels and their bars; no DOM.
 import { tokenText, visible } from "../../core/names.js";
+import { fullBar } from "../../core/numbers.js";
 import type { Pen } from "../../paint/pen.js";
 import * as words from "../../words.js";
 import { BAR_HEIGHT, LABEL_ANGLE, LABEL_SIZE, labels, labelText, layerBands, layerTicks, outside } from "./labels.js";
@@ -35,7 +36,7 @@ function gridDots(pen: Pen, { g, layout, palette }: Scene): void {
 export function drawLabels(pen: Pen, scene: Scene): void {
   const { g, routes, layout, palette } = scene;
   const { left, right, bottom, x, columns } = layout;
-  const top_share = Math.max(...routes.input_share, 1e-9);
+  const top_share = fullBar(routes.input_share);
   const bar = Math.max(1, Math.min(14, layout.column_gap * 0.46));
   const base = bottom + 6 + BAR_HEIGHT;
   for (const { y, text } of layerTicks(g, layout)) {
@@ -50,9 +51,10 @@ export function drawLabels(pen: Pen, scene: Scene): void {
     pen.rect(left, base, right - left, 1, palette.line);
     for (let t = 0; t < g.T; t++) {
       if (columns.folded[t] || x[t] < left || x[t] > right) continue;
-      const h = Math.sqrt(routes.input_share[t] / top_share) * BAR_HEIGHT;
+      const h = Math.min(1, routes.input_share[t] / top_share) * BAR_HEIGHT;
       if (h > 0.4) pen.rect(x[t] - bar / 2, base - h, bar, h, palette.attention, 1, Math.min(1.5, h / 2));
     }
+    if (!layout.labelled) return;
     for (const { x, pos, n } of labels(layout, routes.input_share, routes.target)) {
       const is_target = pos === routes.target;
       const reached = pos >= 0 && (routes.input_share[pos] > 0 || is_target);

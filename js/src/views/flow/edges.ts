@@ -40,9 +40,9 @@ export function drawMarked(pen: Pen, scene: Scene, edges: number[], strong: bool
     for (const e of edges) {
       const s: number[] = [];
       addSegments(s, g, layout, e);
-      const w = lineWidth(weight[e], routes.top_weight) + (strong ? 1.2 : 0.6);
+      const w = lineWidth(weight[e], routes.top_weight); // as it is: a selection must not make little look like much
       const colour = strong && edges.length === 1 ? palette.selection : hues.colour(palette, hues.of(g, e));
-      if (halo) pen.lines(s, s.length / 4, palette.background, w + 3, 0.9);
+      if (halo) pen.lines(s, s.length / 4, palette.background, w + 4, 0.9);
       else pen.lines(s, s.length / 4, colour, w, 1);
     }
   }

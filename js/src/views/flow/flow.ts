@@ -8,7 +8,7 @@ import type { Store } from "../../store/store.js";
 import * as words from "../../words.js";
 import { fitted, revealing, zoomAt } from "./camera.js";
 import { keyAction } from "./keys.js";
-import { type Layout, layoutGraph, MARGIN } from "./layout.js";
+import { type Layout, layoutGraph, MARGIN, READABLE } from "./layout.js";
 import { paint, type Size } from "./paint.js";
 import { followPointer, setHover } from "./pointer.js";
 import type { Scene } from "./scene.js";
@@ -35,7 +35,7 @@ export function flowView(
     const [g, columns] = [store.graph.value, store.columns.value];
     const [width, height] = [size.width(), size.height()];
     if (!g || !columns || columns.slot.length !== g.T || width < 60 || height < 60) return null;
-    return layoutGraph(g, columns, width, height, store.camera.value, store.target.value);
+    return layoutGraph(g, columns, width, height, store.camera.value, store.target.value, g.T < READABLE);
   });
   const scene = computed<Scene | null>(() => {
     const [g, routes] = [store.graph.value, store.routes.value];

@@ -5,6 +5,8 @@ import { type Graph, goesOn } from "../../core/graph.js";
 import type { Columns } from "../../core/order.js";
 
 export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
+const BARS = 32; // px below the plot where the text stands elsewhere
+export const READABLE = 40; // tokens from which the running text names the columns
 const ROLE_ROW = 16; // below the labels, where a chat says whose words they are
 
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
@@ -16,6 +18,7 @@ export const FIRST_COLUMN = 24; // room left of the first column for its slanted
 export interface Layout {
   width: number;
   height: number;
+  labelled: boolean; // tokens are named below the picture
   left: number; // the plot, in which nodes and edges are clipped
   right: number;
   top: number;
@@ -34,11 +37,20 @@ export interface Layout {
   fit: number; // the zoom at which everything is in view
 }
 
-export function layoutGraph(g: Graph, columns: Columns, width: number, height: number, wanted: Camera, target: number): Layout {
+export function layoutGraph(
+  g: Graph,
+  columns: Columns,
+  width: number,
+  height: number,
+  wanted: Camera,
+  target: number,
+  labelled = true,
+): Layout {
   const left = MARGIN.left;
   const right = Math.max(left + 40, width - 6);
   const top = MARGIN.top;
-  const bottom = Math.max(top + 40, height - MARGIN.bottom - (g.meta.tokens.role.some(Boolean) ? ROLE_ROW : 0));
+  const below = labelled ? MARGIN.bottom + (g.meta.tokens.role.some(Boolean) ? ROLE_ROW : 0) : BARS;
+  const bottom = Math.max(top + 40, height - below);
   const room_x = Math.max(20, right - MARGIN.right - left - FIRST_COLUMN);
   const room_y = Math.max(20, bottom - top - 20);
   const gaps_x = Math.max(1, columns.n_slots - 1);
@@ -94,6 +106,7 @@ export function layoutGraph(g: Graph, columns: Columns, width: number, height: n
   return {
     width,
     height,
+    labelled,
     left,
     right,
     top,

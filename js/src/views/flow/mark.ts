@@ -42,7 +42,7 @@ export function drawMark(pen: Pen, scene: Scene, mark: Mark, strong: boolean): v
 /** The label of a marked column, whole and readable even where labels were left out. */
 export function drawColumnLabel(pen: Pen, { g, layout, palette, routes }: Scene, pos: number): void {
   const x = layout.x[pos];
-  if (x < layout.left || x > layout.right || layout.columns.folded[pos]) return;
+  if (!layout.labelled || x < layout.left || x > layout.right || layout.columns.folded[pos]) return;
   const base = layout.bottom + 6 + BAR_HEIGHT;
   pen.text(labelText(tokenText(g, pos), x), x + 4, base + 13, {
     size: LABEL_SIZE,

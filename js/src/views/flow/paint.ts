@@ -45,6 +45,7 @@ export function paint(
     drawEdges(pen, s, 0, sliceEnd(s, 0, SLICE));
     drawNodes(above, s);
     drawTarget(above, s);
+    is_marked ||= top.canvas.width !== nodes.canvas.width || top.canvas.height !== nodes.canvas.height;
     paintTop();
     el.dataset.edges = String(s.routes.attention[s.n_drawn]);
     setTimeout(() => sortAll(s.routes), 300);

@@ -20,13 +20,13 @@ export function tooltip(
   size: Size,
   pointer: Pointer,
 ): () => void {
-  const [tip, name, figures] = ["tip", "tip-name", "tip-figures"].map((kind) => {
+  const [tip, name, figures, more] = ["tip", "tip-name", "tip-figures", "tip-more"].map((kind) => {
     const box = document.createElement("div");
     box.className = kind;
     return box;
   });
   tip.hidden = true;
-  tip.append(name, figures);
+  tip.append(name, figures, more);
   el.append(tip);
   const facts = computed(() => {
     const [g, routes, item] = [store.graph.value, store.routes.value, store.hover.value];
@@ -40,6 +40,8 @@ export function tooltip(
     if (!s || !item) return;
     name.textContent = said.name;
     figures.textContent = said.figures;
+    const rows = item.kind === "token" ? said.rows.slice(1) : []; // the first is among the figures
+    more.textContent = rows.map(({ label, value }) => `${label} ${value}`).join(" · ");
     const { x, y } = anchor(s, item, pointer);
     const [w, h] = [tip.offsetWidth, tip.offsetHeight];
     const left = Math.max(4, Math.min(size.width() - w - 4, x - w / 2));

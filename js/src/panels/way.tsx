@@ -1,0 +1,19 @@
+// Back and forward over all that the reader changed.
+import type { Store } from "../store/store.js";
+import * as words from "../words.js";
+
+export function Way({ store }: { store: Store }) {
+  const step = (name: string, keys: string, path: string, can: boolean, act: () => void) => (
+    <button type="button" class="icon" aria-label={name} title={`${name} (${keys})`} disabled={!can} onClick={act}>
+      <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
+        <path d={path} />
+      </svg>
+    </button>
+  );
+  return (
+    <span class="way" role="group" aria-label={words.way}>
+      {step(words.wayBack, "Alt ←", "M8 2 4 6l4 4", store.has_back.value, store.goBack)}
+      {step(words.wayForward, "Alt →", "m4 2 4 4-4 4", store.has_forward.value, store.goForward)}
+    </span>
+  );
+}

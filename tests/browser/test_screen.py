@@ -1,0 +1,189 @@
+"""The answer first: a sentence and a text about this prompt, a way back over everything that was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+import lmtt_widget as lmtt
+
+from .host import Host
+from .models import HOSTILE, PROMPT, model_of_type, random_model
+from .picture import Picture
+
+OpenWidget = Callable[..., Host]
+IOI = "When Mary and John went to the store, John gave a drink to"
+
+
+@pytest.fixture
+def view(host: Host) -> Locator:
+    return host.page.locator(".view")
+
+
+@pytest.fixture
+def ioi(open_widget: OpenWidget) -> Host:
+    return open_widget(lmtt.explore(lmtt.bundled_model(), IOI))
+
+
+def token_at(view: Locator, pos: int) -> Locator:
+    return view.locator(f".text [data-pos='{pos}']")
+
+
+# ---- the sentence ----
+
+
+def test_the_sentence_says_what_comes_next_and_where_it_came_from(ioi: Host) -> None:
+    said = ioi.page.locator(".sentence")
+    run, routes = ioi.widget.run, ioi.widget.routes
+    best = int(routes.input_share.argmax())
+    expect(said).to_contain_text("·Mary comes next (100%).")
+    expect(said).to_contain_text(
+        f"{100 * routes.input_share[best]:.0f}% of this state comes from {run.tokens[best].text}"
+    )
+    expect(said).to_contain_text("Main route: ·Mary → ·to in L2")
+
+
+def test_a_noun_of_the_sentence_lights_its_line_and_opens_it(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    picture = Picture(view)
+    noun = view.get_by_role("button", name="·Mary → ·to")
+    before = picture.pixels()
+    noun.hover()
+    assert picture.pixels() != before
+    expect(picture.tip).to_contain_text("L2 attention · 1 ·Mary → 13 ·to")
+    noun.click()
+    ioi.until(lambda: bool(ioi.widget.selection), "a selection")
+    assert ioi.widget.selection == {"kind": "edge", "state": 5, "query": 13, "key": 1}
+
+
+def test_where_everything_ends_in_mixers_the_sentence_says_so(open_widget: OpenWidget) -> None:
+    page = open_widget(lmtt.explore(model_of_type("mamba"), PROMPT)).page
+    expect(page.locator(".sentence")).to_contain_text("cannot be followed to a word: it went through mixers")
+    expect(page.locator(".readout")).not_to_contain_text("NaN")
+
+
+def test_a_chip_appends_its_token_and_explains_what_comes_after(ioi: Host) -> None:
+    ioi.page.get_by_role("button", name="·Mary 100%").click()
+    ioi.until(lambda: ioi.widget.prompt == IOI + " Mary", "the longer prompt")
+    expect(ioi.page.locator(".sentence")).not_to_contain_text("·Mary comes next")
+
+
+# ---- the running text ----
+
+
+def test_the_text_reads_as_it_was_written(ioi: Host) -> None:
+    assert ioi.page.locator(".text").inner_text() == IOI
+
+
+def test_a_word_and_its_column_are_pointed_at_together(host: Host, view: Locator) -> None:
+    picture = Picture(view)
+    token_at(view, 4).hover()
+    expect(picture.tip).to_contain_text("4 the")
+    picture.hover("^6 and$")
+    expect(token_at(view, 6)).to_have_class("lit")
+    expect(token_at(view, 4)).not_to_have_class("lit")
+
+
+def test_a_click_on_a_word_explains_it(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    token_at(view, 4).click()
+    host.until(lambda: widget.target == 4, "target 4")
+    expect(view.locator(".text .target")).to_have_text(["the"])
+
+
+def test_the_text_is_walked_by_keys(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    text = view.locator(".text")
+    text.focus()
+    text.press("Home")
+    text.press("ArrowRight")
+    text.press("ArrowRight")
+    expect(Picture(view).tip).to_contain_text("2 sat")
+    text.press("Enter")
+    host.until(lambda: widget.target == 2, "target 2")
+
+
+def test_a_drag_over_words_sums_their_shares(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    share = 100 * float(widget.routes.input_share[2:6].sum())
+    token_at(view, 2).hover()
+    host.page.mouse.down()
+    token_at(view, 5).hover()
+    host.page.mouse.up()
+    expect(view.locator(".sum")).to_have_text(f"4 tokens, input share {share:.1f}%")
+    assert widget.target == 9
+    token_at(view, 1).click()
+    expect(view.locator(".sum")).to_be_hidden()
+
+
+def test_hostile_tokens_are_text_in_the_running_text_too(open_widget: OpenWidget) -> None:
+    page = open_widget(lmtt.explore(random_model(), " ".join(HOSTILE))).page
+    text = page.locator(".text")
+    expect(text).to_contain_text(HOSTILE[0])
+    assert "\u202e" not in text.inner_text()
+    assert page.locator(".view img, .view script").count() == 0
+    assert page.title() == "host"
+
+
+def test_a_far_word_of_a_long_prompt_is_read_in_its_sentence_and_idle_passages_are_opened(
+    open_widget: OpenWidget,
+) -> None:
+    model = lmtt.bundled_model()
+    assert model.tokenizer is not None
+    ids = model.tokenizer("The garden was full of birds. " * 40)["input_ids"][:200]
+    host = open_widget(lmtt.explore(model, model.tokenizer(IOI)["input_ids"] + ids))
+    view = host.page.locator(".view")
+    host.widget.target = 13
+    host.sync()
+    expect(view.locator(".text")).to_contain_text("When Mary and John went")
+    fold = view.locator(".text .idle").first
+    expect(fold).to_be_visible()
+    n = view.locator(".text [data-pos]").count()
+    fold.click()
+    assert view.locator(".text [data-pos]").count() > n
+    assert host.widget.target == 13
+
+
+# ---- the way back ----
+
+
+def test_back_and_forward_go_over_target_threshold_selection_and_prompt(
+    host: Host, widget: lmtt.FlowWidget, view: Locator
+) -> None:
+    def rest() -> None:
+        host.page.wait_for_timeout(350)
+        host.sync()
+
+    rest()
+    changes: list[tuple[str, object]] = [
+        ("target", 4), ("threshold", 0.05), ("selection", {"kind": "state", "state": 3, "pos": 4}),
+        ("encoding", "share"),
+    ]  # fmt: skip
+    seen = [{name: getattr(widget, name) for name in ("target", "threshold", "selection", "encoding", "prompt")}]
+    for name, value in [*changes, ("prompt", "a dog ran home")]:
+        host.set(**{name: value})
+        rest()
+        seen.append({name: getattr(widget, name) for name in seen[0]})
+    back, forward = (view.get_by_role("button", name=f"Step {way}") for way in ("back", "forward"))
+    expect(forward).to_be_disabled()
+    for was in reversed(seen[:-1]):
+        back.click()
+        rest()
+        assert {name: getattr(widget, name) for name in was} == was
+    expect(back).to_be_disabled()
+    Picture(view).flow.focus()
+    for then in seen[1:]:
+        host.page.keyboard.press("Alt+ArrowRight")
+        rest()
+        assert {name: getattr(widget, name) for name in then} == then
+    expect(forward).to_be_disabled()
+
+
+def test_a_selection_in_a_fold_gets_room(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    widget.target = 4
+    host.sync()
+    picture = Picture(view)
+    with pytest.raises(AssertionError, match="nothing in the picture"):
+        picture.place("^7 saw$")
+    widget.selection = {"kind": "edge", "state": 1, "query": 8, "key": 7}
+    host.sync()
+    assert picture.place("^7 saw$")[0] != picture.place("^8 a$")[0]
