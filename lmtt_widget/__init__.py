@@ -74,7 +74,16 @@ def __getattr__(name: str) -> Any:
         told(name, _EARLIER[name])
         name = _EARLIER[name]
     if name in _MODULE:
-        return getattr(import_module(f".{_MODULE[name]}", __name__), name)
+        try:
+            return getattr(import_module(f".{_MODULE[name]}", __name__), name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "transformers"):
+                raise
+            message = (
+                f"{name} needs torch and transformers, which are not installed here: pip install torch transformers. "
+                "Saved analyses open without them: load_json(path)"
+            )
+            raise ModuleNotFoundError(message, name=error.name) from None
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -74,3 +76,39 @@ def test_a_saved_analysis_is_saved_again_with_all_that_was_in_it(tmp_path: Path)
     assert to_json(inside(page)) == to_json(w.analysis())
     assert [answer["kind"] for answer in inside(page).prompts[0].answers] == KINDS
     w.close()
+
+
+WITHOUT_TORCH = '''
+import sys
+
+class Missing:
+    """Finds torch and transformers nowhere."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name.split(".")[0])
+
+sys.meta_path.insert(0, Missing())
+import lmtt_widget as lmtt
+
+widget = lmtt.load_json(sys.argv[1])
+print(widget.routes)
+print(lmtt.save_html(widget, sys.argv[2]).stat().st_size > 100_000)
+try:
+    lmtt.record
+except ModuleNotFoundError as error:
+    print(error)
+'''
+
+
+def test_a_saved_analysis_opens_where_there_is_no_torch(tmp_path: Path) -> None:
+    """As in a notebook that runs in the browser."""
+    args = [sys.executable, "-c", WITHOUT_TORCH, str(V0_1 / "analysis.json"), str(tmp_path / "page.html")]
+    done = subprocess.run(args, capture_output=True, text=True, check=False)
+    routes, page, missing = done.stdout.splitlines() or pytest.fail(done.stderr)
+    assert routes == str(lmtt.load_json(V0_1 / "analysis.json").routes)
+    assert page == "True"
+    assert missing == (
+        "record needs torch and transformers, which are not installed here: pip install torch transformers. "
+        "Saved analyses open without them: load_json(path)"
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 MEGABYTE = 1_000_000
@@ -87,6 +88,19 @@ def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:
     metadata = wheel.read(f"lmtt_widget-{_version()}.dist-info/METADATA").decode()
     assert f"\nVersion: {_version()}\n" in metadata
     assert lmtt_widget.__version__ == _version()
+
+
+def test_a_browser_is_asked_for_no_torch(wheel: zipfile.ZipFile) -> None:
+    metadata = wheel.read(f"lmtt_widget-{_version()}.dist-info/METADATA").decode()
+    needed = [
+        Requirement(line.removeprefix("Requires-Dist: ")) for line in metadata.splitlines() if "Requires-Dist" in line
+    ]
+    for platform in ("emscripten", "linux"):
+        asked = {
+            r.name for r in needed if r.marker is None or r.marker.evaluate({"sys_platform": platform, "extra": ""})
+        }
+        assert {"anywidget", "ipywidgets", "numpy", "traitlets"} == asked - {"torch", "transformers"}
+        assert ({"torch", "transformers"} <= asked) == (platform != "emscripten")
 
 
 def test_the_source_archive_carries_the_bundle_and_its_sources(sdist: Path) -> None:
