@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from .routes import Routes, trace
     from .run import Run, record
     from .tokens import Token
+    from .verdicts import Effects, Verdict, effects
     from .widget import FlowWidget, explore
 
 __version__ = "0.1.0"
 
 _WHERE = {
+    "verdicts": ("Effects", "Verdict", "effects"),
     "contributions": ("attribute", "proximity"),
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
@@ -56,11 +58,11 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Edit", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft", "Report", "Routes",
-    "Run", "SavedWidget", "State", "Token", "UndecomposableError", "attribute", "bundled_model",
-    "direct_logit_attribution", "doctor", "explore", "head_output", "head_shares", "lens_logits", "load_json",
-    "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalise", "save_html",
-    "save_json", "save_png", "save_svg", "top_tokens", "trace",
+    "Check", "Edit", "Effects", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft", "Report",
+    "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError", "Verdict", "attribute", "bundled_model",
+    "direct_logit_attribution", "doctor", "effects", "explore", "head_output", "head_shares", "lens_logits",
+    "load_json", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalise",
+    "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace",
 ]  # fmt: skip
 
 

@@ -59,6 +59,8 @@ ROOMS = [
     "inside",
     "lens",
     "report",
+    "rest",
+    "verdicts",
     "survey",
     "patterns",
     "answers.question",

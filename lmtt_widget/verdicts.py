@@ -1,0 +1,283 @@
+"""What edits do to a prediction: exact, in batches, from the layer concerned on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from .decomposition.forward import in_plain_precision
+from .decomposition.readout import Readout
+from .edited import edited
+from .interventions import Edit, checked_edits
+from .lens import TokenList
+from .parts import wide
+from .progress import Progress, reported
+from .rest import Rest
+from .run import Run, record
+from .tokens import Token
+
+Ablation = Literal["zero", "mean"]
+_MOVED, _BATCH = 8, 16
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one edit does to a prediction: exact, by a forward pass with it and one without.
+
+    >>> cut = lmtt.Edit({"kind": "edge", "state": 5, "query": 13, "key": 1})
+    >>> verdict = lmtt.effects(run, [cut])[0]
+    >>> round(verdict.p_before, 3), round(verdict.p, 3)
+    (1.0, 0.088)
+    """
+
+    edits: tuple[Edit, ...]
+    token: Token
+    foil: Token | None
+    pos: int  # of the prediction
+    p_before: float
+    p: float
+    logit_before: float
+    logit: float
+    odds_before: float  # nats: the logit minus the foil's; without a foil log p / (1 - p)
+    odds: float
+    kl: float  # nats, KL(before || after)
+    moved: TokenList  # the tokens whose probability changed most; scores are the changes, probabilities those after
+
+    @property
+    def change(self) -> float:
+        """Of the log odds, in nats: negative where what was edited held the answer up."""
+        return self.odds - self.odds_before
+
+    def __repr__(self) -> str:
+        against = "" if self.foil is None else f" against {self.foil.text}"
+        what = " and ".join(map(str, self.edits))
+        return (
+            f"With {what}, {self.token.text} goes from {self.p_before:.1%} to {self.p:.1%}; log odds{against} "
+            f"{self.odds_before:.2f} -> {self.odds:.2f} ({self.change:+.2f}, exact)"
+        )
+
+
+@dataclass(frozen=True)
+class Effects(Sequence[Verdict]):
+    """Verdicts, in the order of the edits; `left` edits were not tried, since it was stopped.
+
+    >>> heads = lmtt.effects(run, "heads", foil=model.token_id(" John"))
+    >>> len(heads), heads.strongest(1)[0].edits[0].selection["state"]
+    (32, 1)
+    """
+
+    verdicts: tuple[Verdict, ...]
+    ablation: str  # what stood in place of what was edited, in a word
+    left: int = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.verdicts[index]
+
+    def __len__(self) -> int:
+        return len(self.verdicts)
+
+    def strongest(self, n: int = 10) -> list[Verdict]:
+        """Those that lower the log odds most, first."""
+        return sorted(self.verdicts, key=lambda v: v.change)[:n]
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """One record for each verdict, ready for a data frame."""
+        return [
+            {"edit": " and ".join(map(str, v.edits)), "token": v.token.text, "p_before": v.p_before, "p": v.p,
+             "logit_before": v.logit_before, "logit": v.logit, "odds_before": v.odds_before, "odds": v.odds,
+             "change": v.change, "kl": v.kl}
+            for v in self.verdicts
+        ]  # fmt: skip
+
+    def __repr__(self) -> str:
+        left = f", {self.left} not tried" if self.left else ""
+        lines = [f"Effects of {len(self)} edits ({self.ablation}, exact{left}); the strongest:"]
+        return "\n  ".join([*lines, *map(repr, self.strongest(8))])
+
+
+@in_plain_precision
+def effects(
+    run: Run,
+    edits: Sequence[Edit | Sequence[Edit]] | Literal["heads"],
+    *,
+    token: int | None = None,
+    foil: int | None = None,
+    pos: int = -1,
+    ablation: Ablation | Run = "zero",
+    whole_pass: bool = False,
+    progress: Progress | None = None,
+) -> Effects:
+    """What each edit does to a prediction, exactly: the same numbers as of `record(interventions=...)`.
+
+    edits: each an Edit, or several that act together; "heads" is every head of the model by itself, each replaced by
+    what `ablation` says: "zero", "mean" (over the prompt's positions), or another run (resample).
+    token: an id, by default the model's prediction at `pos`; foil: an id it is set against.
+    Edits of one state are tried in batches, and only the layers above it run; where those do not give the model's own
+    pass to the bit (which is tried), or with whole_pass=True, every edit is a pass of its own.
+    progress(done, total) is called as it goes on. An interrupt ends it early and keeps what is there.
+
+    What follows from one prompt need not hold on another, an effect of 0 does not mean that a part is not used (others
+    may step in: arXiv:2402.15390), and effects of zero, mean and another prompt differ. (arXiv:2309.16042)
+
+    Raises ValueError for an edit that would meet nothing or a token that is not in the vocabulary.
+
+        >>> found = lmtt.effects(run, [lmtt.Edit({"kind": "mlp", "state": 4})], foil=model.token_id(" John"))
+        >>> found[0].token.text, found[0].change < 0
+        ('·Mary', True)
+    """
+    jobs = _jobs(run, edits, ablation)
+    named = "as the edits say" if edits != "heads" else ablation if isinstance(ablation, str) else "another prompt"
+    asked = _Asked(run, token, foil, pos)
+    found: dict[int, Verdict] = {}
+    with reported("effects", progress) as done:
+        try:
+            for numbers, logits in _answers(run, jobs, asked.pos, whole_pass):
+                for number, row in zip(numbers, logits, strict=True):
+                    found[number] = asked.verdict(jobs[number], row)
+                done(len(found), len(jobs))
+        except KeyboardInterrupt:
+            if not found:
+                raise
+    return Effects(tuple(found[k] for k in sorted(found)), named, len(jobs) - len(found))
+
+
+def heads_of(run: Run, ablation: Ablation | Run = "zero") -> list[Edit]:
+    """One edit for every head of the model."""
+    to: Any = 0.0 if isinstance(ablation, str) and ablation == "zero" else ablation
+    return [
+        Edit({"kind": "head", "state": p.state, "part": p.number, "head": h}, to)
+        for p in run.parts
+        if p.kind == "attention"
+        for h in range(p.n_heads)
+    ]
+
+
+def _jobs(run: Run, edits: Any, ablation: Any) -> list[tuple[Edit, ...]]:
+    if isinstance(edits, str) and edits != "heads":
+        raise ValueError(f'edits are a list of Edit, or "heads", got {edits!r:.40}')
+    if isinstance(ablation, str) and ablation not in ("zero", "mean"):
+        raise ValueError(f'an ablation is "zero", "mean" or another run, got {ablation!r:.40}')
+    if run.interventions:
+        raise ValueError("effects are of a run that nothing was edited in; give the edits together instead")
+    given = heads_of(run, ablation) if isinstance(edits, str) else edits
+    jobs = [(e,) if isinstance(e, Edit) else tuple(e) for e in given]
+    for job in jobs:
+        if not checked_edits(job, run.states, run.n_tokens):
+            raise ValueError("an edit is missing: several that act together are at least one")
+    return jobs
+
+
+class _Asked:
+    """What is asked about a prediction, and what was said without edits."""
+
+    def __init__(self, run: Run, token: int | None, foil: int | None, pos: int) -> None:
+        n, n_vocab = run.n_tokens, run.logits.shape[-1]
+        if not -n <= pos < n:
+            raise ValueError(f"pos must be a position in 0..{n - 1} (the prompt has {n} tokens), got {pos}")
+        self.run, self.pos = run, pos % n
+        self.before = wide(run.logits[self.pos]).cpu()
+        self.token, self.foil = int(self.before.argmax()) if token is None else token, foil
+        for i in (self.token, foil):
+            if i is not None and not 0 <= i < n_vocab:
+                raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
+        if self.foil == self.token:
+            raise ValueError("the foil is the token itself; choose another, or none")
+
+    def odds(self, logits: Tensor) -> float:
+        """Log odds, in nats."""
+        return float(log_odds(logits, self.token, self.foil))
+
+    def verdict(self, edits: tuple[Edit, ...], logits: Tensor) -> Verdict:
+        model, after = self.run.model, wide(logits).cpu()
+        p, q = self.before.log_softmax(-1), after.log_softmax(-1)
+        change = q.exp() - p.exp()
+        ids = change.abs().topk(min(_MOVED, len(change))).indices
+        named = model.vocabulary([self.token] if self.foil is None else [self.token, self.foil])
+        return Verdict(
+            edits, named[0], None if self.foil is None else named[1], self.pos,
+            float(p[self.token].exp()), float(q[self.token].exp()),
+            float(self.before[self.token]), float(after[self.token]), self.odds(self.before), self.odds(after),
+            float((p.exp() * (p - q)).sum().clamp_min(0)),
+            TokenList(model.vocabulary(ids.tolist()), change[ids], q.exp()[ids]),
+        )  # fmt: skip
+
+
+def log_odds(logits: Tensor, token: int, foil: int | None) -> Tensor:
+    """Of a token against a foil, or against all others: nats, of logits [..., d_vocab]."""
+    if foil is not None:
+        return logits[..., token] - logits[..., foil]
+    others = torch.arange(logits.shape[-1], device=logits.device) != token
+    return logits[..., token] - logits[..., others].logsumexp(-1)
+
+
+# ---- passes ----
+
+
+def _answers(
+    run: Run, jobs: list[tuple[Edit, ...]], pos: int, whole_pass: bool
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Numbers of jobs, and the logits [d_vocab] of each."""
+    groups: dict[int, list[int]] = {}
+    alone = []
+    for number, job in enumerate(jobs):
+        states = {e.state for e in job}
+        if len(states) == 1 and not whole_pass:
+            groups.setdefault(states.pop(), []).append(number)
+        else:
+            alone.append(number)
+    rest = _rest(run) if groups and run.readout is not None else None
+    for state, numbers in groups.items():
+        if rest is None:
+            alone += numbers
+            continue
+        tried = 0
+        try:
+            for some, logits in _batches(run, rest, state, [(k, jobs[k]) for k in numbers], pos):
+                yield some, logits
+                tried += len(some)
+        except (RuntimeError, TypeError):
+            alone += numbers[tried:]
+    for number in alone:
+        yield [number], [record(run.model, run, interventions=jobs[number]).logits[pos]]
+
+
+def _unembedded(readout: Readout, last: Tensor, pos: int) -> Tensor:
+    """The logits of several last states [n, pos, d_model] at one position: [n, d_vocab]."""
+    return readout.unembed(torch.cat([readout.final(x, [pos]) for x in last]))
+
+
+def _rest(run: Run) -> Rest | None:
+    def whole(value: Tensor) -> Tensor:
+        edit = Edit({"kind": "state", "state": 0}, lambda _: wide(value))
+        return record(run.model, run, interventions=[edit]).states[-1].value
+
+    try:
+        return Rest(run, whole)
+    except (RuntimeError, TypeError, ValueError, StopIteration):
+        return None
+
+
+def _batches(
+    run: Run, rest: Rest, state: int, jobs: list[tuple[int, tuple[Edit, ...]]], pos: int
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    assert run.readout is not None
+    s, at, size = run.states[state], 0, _BATCH if rest.batched else 1
+    while at < len(jobs):
+        some = jobs[at : at + size]
+        values = []
+        for _, job in some:
+            delta = edited(s, job, run.n_tokens)[2]
+            values.append((wide(s.value) + delta).to(s.value.dtype))
+        try:
+            last = rest.last_states(state, torch.stack(values))
+        except RuntimeError as e:
+            if "out of memory" not in str(e) or size == 1:
+                raise
+            size = size // 2  # what does not fit is tried in halves
+            continue
+        yield [k for k, _ in some], list(_unembedded(run.readout, last, pos))
+        at += len(some)

@@ -1,0 +1,131 @@
+"""Laws of effects: batched, single and whole passes agree, whatever is asked; and what cannot be asked is refused."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+import lmtt_widget as lmtt
+from lmtt_widget import Edit, Effects, Run, record, verdicts
+from lmtt_widget.rest import Rest
+
+from . import untouched, zoo
+from .test_interventions import PROMPT, QUERY, at, clean, of_kind
+
+effects = partial(lmtt.effects, progress=lambda *_: None)
+
+
+def some_edits(run: Run) -> list[Edit]:
+    """In the middle and at the end: heads, lines, MLPs, mixers, states."""
+    found = []
+    for p in of_kind(run, "attention")[1:3]:
+        found += [Edit(at(p, "head", head=h)) for h in (0, 2)] + [Edit(at(p, "edge", query=QUERY, key=2), "mean")]
+    found += [Edit(at(p, pos=QUERY)) for p in of_kind(run, "mlp", "mixer")[-2:]]
+    return [*found, Edit({"kind": "state", "state": len(run.states) // 2, "pos": QUERY}, 1.5)]
+
+
+@pytest.mark.parametrize("case", zoo.cases(), ids=str)
+def test_in_batches_from_the_layer_concerned_is_what_a_whole_pass_says(case: zoo.Case) -> None:
+    run = clean(case)
+    edits = [e for e in some_edits(run) if run.states[e.state].place is not None]
+    quick, whole = effects(run, edits), effects(run, edits, whole_pass=True)
+    tolerance = 1e-6 if run.logits.dtype == torch.float64 else 1e-3
+    for a, b in zip(quick, whole, strict=True):
+        assert a.edits == b.edits
+        assert a.odds == pytest.approx(b.odds, rel=tolerance, abs=tolerance), str(a.edits)
+        assert a.kl == pytest.approx(b.kl, rel=tolerance, abs=tolerance)
+
+
+def test_a_verdict_is_what_two_runs_say(bundled: lmtt.Model) -> None:
+    run = record(bundled, PROMPT)
+    mary, john = (bundled.token_id(name) for name in (" Mary", " John"))
+    edits = (Edit({"kind": "edge", "state": 5, "query": 13, "key": 1}), Edit({"kind": "mlp", "state": 8, "pos": 13}))
+    found = effects(run, [edits], token=mary, foil=john)[0]
+    cut = record(bundled, run, interventions=edits)
+    p, q = (r.logits[-1].log_softmax(-1) for r in (run, cut))
+    assert found.p_before == pytest.approx(float(p[mary].exp()), rel=1e-4)
+    assert found.p == pytest.approx(float(q[mary].exp()), rel=1e-4)
+    assert found.odds == pytest.approx(float(q[mary] - q[john]), abs=1e-3)
+    assert found.kl == pytest.approx(float((p.exp() * (p - q)).sum()), rel=1e-3)
+    change = q.exp() - p.exp()
+    assert [t.id for t in found.moved.tokens] == change.abs().topk(8).indices.tolist()
+    assert "is cut" not in repr(found)
+    assert "·Mary goes from" in repr(found)
+
+
+def test_the_layers_alone_are_used_where_they_may_be() -> None:
+    """Else every effect would cost a whole pass and nobody would see it."""
+
+    def whole(value: torch.Tensor) -> torch.Tensor:
+        edit = Edit({"kind": "state", "state": 0}, lambda _: value)
+        return record(run.model, run, interventions=[edit]).states[-1].value
+
+    for name in ("gpt2", "llama", "gemma2", "qwen2_moe", "phi"):
+        run = clean(zoo.Case(name))
+        rest = Rest(run, whole)
+        for s in run.states[1:]:
+            again = rest.last_states(s.index, torch.stack([s.value, s.value]))
+            assert torch.allclose(again[1], run.states[-1].value, rtol=1e-10), (name, s)
+
+
+def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = clean(zoo.Case("llama"))
+    expected = effects(run, "heads")
+    sizes, plain = [], Rest.last_states
+
+    def small(self: Rest, state: int, values: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(values))
+        if len(values) > 2:
+            raise RuntimeError("CUDA out of memory")
+        return plain(self, state, values)
+
+    monkeypatch.setattr(Rest, "last_states", small)
+    monkeypatch.setattr(verdicts, "_BATCH", 4)
+    found = effects(run, "heads")
+    assert {4, 2} <= set(sizes)
+    assert [v.odds for v in found] == pytest.approx([v.odds for v in expected], abs=1e-9)
+
+
+def test_an_interrupt_keeps_what_is_there_and_leaves_the_model() -> None:
+    run = clean(zoo.Case("llama"))
+    before = untouched.everything(run.model.module)
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 4:
+            raise KeyboardInterrupt
+
+    found = lmtt.effects(run, "heads", progress=stop)
+    assert isinstance(found, Effects)
+    assert 4 <= len(found) < 16
+    assert found.left == 16 - len(found)
+    assert "not tried" in repr(found)
+    untouched.assert_unchanged(run.model.module, before)
+
+
+def test_ablations_are_named_and_differ() -> None:
+    run = clean(zoo.Case("llama"))
+    other = record(run.model, zoo.prompt()[::-1])
+    found = [effects(run, "heads", ablation=a) for a in ("zero", "mean", other)]
+    assert [f.ablation for f in found] == ["zero", "mean", "another prompt"]
+    assert len({round(f[3].odds, 6) for f in found}) == 3
+    assert found[0].to_dict()[3]["change"] == found[0][3].change
+
+
+def test_what_cannot_be_asked_is_refused_in_words() -> None:
+    run = clean(zoo.Case("llama"))
+    head = Edit(at(of_kind(run, "attention")[0], "head", head=0))
+    for given, options, message in (
+        ("neurons", {}, 'or "heads"'),
+        ("heads", {"ablation": "median"}, '"zero", "mean" or another run'),
+        ([head], {"token": 97}, r"in 0\.\.96"),
+        ([head], {"pos": 7}, "the prompt has 7 tokens"),
+        ([head], {"token": 3, "foil": 3}, "the foil is the token itself"),
+        ([()], {}, "at least one"),
+        ([Edit({"kind": "mlp", "state": 1})], {}, "has no mlp part"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            effects(run, given, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing was edited in"):
+        effects(record(run.model, run, interventions=[head]), "heads")
