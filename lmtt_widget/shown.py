@@ -150,6 +150,9 @@ class Shown(anywidget.AnyWidget):
             # The widget is to be shown whatever becomes of its preview.
             return None
 
+    # ipywidgets 7 shows its widgets by this name, and then nobody asks for the bundle, which has the picture.
+    _ipython_display_ = None
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shown = super()._repr_mimebundle_(**kwargs)
         if shown is None:

@@ -48,9 +48,14 @@ assert widget.target == 1 and told["target"] == 1, told  # refused, put back, an
 assert "target must be a position" in told["status"]["text"], told
 told = hear(widget, prompt="When Mary went to the store")
 assert widget.run.n_tokens == 6 and told["graph"][:4] == b"LMTW", told
-data = widget._repr_mimebundle_()
-data = data[0] if isinstance(data, tuple) else data
-assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(data), set(data)
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import display
+
+published = []
+InteractiveShell.instance().display_pub.publish = lambda data, metadata=None, **keys: published.append(set(data))
+display(widget)
+assert published == [{"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}], published
 widget.close()
 print("ipywidgets", ipywidgets.__version__, "round trip passed")
 """
