@@ -11,6 +11,7 @@ from typing import Any
 import traitlets as t
 
 from .figures import png
+from .progress import Progress
 from .saved import TRAITS, Analysis, SavedPrompt, from_json, to_json
 from .shown import BUDGET, Shown, bundle, check_size
 from .valid import check_selection
@@ -18,12 +19,21 @@ from .valid import check_selection
 _LARGEST = 1 << 28  # bytes of a file that is opened
 
 
-def save_html(widget: Shown, path: str | Path, *, include: Any = "auto", max_bytes: int = BUDGET) -> Path:
+def save_html(
+    widget: Shown,
+    path: str | Path,
+    *,
+    include: Any = "auto",
+    max_bytes: int = BUDGET,
+    progress: Progress | None = None,
+) -> Path:
     """Saves the widget as one page that needs no kernel and no network; returns its path.
 
     All prompts are in it, alive: target, threshold, line width, hover, zoom, theme. include: which details can be
     opened. "auto" takes the selection, the pins and, the strongest first, states, edges and heads on the visible routes
     as far as `max_bytes` go; "nothing" the first two; a list of selections those too. What is not included says so.
+    progress(done, total) is called for every detail; None shows a bar when it takes more than a second, and the widget
+    shows it, too. An interrupt ends the answering: what there is by then is saved, and a warning says so.
 
     Raises ValueError for another ending than .html, an include that is none, or a page over `max_bytes`, OSError for a
     path that cannot be written. A file that was there stays as it was then.
@@ -32,7 +42,7 @@ def save_html(widget: Shown, path: str | Path, *, include: Any = "auto", max_byt
         'flow.html'
     """
     path = _checked(path, ".html", ".htm")
-    return _written(path, widget.page(include, max_bytes).encode())
+    return _written(path, widget.page(include, max_bytes, progress).encode())
 
 
 def save_svg(
@@ -74,7 +84,14 @@ def save_png(
     return _written(path, png(widget.svg(width=width, height=height, theme=theme), scale=scale))
 
 
-def save_json(widget: Shown, path: str | Path, *, include: Any = "auto", max_bytes: int = BUDGET) -> Path:
+def save_json(
+    widget: Shown,
+    path: str | Path,
+    *,
+    include: Any = "auto",
+    max_bytes: int = BUDGET,
+    progress: Progress | None = None,
+) -> Path:
     """Saves the analysis for `load_json`: prompts, what was chosen, the details as in `save_html`; returns its path.
 
     Raises as `save_html`, for another ending than .json.
@@ -83,7 +100,7 @@ def save_json(widget: Shown, path: str | Path, *, include: Any = "auto", max_byt
         'flow.json'
     """
     path = _checked(path, ".json")
-    text = to_json(widget.analysis(include, max_bytes))
+    text = to_json(widget.analysis(include, max_bytes, progress))
     check_size(text, max_bytes)
     return _written(path, text.encode())
 
@@ -135,7 +152,12 @@ class SavedWidget(Shown):
             if name in analysis.traits:
                 setattr(self, name, analysis.traits[name])
 
-    def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:  # noqa: ARG002
+    def analysis(
+        self,
+        include: Any = "auto",
+        max_bytes: int = BUDGET,  # noqa: ARG002
+        progress: Progress | None = None,  # noqa: ARG002
+    ) -> Analysis:
         """What was saved, as it is shown now; `include` leaves out answers, and cannot add any."""
         shown, prompts = self.opened, list(self._saved.values())
         at = prompts.index(shown)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from .answers import follow_ups
 from .answers.question import Answered, Selection
-from .lens import likely_tokens
 from .page import static
+from .progress import Progress
+from .readings import Peek
 from .routes import Edge, Routes, trace
 from .run import Run
 from .saved import TRAITS, Analysis, Answer, SavedPrompt, answers_of, deflated
@@ -25,40 +27,54 @@ Include = Literal["auto", "nothing"] | Iterable[Selection]
 Ask = Callable[[Selection], Answered]
 _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
 _MOST = 500  # questions answered for one prompt
+_AHEAD = 32  # of which so many are read together
 
 
-def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int) -> Analysis:
-    """What is on show, as the traits of `shown` say, with all its prompts; those that were not yet are opened."""
+def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, progress: Progress) -> Analysis:
+    """What is on show, as the traits of `shown` say, with all its prompts; those that were not yet are opened.
+
+    progress(done, total) is called for every answer. An interrupt while it answers ends the answering, with a warning;
+    what there is by then is saved.
+    """
     prompts = shown.prompts if shown.prompt in shown.prompts else [shown.prompt, *shown.prompts]
     at = prompts.index(shown.prompt)
     chosen = _chosen(include)
     own = [question for question in (shown.selection, *shown.pins) if question is not None]
     asked = {"foil": session.token_id(shown.opened, shown.foil), "normalise": shown.normalise}
     saved: dict[int, SavedPrompt] = {}
+    answering = Answering(session, asked, progress, len(prompts))
     for i in sorted(range(len(prompts)), key=lambda i: i != at):  # what is on show has the first choice of the room
         opened = shown.opened if i == at else session.open(prompts[i])
         target = shown.target if i == at else -1
         routes = trace(opened.graph, target, reading=shown.reading, encoding=shown.encoding)
-        ask = partial(session.ask, opened, target=routes.target, **asked)
         questions: Iterable[Selection] = [*own, *(chosen or [])] if i == at else []
+        drawn: Iterable[Selection] = []
         room = math.inf
         if chosen is None:
             threshold = routes.drawn_threshold(shown.threshold if i == at else None)
-            questions = chain(questions, visible(routes, threshold, ask))
+            drawn = _states(routes, threshold)
+            questions = chain(questions, visible(routes, threshold, answering.ask))
             room = (room_of(max_bytes) - sum(len(p.folded) for p in saved.values())) / (len(prompts) - len(saved))
-        saved[i] = saved_prompt(opened, f"saved {i}", routes, questions, ask, room)
+        answering.about(opened, routes.target, drawn)
+        saved[i] = saved_prompt(opened, f"saved {i}", routes, questions, answering, room)
+    if answering.stopped:
+        warnings.warn("interrupted: what was not answered by then will say that it was not saved", stacklevel=4)
     return Analysis({name: getattr(shown, name) for name in TRAITS}, [saved[i] for i in sorted(saved)], at)
 
 
-def peek_of(routes: Routes, run_id: str) -> bytes:
-    """The packed top tokens of the nodes on the strongest edges; nothing without a linear read-out."""
-    run, n_states = routes.graph.run, len(routes.graph.states)
-    if run.readout is None:
+def peek_at(routes: Routes, step: int | None = None) -> Peek:
+    """The top tokens of the nodes on the strongest edges, to be read `step` at a time."""
+    at = routes.node_strength[: len(routes.graph.states)] > routes.automatic_threshold(_PEEKED_EDGES)
+    return Peek(routes.graph.run, at & (routes.graph.run.readout is not None), step)
+
+
+def peek_bytes(peek: Peek, run_id: str) -> bytes:
+    """What was read, packed; nothing without a linear read-out."""
+    if peek.run.readout is None:
         return b""
-    ids, p = likely_tokens(run, routes.node_strength[:n_states] > routes.automatic_threshold(_PEEKED_EDGES))
-    named = np.unique(ids[ids >= 0]).tolist()
-    vocabulary = {i: t.text for i, t in zip(named, run.model.vocabulary(named), strict=True)}
-    return peek_state(ids, p, vocabulary, run_id=run_id)
+    named = np.unique(peek.ids[peek.ids >= 0]).tolist()
+    vocabulary = {i: t.text for i, t in zip(named, peek.run.model.vocabulary(named), strict=True)}
+    return peek_state(peek.ids, peek.p, vocabulary, run_id=run_id)
 
 
 def room_of(max_bytes: int) -> float:
@@ -66,22 +82,82 @@ def room_of(max_bytes: int) -> float:
     return 0.74 * (max_bytes - len(static("page.js")) - 8_000)
 
 
+class Answering:
+    """Answers to the questions of a page: what they list is read together, and each position once."""
+
+    def __init__(self, session: Session, asked: dict[str, Any], progress: Progress, n_prompts: int) -> None:
+        self._session, self._asked, self._progress = session, asked, progress
+        self._done, self._total, self.stopped = 0, _MOST * n_prompts, False
+
+    def about(self, opened: Opened, target: int, drawn: Iterable[Selection]) -> None:
+        """A prompt and the states of it that will be asked about; forgets the one before."""
+        self._opened, self._target = opened, target
+        self._known: dict[str, Answered] = {}
+        self._drawn: dict[int, list[Selection]] = {}  # position -> what is not answered there
+        for question in drawn:
+            self._drawn.setdefault(question["pos"], []).append(question)
+
+    def ask(self, question: Selection) -> Answered:
+        """The answer; of a state with those of all that are drawn at its position and at the next few."""
+        key = _key(question)
+        if key not in self._known:
+            for q in (question, *self._beside(question)):
+                self._known[_key(q)] = self._session.ask(self._opened, q, target=self._target, **self._asked)
+        return self._known[key]
+
+    def answers(self, questions: Iterable[Selection]) -> Iterator[tuple[Selection, Answered]]:
+        """Every question with its answer, in their order, none twice."""
+        end = self._done + _MOST
+        left = islice(_once(questions), 0 if self.stopped else _MOST)
+        while some := list(islice(left, _AHEAD)):
+            self._expect([q for q in some if q["kind"] != "state"])
+            for question in some:
+                yield question, self.ask(question)
+                del self._known[_key(question)]  # of which many have large maps
+                self._done += 1
+                self._progress(self._done, self._total)
+        self._done = end
+        self._progress(end, self._total)
+
+    @contextmanager
+    def until_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            self.stopped = True
+
+    def _beside(self, question: Selection) -> list[Selection]:
+        if question["kind"] != "state" or question["pos"] not in self._drawn:
+            return []
+        others = islice((pos for pos in self._drawn if pos != question["pos"]), self._opened.read.positions_at_once - 1)
+        found = [q for pos in (question["pos"], *list(others)) for q in self._drawn.pop(pos)]
+        self._expect(found)
+        return found
+
+    def _expect(self, questions: list[Selection]) -> None:
+        self._session.expect(self._opened, questions, normalise=self._asked["normalise"])
+
+
 def saved_prompt(
-    opened: Opened, run_id: str, routes: Routes, questions: Iterable[Selection], ask: Ask, room: float
+    opened: Opened, run_id: str, routes: Routes, questions: Iterable[Selection], answering: Answering, room: float
 ) -> SavedPrompt:
     """A prompt with its graph and the answers, in the order of the questions, that fit into `room` bytes, deflated."""
     graph = graph_state(routes.graph, run_id=run_id, label=opened.label)
     in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
-    peeked = peek_of(in_flow, run_id)
+    peek = peek_at(in_flow)
+    while peek.more():
+        pass
+    peeked = peek_bytes(peek, run_id)
     room -= len(SavedPrompt(opened.prompt, graph, peeked, []).folded)
     answers: list[Answer] = []
     known: set[bytes] = set()
-    for question in islice(_once(questions), _MOST):
-        (answer,) = answers_of(detail_state([("selection", 0, question, ask(question))], run_id=run_id))
-        room -= deflated(answer, known)
-        if room < 0:
-            break
-        answers.append(answer)
+    with answering.until_interrupted():
+        for question, found in answering.answers(questions):
+            (answer,) = answers_of(detail_state([("selection", 0, question, found)], run_id=run_id))
+            room -= deflated(answer, known)
+            if room < 0:
+                break
+            answers.append(answer)
     return SavedPrompt(opened.prompt, graph, peeked, answers)
 
 
@@ -89,20 +165,33 @@ def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
     """What can be clicked on the drawn routes: states, edges and heads, the strongest first; then what is beside."""
     run, n_states = routes.graph.run, len(routes.graph.states)
     edges = routes.edges(threshold)
-    yield {"kind": "state", "state": len(run.states) - 1, "pos": routes.target}
+    yield _state(len(run.states) - 1, routes.target)
     for edge in edges:
-        yield {"kind": "state", "state": edge.state, "pos": edge.query}
+        yield _state(edge.state, edge.query)
         if edge.kind == "attention":
             yield (question := _question(run, edge))
             yield from follow_ups(run, question, ask(question))
     for state, pos in np.argwhere(routes.node_strength[:n_states] > threshold).tolist():
-        yield {"kind": "state", "state": state, "pos": pos}
+        yield _state(state, pos)
     yield from ({"kind": "token", "pos": pos} for pos in range(run.n_tokens))
     for edge in edges:
         if edge.kind in ("carried", "mlp", "mixer", "skip"):
             yield (question := _question(run, edge))
             if edge.kind == "mlp":
                 yield from follow_ups(run, question, ask(question))
+
+
+def _states(routes: Routes, threshold: float) -> Iterator[Selection]:
+    """The states among them, without asking anything."""
+    n_states, edges = len(routes.graph.states), routes.edges(threshold)
+    drawn = np.argwhere(routes.node_strength[:n_states] > threshold).tolist()
+    yield from _once(
+        _state(*node) for node in [(n_states - 1, routes.target), *((e.state, e.query) for e in edges), *drawn]
+    )
+
+
+def _state(state: int, pos: int) -> Selection:
+    return {"kind": "state", "state": state, "pos": pos}
 
 
 def _chosen(include: Any) -> list[Selection] | None:
@@ -127,7 +216,11 @@ def _question(run: Run, edge: Edge) -> Selection:
 def _once(questions: Iterable[Selection]) -> Iterator[Selection]:
     seen = set()
     for question in questions:
-        key = json.dumps(question, sort_keys=True)
+        key = _key(question)
         if key not in seen:
             seen.add(key)
             yield question
+
+
+def _key(question: Selection) -> str:
+    return json.dumps(question, sort_keys=True)

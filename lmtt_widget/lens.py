@@ -22,7 +22,7 @@ from .parts import Part, wide
 from .run import Run
 from .tokens import Token
 
-_AT_ONCE = 1 << 23  # logits that are made together: rows enough that the unembedding is read for many
+LENS_AT_ONCE = 1 << 23  # logits that are made together: rows enough that the unembedding is read for many
 _NEAR = 1 << 18  # and how many of them are looked at together: what stays in the cache
 
 
@@ -156,41 +156,18 @@ def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, 
         '·Mary'
     """
     rows = [pos] if isinstance(pos, int) else pos
-    logits = _readout(run).logits(run.states[state].value, rows, normalise)
+    logits = readout_of(run).logits(run.states[state].value, rows, normalise)
     return logits[0] if isinstance(pos, int) else logits
 
 
-def likely_tokens(run: Run, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The logit lens' most likely token of some nodes `at` [state, pos] (bool), and its probability; -1 elsewhere."""
-    ids, p = np.full(at.shape, -1), np.zeros(at.shape, np.float32)
-    for nodes in node_batches(run, np.argwhere(at)):
-        ids[tuple(nodes.T)], p[tuple(nodes.T)] = likeliest(run, nodes)
-    return ids, p
-
-
-def node_batches(run: Run, nodes: np.ndarray) -> list[np.ndarray]:
-    """Nodes [node, (state, pos)], by their states, as many together as are unembedded at once."""
-    step = max(1, _AT_ONCE // run.logits.shape[-1])
-    return [nodes[k : k + step] for k in range(0, len(nodes), step)]
-
-
-def likeliest(run: Run, nodes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The logit lens' most likely token of each node [node, (state, pos)], and its probability."""
-    found = [wide(some).softmax(-1).max(-1) for some in _in_cache(_lens_of(run, nodes, True))]
-    return (
-        np.concatenate([best.indices.cpu().numpy() for best in found]),
-        np.concatenate([best.values.float().cpu().numpy() for best in found]),
-    )
-
-
-def _lens_of(run: Run, nodes: np.ndarray, normalise: bool) -> Tensor:
+def lens_of_nodes(run: Run, nodes: np.ndarray, normalise: bool) -> Tensor:
     """The lens of nodes [node, (state, pos)]: logits [node, d_vocab]."""
-    readout, by_state = _readout(run), groupby(nodes.tolist(), lambda node: node[0])
+    readout, by_state = readout_of(run), groupby(nodes.tolist(), lambda node: node[0])
     made = [readout.final(run.states[s].value, [pos for _, pos in here], normalise) for s, here in by_state]
     return readout.unembed(torch.cat(made))
 
 
-def _in_cache(logits: Tensor) -> tuple[Tensor, ...]:
+def in_cache(logits: Tensor) -> tuple[Tensor, ...]:
     return logits.split(max(1, _NEAR // logits.shape[-1])) if logits.device.type == "cpu" else (logits,)
 
 
@@ -234,8 +211,9 @@ def logit_lens(
     chances = final.exp()
     nodes = np.array([(s, p) for s in chosen for p in positions])
     found, at = [], 0
-    for batch in node_batches(run, nodes):
-        for logits in _in_cache(_lens_of(run, batch, normalise)):
+    step = max(1, LENS_AT_ONCE // final.shape[-1])
+    for batch in (nodes[i : i + step] for i in range(0, len(nodes), step)):
+        for logits in in_cache(lens_of_nodes(run, batch, normalise)):
             rows = torch.arange(at, at + len(logits), device=final.device) % len(positions)
             found.append(_seen(logits.to(final.dtype), final[rows], chances[rows], min(k, final.shape[-1])))
             at += len(logits)
@@ -268,7 +246,7 @@ def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -
     Read with the final norm frozen at its value there. Raises ValueError where the model's logits are no linear
     read-out of its last state.
     """
-    return _readout(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
+    return readout_of(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
 
 
 def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int = 15) -> Promoted:
@@ -282,13 +260,18 @@ def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int
         >>> [token.text for token in update.promoted.tokens[:2]]
         ['·John', '·Mary']
     """
-    logits = update_logits(run, vector, pos, state=state)
+    return promoted_of(run, update_logits(run, vector, pos, state=state)[None], k)[0]
+
+
+def promoted_of(run: Run, logits: Tensor, k: int) -> list[Promoted]:
+    """The best and the worst tokens of each row of what updates add to the logits: [update, d_vocab]."""
     k = min(k, logits.shape[-1])
-    best, worst = logits.topk(k), (-logits).topk(k)
-    return Promoted(
-        TokenList(_token_list(run, best.indices), best.values.cpu()),
-        TokenList(_token_list(run, worst.indices), -worst.values.cpu()),
-    )
+    best, worst = logits.topk(k), logits.topk(k, largest=False)
+    columns = [x.cpu() for x in (best.indices, best.values, worst.indices, worst.values)]
+    return [
+        Promoted(TokenList(_token_list(run, up), high), TokenList(_token_list(run, down), low))
+        for up, high, down, low in zip(*columns, strict=True)
+    ]
 
 
 def direct_logit_attribution(
@@ -304,7 +287,7 @@ def direct_logit_attribution(
         >>> found.token.text, abs(found.sum - found.logit) < 1e-3
         ('·Mary', True)
     """
-    readout, row = _readout(run), pos % run.n_tokens
+    readout, row = readout_of(run), pos % run.n_tokens
     token = int(run.logits[row].argmax()) if token is None else token
     n_vocab = run.logits.shape[-1]
     for i in (token, foil):
@@ -354,13 +337,13 @@ def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, 
 def _direct(run: Run, vectors: Tensor, row: int, token: int, foil: int | None) -> Tensor:
     """The same of vectors as they stand in the last state."""
     columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
-    got = _readout(run).direct(vectors, row, columns)
+    got = readout_of(run).direct(vectors, row, columns)
     return got[:, 0] if foil is None else got[:, 0] - got[:, 1]
 
 
 def lens_of_position(run: Run, pos: int, *, normalise: bool = True) -> Tensor:
     """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
-    readout = _readout(run)
+    readout = readout_of(run)
     return readout.unembed(torch.cat([readout.final(s.value, [pos], normalise) for s in run.states]))
 
 
@@ -396,7 +379,7 @@ def _chain(run: Run) -> list[int]:
     return chain
 
 
-def _readout(run: Run) -> Readout:
+def readout_of(run: Run) -> Readout:
     if run.readout is None:
         raise ValueError(
             "this model's logits are not a linear read-out of its last state, so vectors cannot be read as tokens"
@@ -406,7 +389,7 @@ def _readout(run: Run) -> Readout:
 
 def _before_cap(run: Run, row: int) -> Tensor:
     logits = run.logits[row].to(torch.promote_types(run.logits.dtype, torch.float32))
-    cap = _readout(run).cap
+    cap = readout_of(run).cap
     return logits if cap is None else cap * torch.atanh(logits / cap)
 
 

@@ -69,6 +69,13 @@ class Run:
             raise ValueError("the embedding continues no earlier state")
         return s.path.apply(self.value(s.carried)).to(s.value.device)
 
+    def carried_at(self, state: int, pos: int) -> Tensor:
+        """The same at one position: [d_model]."""
+        s = self.states[state]
+        if s.carried is None or s.path.rows is not None:  # rows that move are no other token's concern
+            return self.carried(state)[pos]
+        return s.path.apply(wide(self.states[s.carried].value[pos]), pos).to(s.value.device)
+
     def view(self, name: str, layer: int) -> State:
         """A state by its usual name: "resid_pre", "resid_mid" (sequential blocks only) or "resid_post" of a layer.
 

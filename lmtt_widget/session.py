@@ -8,7 +8,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from . import answers
@@ -17,6 +17,7 @@ from .contributions import attribute
 from .graph import Graph
 from .model import Model
 from .prompts import Prompt, plain_prompt
+from .readings import Readings
 from .run import Run, record
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
@@ -32,6 +33,11 @@ class Opened:
     run: Run
     graph: Graph
     edits: tuple[Any, ...] = ()
+
+    @cached_property
+    def read(self) -> Readings:
+        """What answers about it read already."""
+        return Readings(self.run)
 
     @property
     def label(self) -> str:
@@ -103,12 +109,17 @@ class Session:
         with self._lock:
             if key not in self._answers:
                 other = None if beside is None else self.ask(opened, beside, **asked)  # type: ignore[arg-type]
-                found = answers.answer(opened.run, opened.graph, selection, beside=other, **asked)  # type: ignore[arg-type]
+                found = answers.answer(opened.run, opened.graph, selection, beside=other, read=opened.read, **asked)  # type: ignore[arg-type]
                 self._answers[key] = found
                 while len(self._answers) > _KEPT_ANSWERS:
                     self._answers.popitem(last=False)
             self._answers.move_to_end(key)
             return self._answers[key]
+
+    def expect(self, opened: Opened, selections: Sequence[Selection], *, normalise: bool = True) -> None:
+        """Reads together what the answers to these questions will list; `ask` is quick then."""
+        with self._lock:
+            answers.expect(opened.read, opened.graph, selections, normalise=normalise)
 
     def token_id(self, opened: Opened, token: Any) -> int | None:
         """The id of one token given as its text or its id; None for no token.
@@ -131,10 +142,12 @@ class Session:
         self._waiting = deque(work)
 
     def work(self) -> bool:
-        """Does the next piece that waits; whether more do."""
+        """Does the next piece that waits; whether more do. A piece that returns True is not done: it goes on."""
         waiting = self._waiting
         if waiting and not self.closed:
-            waiting.popleft()()
+            piece = waiting.popleft()
+            if piece() is True and waiting is self._waiting and not self.closed:
+                waiting.appendleft(piece)
         return bool(self._waiting)
 
     def close(self) -> None:

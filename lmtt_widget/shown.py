@@ -16,6 +16,7 @@ from . import page
 from .encodings import encoding_of
 from .figures import WIDTH, png, svg
 from .graph import Graph
+from .progress import Progress
 from .routes import Routes, trace
 from .saved import TRAITS, Analysis
 from .state import read_graph
@@ -112,13 +113,13 @@ class Shown(anywidget.AnyWidget):
     def _shown_graph(self) -> Graph:
         return read_graph(self.graph)
 
-    def analysis(self, include: Any = "auto", max_bytes: int = BUDGET) -> Analysis:
+    def analysis(self, include: Any = "auto", max_bytes: int = BUDGET, progress: Progress | None = None) -> Analysis:
         """What `save_json` saves and `save_html` shows; arguments as there."""
         raise NotImplementedError
 
-    def page(self, include: Any = "auto", max_bytes: int = BUDGET) -> str:
+    def page(self, include: Any = "auto", max_bytes: int = BUDGET, progress: Progress | None = None) -> str:
         """The page that `save_html` saves; arguments and errors as there."""
-        text = page.page(self.analysis(include, max_bytes))
+        text = page.page(self.analysis(include, max_bytes, progress))
         check_size(text, max_bytes)
         return text
 

@@ -14,10 +14,11 @@ from .answers.question import Answered, Selection
 from .decomposition.writes import ForwardError, UndecomposableError
 from .earlier import told
 from .graph import Graph
-from .included import Include, analysis_of, peek_of
+from .included import Include, analysis_of, peek_at, peek_bytes
 from .model import Model
-from .progress import sometimes
+from .progress import Progress, reported, sometimes
 from .prompts import Prompt, plain_prompt
+from .readings import Peek
 from .routes import trace
 from .run import Run
 from .saved import Analysis
@@ -26,6 +27,15 @@ from .shown import BUDGET, INTERRUPTED, Shown, bundle, status_of
 from .state import detail_state, graph_state
 
 _IDLE = 0.15  # seconds of quiet before something is prepared
+_AT_ONCE = 32  # nodes that are read as tokens before a click is heard
+
+
+class _WhenRead(t.Bytes):
+    """Bytes that are made when somebody asks for them, where nobody could before."""
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        obj._overdue()
+        return super().get(obj, cls)
 
 
 class FlowWidget(Shown):
@@ -40,6 +50,9 @@ class FlowWidget(Shown):
         '·John'
     """
 
+    peek = _WhenRead(b"").tag(sync=True, echo_update=False)
+    _is_read = True  # the nodes on show as tokens
+    _reading: Peek | None = None
     _refused = (*Shown._refused, ForwardError, UndecomposableError)
 
     def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
@@ -70,13 +83,26 @@ class FlowWidget(Shown):
         """Everything the panel shows of the selection, as names, numbers, token lists and tensors; see answers."""
         return None if self.selection is None else self._answer(self.selection, self)
 
-    def analysis(self, include: Include = "auto", max_bytes: int = BUDGET) -> Analysis:
+    def analysis(
+        self, include: Include = "auto", max_bytes: int = BUDGET, progress: Progress | None = None
+    ) -> Analysis:
         """What `save_json` saves and `save_html` shows; arguments as there. Records prompts that were not yet shown."""
-        return analysis_of(self._session, self, include, max_bytes)
+        before, tell = self.status, sometimes(self._tell)
+        try:
+            with reported("saving", progress) as done:
+
+                def both(n: int, total: int) -> None:
+                    done(n, total)
+                    tell("saving", n, total)
+
+                return analysis_of(self._session, self, include, max_bytes, both)
+        finally:
+            self.status = before
 
     def close(self) -> None:
         """Ends the widget and frees what it recorded; ipywidgets keeps every widget alive until then."""
         self._session.close()
+        self._is_read, self._reading = True, None
         self.opened = None
         super().close()
 
@@ -147,27 +173,37 @@ class FlowWidget(Shown):
     # ---- when nobody waits ----
 
     def _afterwards(self, name: str) -> None:
-        peek = [self._send_peek] if name == "prompt" else []
+        if name == "prompt":
+            self._is_read, self._reading = False, None
+        peek = [] if self._is_read else [self._read_on]
         self._session.later(*peek, *([self._prepare] if self.selection is not None else []))
-        if not self._when_idle():
-            for work in peek:  # a script has no event loop, and may still save what is shown
-                work()
+        self._when_idle()
 
-    def _when_idle(self) -> bool:
-        """After what is waiting in the event loop; whether there is one."""
-        try:
+    def _when_idle(self) -> None:
+        """After what is waiting in the event loop, if there is one."""
+        if _has_loop():
             asyncio.get_running_loop().call_later(_IDLE, self._idle)
-        except RuntimeError:
-            return False
-        return True
 
     def _idle(self) -> None:
         if self._session.work():
             self._when_idle()
 
-    def _send_peek(self) -> None:
+    def _read_on(self) -> bool:
+        """Reads a few more nodes as tokens, and sends what was read at the end; whether that is still to come."""
         opened = self._shown()
-        self.peek = peek_of(trace(opened.graph, self.target, encoding="flow"), str(opened.number))
+        if self._reading is None:
+            self._reading = peek_at(trace(opened.graph, self.target, encoding="flow"), _AT_ONCE)
+        if self._reading.more():
+            return True
+        self._is_read = True
+        self.peek = peek_bytes(self._reading, str(opened.number))
+        return False
+
+    def _overdue(self) -> None:
+        """A script has no event loop, so what would be read when nobody waits is read when it is asked for."""
+        if not self._is_read and not _has_loop():
+            while self._read_on():
+                pass
 
     def _prepare(self) -> None:
         """Answers what is likely to be asked next, one question at a time, until something else is."""
@@ -226,6 +262,14 @@ def explore(
         return FlowWidget(model, prompts, target=target, encoding=encoding, threshold=threshold, **traits)
     except t.TraitError as e:
         raise ValueError(str(e)) from e
+
+
+def _has_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _picture(opened: Opened) -> dict[str, Any]:

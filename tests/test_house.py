@@ -62,7 +62,7 @@ ROOMS = [
     "rest",
     "verdicts",
     "survey",
-    "patterns",
+    ("patterns", "readings"),
     "answers.question",
     "answers.*",
     "answers",

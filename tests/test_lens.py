@@ -13,7 +13,8 @@ from lmtt_widget import lens_logits as attached_lens_logits
 from lmtt_widget import top_tokens as top
 from lmtt_widget.decomposition.readout import Readout
 from lmtt_widget.decomposition.vectors import constant_vector, constant_vectors, query_vectors
-from lmtt_widget.lens import direct_effects, lens_of_position, likely_tokens
+from lmtt_widget.lens import direct_effects, lens_of_position
+from lmtt_widget.readings import likely_tokens
 
 from . import golden, zoo
 from .test_decomposition import plain_model
@@ -188,7 +189,7 @@ def test_only_what_is_asked_for_is_unembedded(monkeypatch: pytest.MonkeyPatch) -
         return unembed(self, x)
 
     monkeypatch.setattr(Readout, "unembed", counted)
-    monkeypatch.setattr("lmtt_widget.lens._AT_ONCE", 7 * run.logits.shape[-1])
+    monkeypatch.setattr("lmtt_widget.readings.LENS_AT_ONCE", 7 * run.logits.shape[-1])
     logit_lens(run, pos=-1, states=[1, 2])
     assert rows == [2]
     rows.clear()

@@ -13,7 +13,8 @@ import torch
 from lmtt_widget import Check, Fidelity, Graph, Model, attribute, lens_logits, load_model, record, trace
 from lmtt_widget.answers.question import Answered, Column, Map
 from lmtt_widget.facts import model_facts
-from lmtt_widget.lens import TokenList, likely_tokens
+from lmtt_widget.lens import TokenList
+from lmtt_widget.readings import likely_tokens
 from lmtt_widget.state import detail_state, graph_state, peek_state, read_graph
 from lmtt_widget.wire import VERSION, pack, unpack
 

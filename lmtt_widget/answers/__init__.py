@@ -2,7 +2,8 @@
 
 A kind is a module named after it. It has FIELDS (of its selections), PARTS (the kinds of parts it is about, if any),
 Answer (a frozen dataclass) and answer(question); where there is more to it check(run, selection), follow_ups(run,
-selection, answer) and compare(question, answer, other). Registered is what lies in this folder, and what `register`
+selection, answer), compare(question, answer, other) and updates(question), the vectors whose tokens the answer lists.
+Registered is what lies in this folder, and what `register`
 is given.
 """
 
@@ -15,8 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from ..graph import Graph
+from ..readings import Readings
 from ..run import Run
-from .question import Answered, Question, Selection, find_part
+from .question import UPDATE_ROWS, Answered, Question, Selection, find_part
 
 KINDS: dict[str, ModuleType] = {}
 
@@ -84,20 +86,34 @@ def answer(
     foil: int | None = None,
     normalise: bool = True,
     beside: Answered | None = None,
+    read: Readings | None = None,
 ) -> Answered:
     """Everything the panel shows of a selection. Token lists are `TokenList`, maps are tensors.
 
     target: the position whose predicted token signed direct effects are on; foil: a token id to contrast it with;
     normalise: the final norm is applied before a state is unembedded; beside: another answer to compare with, then
-    every list has under "also" the rows that only the other one lists. Raises ValueError for an unknown selection.
+    every list has under "also" the rows that only the other one lists; read: what other answers read already. Raises
+    ValueError for an unknown selection.
     """
     check(run, selection)
     module = KINDS[selection["kind"]]
-    question = Question(run, graph, selection, _parts(module), target, foil, normalise)
+    question = Question(run, graph, selection, _parts(module), target, foil, normalise, read or Readings(run))
     found: Answered = module.answer(question)
     if beside is not None and beside.kind == found.kind and hasattr(module, "compare"):
         found = module.compare(question, found, beside)
     return found
+
+
+def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, normalise: bool) -> None:
+    """Reads together what the answers to several questions will list: the lens of positions, the tokens of updates."""
+    positions, updates = [], []
+    for selection in selections:
+        module = KINDS[selection["kind"]]
+        if hasattr(module, "updates") and not why_not(read.run, selection):
+            question = Question(read.run, graph, selection, _parts(module), -1, None, normalise, read)
+            updates += module.updates(question)
+            positions += [question.pos] if selection["kind"] == "state" else []
+    read.expect(positions, updates, UPDATE_ROWS, normalise=normalise)
 
 
 def follow_ups(run: Run, selection: Selection, answered: Answered) -> list[Selection]:

@@ -36,5 +36,5 @@ def answer(q: Question) -> Answer:
         share=float(q.graph.carried[q.state, q.pos]),
         from_state=state.carried,
         steps=list(state.path.described(q.pos)),
-        effect=q.effect(q.run.carried(q.state)[q.pos]),
+        effect=q.effect(q.run.carried_at(q.state, q.pos)),
     )

@@ -44,7 +44,7 @@ def answer(q: Question) -> Answer:
     shares = head_shares(q.run, q.part, q.pos, graph=q.graph)[:, key]
     order = shares.argsort(descending=True, stable=True)
     effects = q.effects(cell_vectors(q.part.linear[0], q.pos, key))
-    small, largest = thumbs(pooled(heads, q.run.n_tokens))
+    small, largest = q.read.once(("thumbs", q.part.number), lambda: thumbs(pooled(heads, q.run.n_tokens)))
     return Answer(
         **q.said,
         state=q.state,

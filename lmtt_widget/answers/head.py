@@ -9,6 +9,7 @@ from torch import Tensor
 from ..decomposition.vectors import HeadVectors, head_vectors
 from ..inside import head_map
 from ..patterns import largest
+from ..readings import Entered
 from . import question
 from .question import KEY, PART, QUERY, STATE, Field, Map, Question, Record, Update, find_part
 
@@ -65,7 +66,7 @@ def answer(q: Question) -> Answer:
         pattern=pattern,
         contribution=contribution,
         max=Pair(float(pattern.max()), float(contribution.max())),
-        max_all=Pair(largest(heads, q.run.n_tokens), float(most)),
+        max_all=Pair(q.read.once(("largest", q.part.number), lambda: largest(heads, q.run.n_tokens)), float(most)),
         all=q.update(written.sum(0)),
         this_key=None if key is None else q.update(written[key]),
     )
@@ -75,6 +76,11 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     written, theirs = _written(q, _vectors(q)), [other.all, other.this_key]
     this_key = None if mine.key is None else q.beside(mine.this_key, written[mine.key], theirs)
     return replace(mine, all=q.beside(mine.all, written.sum(0), theirs), this_key=this_key)
+
+
+def updates(q: Question) -> list[Entered]:
+    written, key = _written(q, _vectors(q)), q.selection.get("key")
+    return q.entered(written.sum(0), *([] if key is None else [written[key]]))
 
 
 def _vectors(q: Question) -> HeadVectors:

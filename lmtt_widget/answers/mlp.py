@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..decomposition.vectors import neuron_vectors
 from ..inside import NeuronShares, expert_name, expert_shares, has_experts, neuron_shares
+from ..readings import Entered
 from ..run import Run
 from . import question
 from .question import PART, POS, STATE, Column, Field, Question, Record, Selection, Update
@@ -75,6 +76,10 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     also = [i for i in known if i not in listed and (int(shares.neuron[i]), _expert(q, shares, i)) in theirs]
     neurons = replace(mine.neurons, also=_listed(q, shares, torch.tensor(also, dtype=torch.int64)))
     return replace(mine, neurons=neurons, update=q.beside(mine.update, q.output, [other.update]))
+
+
+def updates(q: Question) -> list[Entered]:
+    return q.entered(q.output)
 
 
 def follow_ups(_run: Run, selection: Selection, answered: Answer) -> list[Selection]:

@@ -12,6 +12,7 @@ from ..decomposition.writes import LinearWrite
 from ..inside import expert_name, has_experts, neuron_shares
 from ..lens import TokenList
 from ..parts import Part
+from ..readings import Entered
 from ..run import Run
 from . import question
 from .question import PART, POS, STATE, Field, Map, Question, Selection, Update, find_part
@@ -79,6 +80,10 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     own, theirs = (Update(a.promoted, a.suppressed) if a.promoted and a.suppressed else None for a in (mine, other))
     update = q.beside(own, _vector(q), [theirs])
     return replace(mine, also=update.also) if update else mine
+
+
+def updates(q: Question) -> list[Entered]:
+    return q.entered(_vector(q))
 
 
 def _here(q: Question) -> tuple[LinearWrite, int]:

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from ..graph import Graph
-from ..lens import TokenList, direct_effects, promoted, update_logits
+from ..lens import TokenList, direct_effects, update_logits
 from ..parts import Part
+from ..readings import Entered, Readings
 from ..run import Run
 
 Selection = dict[str, Any]
 Column = Annotated[Tensor, "column"]  # [row], one number for each row of a list
 Map = Annotated[Tensor, "map"]  # travels as an array beside the answer
 
-_UPDATE_ROWS = 15
+UPDATE_ROWS = 15
 
 
 # ---- fields of a selection ----
@@ -167,6 +168,7 @@ class Question:
     target: int
     foil: int | None
     normalise: bool
+    read: Readings
 
     @property
     def state(self) -> int:
@@ -216,8 +218,12 @@ class Question:
         """The tokens a vector that entered the state here promotes and suppresses."""
         if self.run.readout is None:
             return None
-        p = promoted(self.run, vector, self.pos, state=self.state, k=_UPDATE_ROWS)
+        p = self.read.promoted(vector, self.pos, self.state, UPDATE_ROWS)
         return Update(p.promoted, p.suppressed)
+
+    def entered(self, *vectors: Tensor) -> list[Entered]:
+        """Vectors that entered the state here, as they are expected to be read."""
+        return [(vector, self.pos, self.state) for vector in vectors]
 
     def beside(self, update: Update | None, vector: Tensor, others: Sequence[Update | None]) -> Update | None:
         """The same with the tokens that only the others list."""
@@ -231,7 +237,7 @@ class Question:
     @property
     def output(self) -> Tensor:
         """What the part added here: [d_model]."""
-        return self.part.output(self.run.n_tokens)[self.pos]
+        return self.part.output_at(self.pos, self.run.n_tokens)
 
     def written(self) -> dict[str, Any]:
         """What there is to say of any part without a key axis: its place, share, effect and tokens."""

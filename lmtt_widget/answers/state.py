@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import ATTENTION
-from ..lens import lens_of_position
+from ..readings import Entered
 from ..run import Run
 from . import question
 from .question import POS, STATE, Named, Question, Record, Selection, Tokens, Update, wide
@@ -81,12 +81,16 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     also = _listed([row for row in _by_share(q)[_PART_ROWS:] if (row[0], row[2]) in theirs])
     lens, update = mine.lens, mine.update
     if lens is not None and other.lens is not None:
-        logits = lens_of_position(q.run, q.pos, normalise=q.normalise)[q.state]
+        logits = q.read.lens(q.pos, normalise=q.normalise)[q.state]
         ids = other.lens.id[~torch.isin(other.lens.id, lens.id)]
         lens = replace(lens, also=_tokens(q, ids, logits, wide(logits).log_softmax(-1)))
     if update is not None:
         update = q.beside(update, _added(q), [other.update])
     return replace(mine, parts=replace(mine.parts, also=also), lens=lens, update=update)
+
+
+def updates(q: Question) -> list[Entered]:
+    return [] if q.run.states[q.state].carried is None else q.entered(_added(q))
 
 
 def follow_ups(run: Run, selection: Selection, _answered: Answer) -> list[Selection]:
@@ -95,7 +99,7 @@ def follow_ups(run: Run, selection: Selection, _answered: Answer) -> list[Select
 
 
 def _added(q: Question) -> Tensor:
-    return q.run.value(q.state)[q.pos] - q.run.carried(q.state)[q.pos]
+    return wide(q.run.states[q.state].value[q.pos]) - q.run.carried_at(q.state, q.pos)
 
 
 def _tokens(q: Question, ids: Tensor, logits: Tensor, log_p: Tensor) -> Tokens:
@@ -105,7 +109,7 @@ def _tokens(q: Question, ids: Tensor, logits: Tensor, log_p: Tensor) -> Tokens:
 
 def _lens(q: Question) -> tuple[Tokens, Summary]:
     run, before = q.run, q.run.states[q.state].carried
-    logits = lens_of_position(run, q.pos, normalise=q.normalise)
+    logits = q.read.lens(q.pos, normalise=q.normalise)
     log_p = wide(logits).log_softmax(-1)
     ids = logits[q.state].topk(min(_LENS_ROWS, logits.shape[-1])).indices
     change, rank = None, torch.arange(len(ids))

@@ -37,8 +37,11 @@ class Stage:
 
     def direct(self, x: Tensor, row: int | None, outputs: Tensor | slice = slice(None)) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the output: [n, out]; None: each at its own."""
-        made = [path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways]
-        return self.map(self._added(made), outputs=outputs)
+        return self.map(self.frozen(x, row), outputs=outputs)
+
+    def frozen(self, x: Tensor, row: int | None) -> Tensor:
+        """What they add to the input of the map: [n, in]."""
+        return self._added([path.apply(x if stage is None else stage.direct(x, row), row) for path, stage in self.ways])
 
     def sizes(self, x: Tensor, row: int | None, outputs: Tensor | slice = slice(None)) -> Tensor:
         """How much is added up to make the output of vectors x [n, d_model] in the last state: [n, out]."""
@@ -109,6 +112,14 @@ class Readout:
     def direct(self, x: Tensor, row: int | None, tokens: Tensor | None = None) -> Tensor:
         """What vectors x [n, d_model] in the last state at `row` add to the logits before any cap: [n, token]."""
         return self.top.direct(x, row, self._columns(tokens)) * self.scale
+
+    def frozen(self, x: Tensor, row: int) -> Tensor:
+        """What is unembedded of them; rows of several positions may be unembedded together, by `added`."""
+        return self.top.frozen(x, row)
+
+    def added(self, x: Tensor) -> Tensor:
+        """What the rows that `frozen` made add to the logits before any cap: [n, token]."""
+        return self.top.map(x) * self.scale
 
     def sizes(self, x: Tensor, row: int, tokens: Tensor | None = None) -> Tensor:
         """How much is added up to make the logits of vectors x [n, d_model] before any cap: [n, token]."""
