@@ -83,7 +83,7 @@ def room_of(max_bytes: int) -> float:
 
 
 class Answering:
-    """Answers to the questions of a page: what they list is read together, and each position once."""
+    """Answers to the questions of a page: what they list is read together, and each node once."""
 
     def __init__(self, session: Session, asked: dict[str, Any], progress: Progress, n_prompts: int) -> None:
         self._session, self._asked, self._progress = session, asked, progress
@@ -129,8 +129,11 @@ class Answering:
     def _beside(self, question: Selection) -> list[Selection]:
         if question["kind"] != "state" or question["pos"] not in self._drawn:
             return []
-        others = islice((pos for pos in self._drawn if pos != question["pos"]), self._opened.read.positions_at_once - 1)
-        found = [q for pos in (question["pos"], *list(others)) for q in self._drawn.pop(pos)]
+        found = self._drawn.pop(question["pos"])
+        for pos in [*self._drawn]:
+            if 2 * (len(found) + len(self._drawn[pos])) > self._opened.read.at_once:
+                break
+            found += self._drawn.pop(pos)
         self._expect(found)
         return found
 

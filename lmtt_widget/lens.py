@@ -203,7 +203,7 @@ def logit_lens(
         >>> lmtt.logit_lens(run, k=2).ids.shape  # [state, pos, k]
         torch.Size([9, 14, 2])
         >>> lmtt.logit_lens(run, pos=-1).settled  # at the last position only
-        tensor([8])
+        tensor([4])
     """
     chosen = _numbers("state", states, len(run.states))
     positions = _numbers("pos", [pos] if isinstance(pos, int) else pos, run.n_tokens)

@@ -13,54 +13,81 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lens import LENS_AT_ONCE, Promoted, in_cache, lens_of_nodes, lens_of_position, onward, promoted_of, readout_of
+from .lens import LENS_AT_ONCE, Promoted, in_cache, lens_of_nodes, onward, promoted_of, readout_of
 from .parts import wide
 from .run import Run
 
-_KEPT_BYTES, _KEPT = 1 << 26, 512
+_KEPT = 512  # updates
+Node = tuple[int, int]  # a state and a position
 Entered = tuple[Tensor, int, int]  # a vector [d_model], the position and the state that it entered
 
 
 class Readings:
-    """The lens of positions, the tokens of updates, and whatever else is the same for several questions about a run.
+    """The lens of nodes, the tokens of updates, and whatever else is the same for several questions about a run.
 
     What is expected is made together; what was not is made when it is asked for. The latest stay.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._lens: OrderedDict[tuple[int, bool], Tensor] = OrderedDict()
+        self._lens: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._promoted: OrderedDict[Hashable, Promoted] = OrderedDict()
         self._once: dict[Hashable, Any] = {}
-        self._n_lenses = max(1, _KEPT_BYTES // (4 * len(run.states) * run.logits.shape[-1]))
+        self.at_once = max(1, LENS_AT_ONCE // run.logits.shape[-1])  # nodes that are unembedded together, and kept
 
-    @property
-    def positions_at_once(self) -> int:
-        """As many positions as are unembedded together, and kept."""
-        return max(1, min(self._n_lenses, LENS_AT_ONCE // (len(self.run.states) * self.run.logits.shape[-1])))
-
-    def expect(self, positions: Iterable[int], updates: Sequence[Entered], k: int, *, normalise: bool) -> None:
-        """Makes the lens of positions and the tokens of updates, which are about to be asked for."""
+    def expect(self, nodes: Iterable[Node], updates: Sequence[Entered], k: int, *, normalise: bool) -> None:
+        """Makes the lens of nodes (state, pos) and the tokens of updates, which are about to be asked for."""
         if self.run.readout is None:
             return
-        new = [pos for pos in dict.fromkeys(positions) if (pos, normalise) not in self._lens]
-        n_states = len(self.run.states)
-        for some in (new[i : i + self.positions_at_once] for i in range(0, len(new), self.positions_at_once)):
-            nodes = np.array([(s, pos) for s in range(n_states) for pos in some])
-            by_position = lens_of_nodes(self.run, nodes, normalise).unflatten(0, (n_states, -1)).transpose(0, 1)
-            for pos, logits in zip(some, by_position, strict=True):
-                self._keep(self._lens, (pos, normalise), logits.contiguous(), self._n_lenses)
+        nodes = list(dict.fromkeys(nodes))
+        new = [node for node in sorted(nodes) if (*node, normalise) not in self._lens]
+        for some in (new[i : i + self.at_once] for i in range(0, len(new), self.at_once)):
+            for node, logits in zip(some, lens_of_nodes(self.run, np.array(some), normalise), strict=True):
+                self._keep(self._lens, (*node, normalise), logits.clone(), 2 * self.at_once)
+        self._settle([pos for _, pos in nodes], normalise)
         unknown = {key: u for u in updates if (key := _key(*u, k)) not in self._promoted}
         for key, found in zip(unknown, updates_promoted(self.run, [*unknown.values()], k), strict=True):
             self._keep(self._promoted, key, found, _KEPT)
 
-    def lens(self, pos: int, *, normalise: bool) -> Tensor:
-        """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
-        key = (pos, normalise)
+    def lens(self, state: int, pos: int, *, normalise: bool) -> Tensor:
+        """What the model would say at a position if it stopped at a state: logits [d_vocab]."""
+        key = (state, pos, normalise)
         if key not in self._lens:
-            self._keep(self._lens, key, lens_of_position(self.run, pos, normalise=normalise), self._n_lenses)
+            made = lens_of_nodes(self.run, np.array([(state, pos)]), normalise)[0]
+            self._keep(self._lens, key, made, 2 * self.at_once)
         self._lens.move_to_end(key)
         return self._lens[key]
+
+    def settled(self, pos: int, *, normalise: bool) -> int | None:
+        """The state from which on the lens says what the model says in the end; None if not even the last one does."""
+        self._settle([pos], normalise)
+        return self._once["settled", pos, normalise]  # type: ignore[no-any-return]
+
+    def _settle(self, positions: Iterable[int], normalise: bool) -> None:
+        """From the top down as far as they agree, a few states at a time and then more."""
+        last = len(self.run.states) - 1
+        left = {pos: last for pos in positions if ("settled", pos, normalise) not in self._once}  # what is next
+        said = dict(zip(left, self.run.logits[list(left)].argmax(-1).tolist(), strict=True))
+        deep = 1
+        while left:
+            deep *= 2
+            nodes = sorted((s, pos) for pos, top in left.items() for s in range(max(0, top + 1 - deep), top + 1))
+            tops = dict(zip(nodes, self._tops(nodes, normalise), strict=True))
+            for pos, top in [*left.items()]:
+                while top >= 0 and tops.get((top, pos)) == said[pos]:
+                    top -= 1
+                if (top, pos) in tops or top < 0:
+                    self._once["settled", pos, normalise] = None if top == last else top + 1
+                    del left[pos]
+                else:
+                    left[pos] = top
+
+    def _tops(self, nodes: Sequence[Node], normalise: bool) -> list[int]:
+        """The most likely token of each node."""
+        found: list[int] = []
+        for some in (nodes[i : i + self.at_once] for i in range(0, len(nodes), self.at_once)):
+            found += lens_of_nodes(self.run, np.array(some), normalise).argmax(-1).tolist()
+        return found
 
     def promoted(self, vector: Tensor, pos: int, state: int, k: int) -> Promoted:
         """`promoted` of a vector that entered a state at a position."""

@@ -2,8 +2,8 @@
 
 A kind is a module named after it. It has FIELDS (of its selections), PARTS (the kinds of parts it is about, if any),
 Answer (a frozen dataclass) and answer(question); where there is more to it check(run, selection), follow_ups(run,
-selection, answer), compare(question, answer, other) and updates(question), the vectors whose tokens the answer lists.
-Registered is what lies in this folder, and what `register`
+selection, answer), compare(question, answer, other) and updates(question) and nodes(question), what the answer
+lists the tokens of: vectors, and nodes read by the lens. Registered is what lies in this folder, and what `register`
 is given.
 """
 
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from ..graph import Graph
-from ..readings import Readings
+from ..readings import Entered, Node, Readings
 from ..run import Run
 from .question import UPDATE_ROWS, Answered, Question, Selection, find_part
 
@@ -105,15 +105,16 @@ def answer(
 
 
 def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, normalise: bool) -> None:
-    """Reads together what the answers to several questions will list: the lens of positions, the tokens of updates."""
-    positions, updates = [], []
+    """Reads together what the answers to several questions will list: the lens of nodes, the tokens of updates."""
+    nodes: list[Node] = []
+    updates: list[Entered] = []
     for selection in selections:
         module = KINDS[selection["kind"]]
         if hasattr(module, "updates") and not why_not(read.run, selection):
             question = Question(read.run, graph, selection, _parts(module), -1, None, normalise, read)
             updates += module.updates(question)
-            positions += [question.pos] if selection["kind"] == "state" else []
-    read.expect(positions, updates, UPDATE_ROWS, normalise=normalise)
+            nodes += module.nodes(question) if hasattr(module, "nodes") else []
+    read.expect(nodes, updates, UPDATE_ROWS, normalise=normalise)
 
 
 def follow_ups(run: Run, selection: Selection, answered: Answered) -> list[Selection]:

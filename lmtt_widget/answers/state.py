@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..graph import ATTENTION
-from ..readings import Entered
+from ..readings import Entered, Node
 from ..run import Run
 from . import question
 from .question import POS, STATE, Named, Question, Record, Selection, Tokens, Update, wide
@@ -81,9 +81,9 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
     also = _listed([row for row in _by_share(q)[_PART_ROWS:] if (row[0], row[2]) in theirs])
     lens, update = mine.lens, mine.update
     if lens is not None and other.lens is not None:
-        logits = q.read.lens(q.pos, normalise=q.normalise)[q.state]
+        logits = q.read.lens(q.state, q.pos, normalise=q.normalise)
         ids = other.lens.id[~torch.isin(other.lens.id, lens.id)]
-        lens = replace(lens, also=_tokens(q, ids, logits, wide(logits).log_softmax(-1)))
+        lens = replace(lens, also=_tokens(q, ids, logits))
     if update is not None:
         update = q.beside(update, _added(q), [other.update])
     return replace(mine, parts=replace(mine.parts, also=also), lens=lens, update=update)
@@ -91,6 +91,11 @@ def compare(q: Question, mine: Answer, other: Answer) -> Answer:
 
 def updates(q: Question) -> list[Entered]:
     return [] if q.run.states[q.state].carried is None else q.entered(_added(q))
+
+
+def nodes(q: Question) -> list[Node]:
+    before = q.run.states[q.state].carried
+    return [(q.state, q.pos)] + ([] if before is None else [(before, q.pos)])
 
 
 def follow_ups(run: Run, selection: Selection, _answered: Answer) -> list[Selection]:
@@ -102,30 +107,31 @@ def _added(q: Question) -> Tensor:
     return wide(q.run.states[q.state].value[q.pos]) - q.run.carried_at(q.state, q.pos)
 
 
-def _tokens(q: Question, ids: Tensor, logits: Tensor, log_p: Tensor) -> Tokens:
-    text = [t.text for t in q.run.model.vocabulary(ids.tolist())]
+def _tokens(q: Question, ids: Tensor, logits: Tensor) -> Tokens:
+    text, log_p = [t.text for t in q.run.model.vocabulary(ids.tolist())], wide(logits).log_softmax(-1)
     return Tokens(ids.cpu(), text, logits[ids].cpu(), log_p[ids].exp().cpu())
 
 
 def _lens(q: Question) -> tuple[Tokens, Summary]:
     run, before = q.run, q.run.states[q.state].carried
-    logits = q.read.lens(q.pos, normalise=q.normalise)
-    log_p = wide(logits).log_softmax(-1)
-    ids = logits[q.state].topk(min(_LENS_ROWS, logits.shape[-1])).indices
+    logits = q.read.lens(q.state, q.pos, normalise=q.normalise)
+    mine = wide(logits).log_softmax(-1)
+    ids = logits.topk(min(_LENS_ROWS, len(logits))).indices
     change, rank = None, torch.arange(len(ids))
     if before is not None:
-        was = logits[before]
-        change = ((was > was[ids, None]).sum(-1).cpu() - rank).tolist()
-    lens = replace(_tokens(q, ids, logits[q.state], log_p[q.state]), rank=rank, change=change)
-    final = run.logits[q.pos].to(log_p.dtype).log_softmax(-1)
-    said, tops, mine = int(final.argmax()), log_p.argmax(-1), log_p[q.state]
-    agree = int((tops == said).flip(0).cumprod(0).sum())
+        was = wide(q.read.lens(before, q.pos, normalise=q.normalise))
+        ranked, scores = np.sort(was.cpu().numpy()), was[ids].cpu().numpy()
+        above = len(ranked) - np.searchsorted(ranked, scores, side="right")
+        change = (above - rank.numpy()).tolist()
+    lens = replace(_tokens(q, ids, logits), rank=rank, change=change)
+    final = run.logits[q.pos].to(mine.dtype).log_softmax(-1)
+    said = int(final.argmax())
     return lens, Summary(
         entropy=float(-(mine.exp() * mine).sum()),
         kl=float((final.exp() * (final - mine)).sum()),
         final=Final(said, q.named(said).text, float(final[said].exp())),
-        settled=len(run.states) - agree if agree else None,
-        on_top=bool(tops[q.state] == said),
+        settled=q.read.settled(q.pos, normalise=q.normalise),
+        on_top=int(mine.argmax()) == said,
     )
 
 
