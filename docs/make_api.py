@@ -12,7 +12,7 @@ GROUPS = {
                         "Token"),
     "Shares and routes": ("proximity", "attribute", "head_shares", "neuron_shares", "renormalise", "trace", "Graph",
                           "Routes"),
-    "What if": ("Edit", "effects", "Effects", "Verdict", "Reft"),
+    "What if": ("Edit", "effects", "Effects", "Verdict", "estimate", "Estimate", "Reft"),
     "Reading vectors as tokens": ("top_tokens", "promoted", "logit_lens", "lens_logits", "head_output",
                                   "direct_logit_attribution"),
     "The widget": ("explore", "FlowWidget"),

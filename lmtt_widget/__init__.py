@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
+    from .estimates import Estimate, estimate
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .fidelity import Check, Fidelity
     from .graph import Graph
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "estimates": ("Estimate", "estimate"),
     "verdicts": ("Effects", "Verdict", "effects"),
     "contributions": ("attribute", "proximity"),
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
@@ -58,11 +60,11 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Edit", "Effects", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft", "Report",
-    "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError", "Verdict", "attribute", "bundled_model",
-    "direct_logit_attribution", "doctor", "effects", "explore", "head_output", "head_shares", "lens_logits",
-    "load_json", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity", "record", "renormalise",
-    "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace",
+    "Check", "Edit", "Effects", "Estimate", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft",
+    "Report", "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError", "Verdict", "attribute",
+    "bundled_model", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "head_output",
+    "head_shares", "lens_logits", "load_json", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity",
+    "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace",
 ]  # fmt: skip
 
 

@@ -61,6 +61,7 @@ ROOMS = [
     "report",
     "rest",
     "verdicts",
+    "estimates",
     "survey",
     ("patterns", "readings"),
     "answers.question",

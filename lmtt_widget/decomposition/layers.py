@@ -92,6 +92,31 @@ def run_recorded(
     return recorder.result
 
 
+def run_heard(
+    model: nn.Module,
+    layers: Iterable[nn.Module],
+    n_tokens: int,
+    inputs: dict[str, Any],
+    *,
+    changes: Mapping[Place, Callable[[Node], Tensor | None]],
+    listeners: Mapping[Place, Callable[[Tensor], object]],
+) -> Tensor:
+    """The logits of one forward pass with gradients, told where states are made; nothing of it is read."""
+    hearer = _Hearer(model, list(dict.fromkeys(layers)), n_tokens, False)
+    hearer.tape.changes.update(changes)
+    hearer.tape.listeners.update(listeners)
+
+    def passed(undo: Undo) -> Any:
+        undo += [Modes().restore, hearer.unhook]
+        hearer.hook()
+        torch.set_grad_enabled(True)
+        _push_mode(hearer.tape)
+        return hearer.everywhere(forward_logits(model, inputs))
+
+    logits: Tensor = whatever_happens(passed)
+    return logits
+
+
 def best_recorded(record: Callable[[bool], Recording]) -> Recording:
     """`record(False)`; or, where something in it comes from calls that nobody heard of, `record(True)`, call by call.
 
@@ -345,6 +370,19 @@ class _Recorder:
         r = self.reader
         self.result.simple_end = r.keeps_rows(node, r.states)
         return read_out(node, r.states[-1], r.width, r.n_tokens, r.check_rows)
+
+
+class _Hearer(_Recorder):
+    """The same hooks, so that places are counted alike; the layers are not read."""
+
+    def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
+        h = _hidden(args, kwargs)
+        if h is None:
+            raise UndecomposableError(f"layer {self.number} ({type(m).__name__}): no hidden state among its inputs")
+        self._continue_from(h)
+
+    def _read(self, _out: Node, _where: str, _module: str) -> None:
+        self.number += 1
 
 
 def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:

@@ -63,6 +63,7 @@ class Tape(TorchFunctionMode):
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
         self.changes: dict[Place, Callable[[Node], Tensor | None]] = {}  # the same, asked for when it is made
+        self.listeners: dict[Place, Callable[[Tensor], object]] = {}  # told what it made there
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
         self._aliases = Aliases()
         self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
@@ -108,6 +109,8 @@ class Tape(TorchFunctionMode):
     def _forced(self, made: Node, x: Tensor) -> Tensor:
         """What the pass is to go on with in place of `x`."""
         given = self._given(made)
+        if made.place in self.listeners:
+            self.listeners[made.place](x if given is None else given)
         if given is None:
             return x
         self._note(given, "forced", args=(made,))
@@ -124,6 +127,8 @@ class Tape(TorchFunctionMode):
 
     def _force_in_place(self, made: Node, x: Tensor) -> Node:
         """The same in the memory of `x`, unless that is not the pass's own."""
+        if made.place in self.listeners and made.place not in self.changes:
+            self.listeners[made.place](x)
         if made.place not in self.forced and made.place not in self.changes:
             return made
         if any(self.nodes[id(y)].op in ("param", "const") for y in self._aliases.of(x) if id(y) in self.nodes):

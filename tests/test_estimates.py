@@ -1,0 +1,75 @@
+"""Laws of estimates: they are the slopes of exact effects, on every architecture, and leave the model as it was."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import lmtt_widget as lmtt
+from lmtt_widget import Edit, estimate, record
+from lmtt_widget.verdicts import log_odds
+
+from . import untouched, zoo
+from .test_interventions import PROMPT, at, clean, of_kind
+
+STEP, QUERY, KEY = 1e-2, 6, 2
+CASES = [c for c in zoo.cases() if c not in zoo.cases()[3::2]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_estimate_is_the_slope_of_an_exact_edit(case: zoo.Case) -> None:
+    run = clean(case)
+    token, foil = run.logits[-1].topk(2).indices.tolist()
+    before = untouched.everything(run.model.module)
+    found = estimate(run, token=token, foil=foil)
+    untouched.assert_unchanged(run.model.module, before)
+    largest = 0.0
+    pairs = []
+    for p in (*of_kind(run, "attention")[::2], *of_kind(run, "mlp", "mixer", "skip")[::2]):
+        if p.kind == "attention":
+            selection, slope = at(p, "edge", query=QUERY, key=KEY), found.line(p)[:, QUERY, KEY].sum()
+        else:
+            selection, slope = at(p, pos=QUERY), found.part(p)[QUERY]
+        ends = [record(run.model, run, interventions=[Edit(selection, to)]).logits[-1] for to in (1 - STEP, 1 + STEP)]
+        low, high = (float(log_odds(logits, token, foil)) for logits in ends)
+        pairs.append(((low - high) / (2 * STEP), float(slope), selection))
+        largest = max(largest, abs(float(slope)))
+    for exact, slope, selection in pairs:
+        assert slope == pytest.approx(exact, abs=0.01 * largest), selection
+
+
+def test_a_contrast_estimate_is_the_slope_of_patching() -> None:
+    run = clean(zoo.Case("llama"))
+    other = record(run.model, zoo.prompt()[::-1])
+    found = estimate(run, token=3, foil=4, other=other)
+    part = of_kind(run, "mlp")[1]
+    theirs = other.parts[part.number].output(run.n_tokens) - part.output(run.n_tokens)
+    edit = Edit({"kind": "state", "state": part.state}, 1e-4 * theirs)
+    edited = record(run.model, run, interventions=[edit])
+    change = log_odds(edited.logits[-1], 3, 4) - log_odds(run.logits[-1], 3, 4)
+    assert float(change) / 1e-4 == pytest.approx(float(found.part(part).sum()), rel=1e-2)
+
+
+def test_integrated_over_many_steps_the_embedding_accounts_for_the_whole_difference() -> None:
+    """Completeness of integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365)."""
+    run = clean(zoo.Case("llama"))
+    other = record(run.model, zoo.prompt()[::-1])
+    found = estimate(run, token=3, foil=4, other=other, steps=60)
+    first = ((other.value(0) - run.value(0)) * found.gradients[0]).sum()
+    difference = log_odds(other.logits[-1], 3, 4) - log_odds(run.logits[-1], 3, 4)
+    assert float(first) == pytest.approx(float(difference), rel=2e-2)
+
+
+def test_frozen_and_half_precision_models_are_estimated_and_lengths_compared(bundled: lmtt.Model) -> None:
+    model = zoo.make("llama", dtype=torch.bfloat16).requires_grad_(requires_grad=False)
+    run = record(lmtt.load_model(model), zoo.prompt())
+    assert estimate(run, token=3, foil=4).all_heads().isfinite().all()
+    assert all(p.grad is None and not p.requires_grad for p in model.parameters())
+    run = record(bundled, PROMPT)
+    for options, message in (
+        ({"other": record(bundled, "Mary went")}, "they have 14 and 2 tokens"),
+        ({"steps": 5}, "they need `other`"),
+        ({"token": -1}, "a token id must be in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            estimate(run, **options)  # type: ignore[arg-type]
