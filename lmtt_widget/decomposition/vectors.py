@@ -143,8 +143,8 @@ def ov_outputs(write: LinearWrite, product: Product, number: int, value: Tensor)
     if weight is not None:
         return value @ weight[slots].to(value.device, value.dtype)
     z = write.input.new_zeros(len(value), write.input.shape[-1])
-    z[:, slots] = value.to(z.dtype)
-    return write.map(z).to(value.dtype)
+    z[:, slots] = value.to(z)
+    return write.map(z).to(value)
 
 
 def _through(write: LinearWrite, product: Product, z: Tensor) -> Tensor:
