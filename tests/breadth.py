@@ -39,18 +39,22 @@ class Finding:
 
 
 def find(case: zoo.Case) -> Finding:
-    """Builds the model of a case and records it in float64 (where it runs so) and in float32."""
+    """Builds the model of a case and records it in float64 (where it runs so) and in float32.
+
+    Labels are probed in the first alone, which is that of every other test: a probe takes several times as long as all
+    that the second is for.
+    """
     try:
-        model = zoo.make(case)
+        model = zoo.shared(case)
         ids = torch.tensor([zoo.prompt()])
         with torch.no_grad():
             plain = model(input_ids=ids).logits[0]
     except Exception as e:  # noqa: BLE001  (whatever transformers raises is what the table says)
         return Finding(case, unbuilt=_one_line(e))
     try:
-        run = record(load_model(model), zoo.prompt(), check="all")
+        run = zoo.recorded(case)
         assert torch.equal(run.logits, plain), f"{case}: recording changed the logits"
-        single = record(load_model(zoo.make(case, dtype=torch.float32)), zoo.prompt(), check="all")
+        single = record(load_model(zoo.make(case, dtype=torch.float32)), zoo.prompt(), check="all", probe=False)
     except (UndecomposableError, ValueError) as e:
         return Finding(case, refused=_one_line(e))
     return Finding(case, _layers(run), (run.fidelity.worst, single.fidelity.worst), run.fidelity.notes)
@@ -64,7 +68,7 @@ def agrees(case: zoo.Case) -> dict[str, bool]:
     model = zoo.make(case, attention="eager")
     with torch.no_grad():
         said = model(input_ids=torch.tensor([zoo.prompt()]), output_attentions=True, output_hidden_states=True)
-    run = record(load_model(model), zoo.prompt(), check="all")
+    run = record(load_model(model), zoo.prompt(), check="all", probe=False)
     found = {}
     attentions = [a[0] for a in getattr(said, "attentions", None) or () if isinstance(a, torch.Tensor)]
     if attentions:
