@@ -18,6 +18,7 @@ from torch import Tensor
 from .decomposition.forward import in_plain_precision
 from .decomposition.vectors import constant_vectors
 from .facts import facts_of
+from .given import flag, integer, number, of_kind
 from .graph import Graph, PartFacts, StateFacts, Table
 from .kernels.sums import KernelName, kernel_for, proximity_sums
 from .kernels.threads import Team
@@ -25,7 +26,7 @@ from .kernels.tiles import Sums
 from .memory import EDGE, MAPS, MOST_KEYS
 from .parts import Part, State
 from .progress import Progress, reported
-from .run import Run
+from .run import RECORDED, Run
 
 _NEAR = 1 << 16  # numbers that are compared at a time
 
@@ -40,8 +41,14 @@ def proximity(parts: Tensor, whole: Tensor, p: float = 1) -> Tensor:
         >>> lmtt.proximity(parts, parts.sum(0)).tolist()
         [4.0, 7.0]
     """
+    for name, x in {"parts": parts, "whole": whole}.items():
+        of_kind(x, Tensor, name, "parts [..., part, d_model] of a whole [..., d_model]")
+    if parts.ndim < 2 or parts.shape[:-2] != whole.shape[:-1] or parts.shape[-1:] != whole.shape[-1:]:
+        found = f"got {list(parts.shape)} and {list(whole.shape)}"
+        raise ValueError(f"proximity compares parts [..., part, d_model] with a whole [..., d_model], {found}")
     wide = torch.promote_types(torch.promote_types(parts.dtype, whole.dtype), torch.float32)
     parts, whole = parts.to(wide), whole.to(wide)
+    p = number(p, "p", 0)
     size = torch.linalg.vector_norm(whole, p, dim=-1)
     return (size[..., None] - torch.linalg.vector_norm(whole[..., None, :] - parts, p, dim=-1)).clamp_min(0)
 
@@ -73,10 +80,11 @@ def attribute(
         >>> round(float(graph.carried[1, 3] + graph.share(0)[3]), 6)  # all of state 1 at position 3
         1.0
     """
-    if not 0 <= tolerance < 1:
+    of_kind(run, Run, "run", RECORDED)
+    bias_part = flag(bias_part, "bias_part")
+    if not 0 <= (tolerance := number(tolerance, "tolerance")) < 1:
         raise ValueError(f"tolerance must be a share in [0, 1), got {tolerance}")
-    if most_keys is not None and most_keys < 1:
-        raise ValueError(f"most_keys must be at least 1, got {most_keys}")
+    most_keys = None if most_keys is None else integer(most_keys, "most_keys", 1)
     n_states, n_tokens = len(run.states), run.n_tokens
     parts = tuple(_part_facts(p) for p in run.parts if p.kind in _SHARING or (bias_part and p.state > 0))
     n_maps = sum(p.kind == "attention" for p in parts)

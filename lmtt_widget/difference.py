@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .graph import ATTENTION, PART, Block, Graph, Table
+from .given import of_kind, told
+from .graph import ATTENTION, PART, SHARED, Block, Graph, Table
 
 _COLUMNS = ("share_sum", "share_max", "head")
 
@@ -64,8 +65,12 @@ def aligned(graphs: Sequence[Graph]) -> list[Graph]:
 
     Raises ValueError for no graphs, or for graphs that have not the same positions, states and parts.
     """
+    if not isinstance(graphs, (list, tuple)):
+        raise TypeError(f"graphs must be a list of graphs ({SHARED}), got {told(graphs)}")
     if not graphs:
         raise ValueError("there are no graphs to compare")
+    for graph in graphs:
+        of_kind(graph, Graph, "each graph", SHARED)
     first = graphs[0]
     for other in graphs[1:]:
         if other.n_tokens != first.n_tokens:

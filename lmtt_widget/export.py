@@ -11,12 +11,14 @@ from typing import Any
 import traitlets as t
 
 from .figures import png
+from .given import of_kind, told
 from .progress import Progress
 from .saved import TRAITS, Analysis, SavedPrompt, from_json, to_json
 from .shown import BUDGET, Shown, bundle, check_size
-from .valid import check_selection
+from .valid import check_selection, chosen
 
 _LARGEST = 1 << 28  # bytes of a file that is opened
+_MADE = "explore(model, prompt) or load_json(path) makes one"
 
 
 def save_html(
@@ -42,6 +44,7 @@ def save_html(
         'flow.html'
     """
     path = _checked(path, ".html", ".htm")
+    of_kind(widget, Shown, "widget", _MADE)
     return _written(path, widget.page(include, max_bytes, progress).encode())
 
 
@@ -63,6 +66,7 @@ def save_svg(
         'flow.svg'
     """
     path = _checked(path, ".svg")
+    of_kind(widget, Shown, "widget", _MADE)
     return _written(path, widget.svg(width=width, height=height, theme=theme).encode())
 
 
@@ -81,6 +85,7 @@ def save_png(
     'flow.png'
     """
     path = _checked(path, ".png")
+    of_kind(widget, Shown, "widget", _MADE)
     return _written(path, png(widget.svg(width=width, height=height, theme=theme), scale=scale))
 
 
@@ -100,6 +105,7 @@ def save_json(
         'flow.json'
     """
     path = _checked(path, ".json")
+    of_kind(widget, Shown, "widget", _MADE)
     text = to_json(widget.analysis(include, max_bytes, progress))
     check_size(text, max_bytes)
     return _written(path, text.encode())
@@ -161,9 +167,9 @@ class SavedWidget(Shown):
         """What was saved, as it is shown now; `include` leaves out answers, and cannot add any."""
         shown, prompts = self.opened, list(self._saved.values())
         at = prompts.index(shown)
-        if include != "auto":
-            kept = [] if include == "nothing" else list(include)
-            kept += [self.selection, *self.pins]
+        named = chosen(include)
+        if named is not None:
+            kept = [*named, self.selection, *self.pins]
             prompts = [
                 SavedPrompt(p.prompt, p.graph, p.peek, [a for a in p.answers if p is shown and a["question"] in kept])
                 for p in prompts
@@ -206,6 +212,8 @@ def _key(prompt: Any) -> str:
 
 
 def _checked(path: str | Path, *endings: str) -> Path:
+    if not isinstance(path, (str, os.PathLike)) or "\0" in str(path):
+        raise ValueError(f"path must be the name of a file that ends in {endings[0]}, got {told(path)}")
     path = Path(path).expanduser()
     if path.suffix.lower() not in endings:
         raise ValueError(f"the file's name must end in {endings[0]}, got {path.name!r}")

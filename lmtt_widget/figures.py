@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from .given import number, one_of
 from .page import static
 
 WIDTH = 720  # px; with the panel beside it the picture is about this wide
@@ -36,11 +37,9 @@ def svg(
     view = traits["view"]
     height = view["height"] - _ROWS if height is None else height
     for name, value in {"width": width, "height": height}.items():
-        if not 120 <= value <= 10_000:
-            raise ValueError(f"{name} must be in 120..10000 pixels, got {value}")
-    theme = theme or view["theme"]
-    if theme not in ("auto", "light", "dark"):
-        raise ValueError(f'theme must be "light" or "dark", got {theme!r}')
+        number(value, f"{name} (in pixels)", 120, 10_000)
+    theme = view["theme"] if theme is None else theme
+    one_of(theme, ("auto", "light", "dark"), "theme")
     names = ("target", "threshold", "encoding", "reading", "renormalise")
     options = {name: traits[name] for name in names} | {"fold": view["fold"], "dark": theme == "dark"}
     context = _engine("quickjs").Context()
@@ -54,8 +53,7 @@ def svg(
 
 def png(svg_text: str, *, scale: float = 2) -> bytes:
     """An SVG as PNG, `scale` pixels for every px. Raises ImportError without the extra, ValueError for the scale."""
-    if not 0.1 <= scale <= 10:
-        raise ValueError(f"scale must be in 0.1..10, got {scale}")
+    scale = number(scale, "scale", 0.1, 10)
     return bytes(_engine("resvg_py").svg_to_bytes(svg_string=svg_text, zoom=scale))
 
 

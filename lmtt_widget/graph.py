@@ -17,14 +17,17 @@ browser's table (js/src/core/graph.ts) has the same rows, kinds and columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from .given import number, told
 from .tokens import Token
+
+SHARED = "attribute(run) makes one"  # said where a graph is expected
 
 CARRIED, ATTENTION, PART, READ = range(4)  # kinds of edges
 
@@ -158,9 +161,10 @@ class Graph:
 
     def block(self, part: int) -> Block:
         """The edges of a part, by its number. Raises ValueError for a part without shares."""
-        if part not in self._of_part:
-            raise ValueError(f"part must be one with shares, 0..{len(self.parts) - 1}, got {part}")
-        return self._of_part[part]
+        found = self._of_part.get(part) if isinstance(part, Hashable) else None
+        if found is None:
+            raise ValueError(f"part must be the number of one with shares, 0..{len(self.parts) - 1}, got {told(part)}")
+        return found
 
     def share(self, part: int) -> np.ndarray:
         """The share of a part at every position, of attention over all keys that were kept: [pos]."""
@@ -181,7 +185,7 @@ class Graph:
 
     def to_dict(self, smallest: float = 0.0) -> list[dict[str, Any]]:
         """One record for every edge whose share is above `smallest`, ready for a data frame; an MLP's two are one."""
-        records = []
+        records, smallest = [], number(smallest, "smallest")
         for b in sorted((b for b in self.blocks if b.kind != READ), key=lambda b: b.kind != CARRIED):
             state = self.states[b.entered]
             kind = "carried" if b.kind == CARRIED else self.parts[b.part].kind

@@ -22,6 +22,7 @@ from .run import Run
 from .saved import TRAITS, Analysis, Answer, SavedPrompt, answers_of, deflated
 from .session import Opened, Session
 from .state import detail_state, graph_state, peek_state
+from .valid import chosen
 
 Include = Literal["auto", "nothing"] | Iterable[Selection]
 Ask = Callable[[Selection], Answered]
@@ -38,7 +39,7 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
     """
     prompts = shown.prompts if shown.prompt in shown.prompts else [shown.prompt, *shown.prompts]
     at = prompts.index(shown.prompt)
-    chosen = _chosen(include)
+    named = chosen(include)  # None where the visible routes choose
     own = [question for question in (shown.selection, *shown.pins) if question is not None]
     asked = {"foil": session.token_id(shown.opened, shown.foil), "normalise": shown.normalise}
     saved: dict[int, SavedPrompt] = {}
@@ -47,10 +48,10 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
         opened = shown.opened if i == at else session.open(prompts[i])
         target = shown.target if i == at else -1
         routes = trace(opened.graph, target, reading=shown.reading, encoding=shown.encoding)
-        questions: Iterable[Selection] = [*own, *(chosen or [])] if i == at else []
+        questions: Iterable[Selection] = [*own, *(named or [])] if i == at else []
         drawn: Iterable[Selection] = []
         room = math.inf
-        if chosen is None:
+        if named is None:
             threshold = routes.drawn_threshold(shown.threshold if i == at else None)
             drawn = _states(routes, threshold)
             questions = chain(questions, visible(routes, threshold, answering.ask))
@@ -195,15 +196,6 @@ def _states(routes: Routes, threshold: float) -> Iterator[Selection]:
 
 def _state(state: int, pos: int) -> Selection:
     return {"kind": "state", "state": state, "pos": pos}
-
-
-def _chosen(include: Any) -> list[Selection] | None:
-    """The selections that were chosen; None where the visible routes choose."""
-    if isinstance(include, str) or not isinstance(include, Iterable):
-        if include not in ("auto", "nothing"):
-            raise ValueError(f'include is "auto", "nothing" or a list of selections, got {include!r:.60}')
-        return None if include == "auto" else []
-    return list(include)
 
 
 def _question(run: Run, edge: Edge) -> Selection:

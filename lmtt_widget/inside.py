@@ -14,10 +14,11 @@ from .decomposition.forward import in_plain_precision
 from .decomposition.vectors import neuron_vectors
 from .decomposition.writes import LinearWrite
 from .earlier import renamed
-from .graph import ATTENTION, READ, Block, Graph
+from .given import integer, number, of_kind, one_of
+from .graph import ATTENTION, READ, SHARED, Block, Graph
 from .kernels.sums import head_proximities, kernel_for
 from .parts import Part
-from .run import Run
+from .run import RECORDED, Run
 
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 
@@ -29,16 +30,20 @@ def head_shares(run: Run, part: Part, query: int | None = None, *, graph: Graph 
 
     graph: the run's, whose totals are then used instead of computed again.
 
-    Raises ValueError if the part has no heads, IndexError if the query is out of range.
+    Raises ValueError if the part has no heads or is another run's, and for a query out of range.
 
         >>> lmtt.head_shares(run, run.parts[0], 13, graph=graph).shape  # [head, key] of one query
         torch.Size([8, 14])
     """
+    _need_own(run, part)
     if part.heads is None:
         raise ValueError(f"only an attention part has heads, got {part!r}")
+    if graph is not None:
+        of_kind(graph, Graph, "graph", SHARED)
+        if not (graph.run is None or graph.run is run) or graph.ended.shape != (len(run.states), run.n_tokens):
+            raise ValueError("the graph is of another run; pass attribute(run), or no graph")
     n = run.n_tokens
-    if query is not None and not 0 <= query < n:
-        raise IndexError(f"query must be in 0..{n - 1}, got {query}")
+    query = None if query is None else integer(query, "query", 0, n - 1)
     start, stop = (0, n) if query is None else (query, query + 1)
     whole = run.value(part.state)
     near = head_proximities(part.linear[0], whole, range(start, stop), kernel=kernel_for(whole.device))
@@ -81,16 +86,16 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
     """The share of every neuron of an MLP part at one position, when the part is split into its neurons.
 
     The parts of the node are n_u w_u for every neuron u (of every expert that saw this token) and all other parts.
-    Raises ValueError if the part is no MLP, IndexError if the position is out of range.
+    Raises ValueError if the part is no MLP or is another run's, and for a position out of range.
 
         >>> shares = lmtt.neuron_shares(run, run.parts[1], 13)
         >>> 0 <= float(shares.share.sum()) <= 1
         True
     """
+    _need_own(run, part)
     if part.kind != "mlp":
         raise ValueError(f"only an MLP part has neurons, got {part!r}")
-    if not 0 <= pos < run.n_tokens:
-        raise IndexError(f"position must be in 0..{run.n_tokens - 1}, got {pos}")
+    pos = integer(pos, "position", 0, run.n_tokens - 1)
     whole = run.value(part.state)[pos]
     near, value, write_of, row_of, number = [], [], [], [], []
     for k, write in enumerate(part.linear):
@@ -155,8 +160,9 @@ def renormalise(graph: Graph, threshold: float, by: Literal["head", "max", "sum"
         >>> drawn.share(0).sum() <= graph.n_tokens
         np.True_
     """
-    if by not in ("head", "max", "sum"):
-        raise ValueError(f'by must be "head", "max" or "sum", got {by!r}')
+    of_kind(graph, Graph, "graph", SHARED)
+    threshold = number(threshold, "threshold")
+    one_of(by, ("head", "max", "sum"), "by")
     if by == "head" and graph.run is None:
         raise ValueError('heads are dropped one by one only beside the recorded run; use by="max" or by="sum"')
     share = np.where(graph.share_sum > threshold, graph.share_sum, 0)
@@ -200,6 +206,14 @@ def _strong_heads(graph: Graph, b: Block, threshold: float) -> tuple[np.ndarray,
         share[query == q] = strong.sum(0)[key[query == q]]
         over_keys[: len(strong), q] = strong.sum(1)
     return share, over_keys
+
+
+def _need_own(run: Run, part: Part) -> None:
+    """Raises TypeError or ValueError unless the part is one of this run's."""
+    of_kind(run, Run, "run", RECORDED)
+    of_kind(part, Part, "part", "one of run.parts")
+    if not (0 <= part.number < len(run.parts) and run.parts[part.number] is part):
+        raise ValueError(f"{part!r} belongs to another recording; take it from run.parts of the run that is given")
 
 
 def _others(run: Run, part: Part, start: int, stop: int) -> Tensor:

@@ -18,8 +18,9 @@ from torch import Tensor
 from .decomposition.readout import Readout
 from .decomposition.vectors import constant_vector, head_vectors, query_vectors
 from .earlier import renamed
+from .given import flag, integer, is_one, of_kind, one_of, place, places
 from .parts import Part, wide
-from .run import Run
+from .run import RECORDED, Run
 from .tokens import Token
 
 LENS_AT_ONCE = 1 << 23  # logits that are made together: rows enough that the unembedding is read for many
@@ -149,15 +150,19 @@ def lens_logits(run: Run, state: int, pos: int | Sequence[int] | slice = -1, *, 
     """What the model would say if it stopped at a state: logits [pos, d_vocab], or [d_vocab] for one position.
 
     W_U norm_f(h) + b_U, with the final norm applied to h itself (normalise=False: left out). Raises ValueError where
-    the model's logits are no linear read-out of its last state. (nostalgebraist 2020, the logit lens)
+    the model's logits are no linear read-out of its last state, or for a state or position that is not there.
+    (nostalgebraist 2020, the logit lens)
 
         >>> logits = lmtt.lens_logits(run, 5)  # at the last position
         >>> model.vocabulary([int(logits.argmax())])[0].text
         '·Mary'
     """
-    rows = [pos] if isinstance(pos, int) else pos
-    logits = readout_of(run).logits(run.states[state].value, rows, normalise)
-    return logits[0] if isinstance(pos, int) else logits
+    of_kind(run, Run, "run", RECORDED)
+    state, n = place(state, len(run.states), "state"), run.n_tokens
+    found = [place(pos, n, "pos")] if is_one(pos) else places(pos, n, "pos")
+    rows = pos if isinstance(pos, slice) else found
+    logits = readout_of(run).logits(run.states[state].value, rows, flag(normalise, "normalise"))
+    return logits[0] if is_one(pos) else logits
 
 
 def lens_of_nodes(run: Run, nodes: np.ndarray, normalise: bool) -> Tensor:
@@ -178,8 +183,12 @@ def top_tokens(run: Run, pos: int = -1, *, state: int = -1, k: int = 10, normali
     >>> lmtt.top_tokens(run, k=1).tokens[0].text
     '·Mary'
     """
-    final = state % len(run.states) == len(run.states) - 1
-    logits = run.logits[pos] if final and normalise else lens_logits(run, state, pos, normalise=normalise)
+    of_kind(run, Run, "run", RECORDED)
+    state, pos, k = place(state, len(run.states), "state"), place(pos, run.n_tokens, "pos"), integer(k, "k", 1)
+    final = state == len(run.states) - 1
+    logits = (
+        run.logits[pos] if final and flag(normalise, "normalise") else lens_logits(run, state, pos, normalise=normalise)
+    )
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     scores, ids = logits.topk(min(k, logits.shape[-1]))
     return TokenList(_token_list(run, ids), scores.cpu(), logits.softmax(-1)[ids].cpu())
@@ -205,8 +214,10 @@ def logit_lens(
         >>> lmtt.logit_lens(run, pos=-1).settled  # at the last position only
         tensor([4])
     """
-    chosen = _numbers("state", states, len(run.states))
-    positions = _numbers("pos", [pos] if isinstance(pos, int) else pos, run.n_tokens)
+    of_kind(run, Run, "run", RECORDED)
+    k, normalise = integer(k, "k", 1), flag(normalise, "normalise")
+    chosen = _numbers("states", states, len(run.states))
+    positions = _numbers("pos", [pos] if is_one(pos) else pos, run.n_tokens)
     final = wide(run.logits[list(positions)]).log_softmax(-1)
     chances = final.exp()
     nodes = np.array([(s, p) for s in chosen for p in positions])
@@ -224,12 +235,12 @@ def logit_lens(
     return LensGrid(run, chosen, positions, top, p, entropy, kl, settled)
 
 
-def _numbers(what: str, given: Sequence[int] | None, n: int) -> tuple[int, ...]:
+def _numbers(what: str, given: Any, n: int) -> tuple[int, ...]:
     """Numbers in 0..n - 1, those from the end counted from the beginning."""
-    numbers = tuple(range(n)) if given is None else tuple(given)
-    if not numbers or not all(-n <= i < n for i in numbers):
-        raise ValueError(f"{what} must be numbers in 0..{n - 1}, at least one, got {given!r:.60}")
-    return tuple(i % n for i in numbers)
+    numbers = range(n) if given is None else places(given, n, what)
+    if not numbers:
+        raise ValueError(f"{what} must be numbers in 0..{n - 1}, at least one, got none")
+    return tuple(numbers)
 
 
 def _seen(logits: Tensor, final: Tensor, chances: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -246,7 +257,16 @@ def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -
     Read with the final norm frozen at its value there. Raises ValueError where the model's logits are no linear
     read-out of its last state.
     """
-    return readout_of(run).direct(onward(run, vector[None], pos, state), pos % run.n_tokens)[0]
+    of_kind(run, Run, "run", RECORDED)
+    of_kind(vector, Tensor, "vector", "of d_model numbers, such as part.output(run.n_tokens)[pos]")
+    expected = run.states[0].value.shape[1:]
+    if vector.shape != expected or not vector.is_floating_point():
+        raise ValueError(
+            f"vector must have {expected[0]} numbers [d_model], got {list(vector.shape)} of {vector.dtype}; one of "
+            "several positions is taken with [pos]"
+        )
+    pos = place(pos, run.n_tokens, "pos")
+    return readout_of(run).direct(onward(run, vector[None], pos, place(state, len(run.states), "state")), pos)[0]
 
 
 def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int = 15) -> Promoted:
@@ -260,7 +280,7 @@ def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int
         >>> [token.text for token in update.promoted.tokens[:2]]
         ['·John', '·Mary']
     """
-    return promoted_of(run, update_logits(run, vector, pos, state=state)[None], k)[0]
+    return promoted_of(run, update_logits(run, vector, pos, state=state)[None], integer(k, "k", 1))[0]
 
 
 def promoted_of(run: Run, logits: Tensor, k: int) -> list[Promoted]:
@@ -287,12 +307,11 @@ def direct_logit_attribution(
         >>> found.token.text, abs(found.sum - found.logit) < 1e-3
         ('·Mary', True)
     """
-    readout, row = readout_of(run), pos % run.n_tokens
-    token = int(run.logits[row].argmax()) if token is None else token
-    n_vocab = run.logits.shape[-1]
-    for i in (token, foil):
-        if i is not None and not 0 <= i < n_vocab:
-            raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
+    of_kind(run, Run, "run", RECORDED)
+    one_of(by, ("part", "head"), "by")
+    readout, row, last_id = readout_of(run), place(pos, run.n_tokens, "pos"), run.logits.shape[-1] - 1
+    token = int(run.logits[row].argmax()) if token is None else integer(token, "a token id", 0, last_id)
+    foil = None if foil is None else integer(foil, "a token id", 0, last_id)
 
     whose: list[tuple[str, int | None, int | None, int | None]] = []  # what each vector is of: as in Effect
     vectors = []
@@ -355,9 +374,10 @@ def head_output(part: Part, head: int) -> Tensor:
         >>> lmtt.head_output(run.parts[0], 3).shape == run.value(0).shape
         True
     """
-    if not 0 <= head < part.n_heads:
-        raise ValueError(f"layer {part.layer} has heads 0..{part.n_heads - 1}, got {head}")
-    return head_vectors(part.linear[0], head).output()
+    of_kind(part, Part, "part", "one of run.parts")
+    if not part.n_heads:
+        raise ValueError(f"only an attention part has heads, got {part!r}")
+    return head_vectors(part.linear[0], integer(head, f"head of layer {part.layer}", 0, part.n_heads - 1)).output()
 
 
 def onward(run: Run, vectors: Tensor, pos: int, state: int) -> Tensor:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .given import told
+
 Progress = Callable[[int, int], None]  # done, total
 _PATIENCE = 1.0  # seconds without a bar
 _OFTEN = 0.1  # seconds between two reports
@@ -16,6 +18,8 @@ _OFTEN = 0.1  # seconds between two reports
 @contextlib.contextmanager
 def reported(what: str, progress: Progress | None) -> Iterator[Progress]:
     """What to call with (done, total): the caller's own, or a bar that is gone at the end."""
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be a function of (done, total), or None, got {told(progress)}")
     if progress is not None:
         yield progress
         return
@@ -26,14 +30,14 @@ def reported(what: str, progress: Progress | None) -> Iterator[Progress]:
         bar.close()
 
 
-def sometimes(told: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
-    """The same told(what, done, total), but of each thing not more often than it can be read."""
+def sometimes(heard: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+    """The same heard(what, done, total), but of each thing not more often than it can be read."""
     last: dict[str, float] = {}
 
     def tell(what: str, done: int, total: int) -> None:
         if time.monotonic() - last.get(what, -math.inf) > _OFTEN:
             last[what] = time.monotonic()
-            told(what, done, total)
+            heard(what, done, total)
 
     return tell
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from .earlier import renamed, told
 from .encodings import Lines, encoding_of
-from .graph import ATTENTION, CARRIED, PART, READ, Graph
+from .given import integer, number, of_kind, one_of, place
+from .graph import ATTENTION, CARRIED, PART, READ, SHARED, Graph
 
 Reading = Literal["max", "sum"]
 
@@ -82,7 +83,7 @@ class Routes:
         """
         if budget is None:
             return self._explaining()
-        strengths = self._attention_strengths()
+        strengths, budget = self._attention_strengths(), integer(budget, "budget", 0)
         if len(strengths) <= budget:
             return 0.0
         return float(np.partition(strengths, -budget - 1)[-budget - 1])
@@ -117,7 +118,7 @@ class Routes:
 
     def coverage(self, threshold: float) -> float:
         """The part of the target's flow that reaches the embedding through drawn edges only, not renormalised."""
-        g, reach = self.graph, np.zeros_like(self.node_flow)
+        g, reach, threshold = self.graph, np.zeros_like(self.node_flow), number(threshold, "threshold")
         reach[len(g.states) - 1, self.target] = 1
         for b in reversed(g.blocks):
             drawn = b.start + np.flatnonzero(self.strength[b.edges] > threshold)
@@ -127,7 +128,7 @@ class Routes:
 
     def edges(self, threshold: float) -> list[Edge]:
         """The drawn edges, strongest first; an MLP's two edges are one here."""
-        g, found = self.graph, []
+        g, found, threshold = self.graph, [], number(threshold, "threshold")
         for b in sorted((b for b in g.blocks if b.kind != READ), key=lambda b: b.kind != CARRIED):
             kind, part = ("carried", None) if b.kind == CARRIED else (g.parts[b.part].kind, b.part)
             at = b.start + np.flatnonzero(self.strength[b.edges] > threshold)
@@ -167,15 +168,11 @@ def trace(graph: Graph, target: int = -1, *, reading: Reading = "max", encoding:
         >>> round(float(routes.input_share.sum()) + sum(routes.ended.values()), 5)
         1.0
     """
+    of_kind(graph, Graph, "graph", SHARED)
     n_tokens, top = graph.n_tokens, len(graph.states) - 1
-    if not -n_tokens <= target < n_tokens:
-        raise ValueError(
-            f"target must be a position in 0..{n_tokens - 1} (the prompt has {n_tokens} tokens), got {target}"
-        )
-    if reading not in ("max", "sum"):
-        raise ValueError(f'reading must be "max" or "sum", got {reading!r}')
+    target = place(target, n_tokens, "target")
+    one_of(reading, ("max", "sum"), "reading")
     weigh = encoding_of(encoding).weight
-    target %= n_tokens
     node_flow = np.zeros((graph.n_rows, n_tokens))
     node_strength = np.zeros_like(node_flow, graph.share_sum.dtype)
     node_strength[top, target], node_flow[top, target] = np.inf, 1

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -21,15 +21,16 @@ from .decomposition.vectors import constant_vectors, head_vectors
 from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError
 from .edited import changed
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
+from .given import flag, integer, of_kind, one_of, place, told
 from .interventions import Edit, checked_edits
 from .memory import check_room
+from .model import Model, Prompt
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
 from .probe import SHORTEST, Probed, probed_labels, relabel, structure
 from .progress import Progress, reported
 from .tokens import Token
 
-if TYPE_CHECKING:
-    from .model import Model, Prompt
+RECORDED = "record(model, prompt) makes one"  # said where a run is expected
 
 
 @dataclass
@@ -60,11 +61,11 @@ class Run:
 
     def value(self, state: int) -> Tensor:
         """A state in float32 or better: [pos, d_model]."""
-        return wide(self.states[state].value)
+        return wide(self.states[place(state, len(self.states), "state")].value)
 
     def carried(self, state: int) -> Tensor:
         """The carried state after its frozen steps, as it stands in `state`: [pos, d_model]."""
-        s = self.states[state]
+        s = self.states[place(state, len(self.states), "state")]
         if s.carried is None:
             raise ValueError("the embedding continues no earlier state")
         return s.path.apply(self.value(s.carried)).to(s.value.device)
@@ -81,6 +82,7 @@ class Run:
 
         Raises ValueError where the model has no such state.
         """
+        layer = integer(layer, "layer", 0)
         here = [s for s in self.states if s.layer == layer]
         if not here:
             n_layers = 1 + max(s.layer or 0 for s in self.states)
@@ -138,6 +140,11 @@ def record(
         >>> run.fidelity.exact
         True
     """
+    of_kind(model, Model, "model", "load_model(...) makes one, also of a torch module")
+    strict, probe, force = flag(strict, "strict"), flag(probe, "probe"), flag(force, "force")
+    one_of(check, ("sample", "all"), "check")
+    if not isinstance(interventions, (list, tuple)):
+        raise TypeError(f"interventions must be a list of Edits, got {told(interventions)}")
     clean = prompt if isinstance(prompt, Run) and not prompt.interventions else None
     if isinstance(prompt, Run):
         if prompt.model.module is not model.module:

@@ -15,6 +15,7 @@ from traitlets import Bunch
 from . import page
 from .encodings import encoding_of
 from .figures import WIDTH, png, svg
+from .given import number
 from .graph import Graph
 from .progress import Progress
 from .routes import Routes, trace
@@ -299,6 +300,7 @@ _ASKED = ("opened", "selection", "pins", "target", "foil", "normalise")  # what 
 
 def check_size(text: str, max_bytes: int) -> None:
     """Raises ValueError when a text is larger than allowed."""
+    max_bytes = number(max_bytes, "max_bytes", 0)  # type: ignore[assignment]
     if len(text) > max_bytes:
         raise ValueError(
             f"this would take {len(text) / 1e6:.1f} MB, more than the {max_bytes / 1e6:g} MB allowed: "

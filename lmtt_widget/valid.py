@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .given import told
 from .wire import unpack
 
 Meta = dict[str, Any]
@@ -51,6 +52,18 @@ def check_selection(selection: Any) -> None:
         fits = value is None or _is_number(value, 0, _LARGEST) or (isinstance(value, str) and len(value) <= 40)
         _need(fits and isinstance(name, str), f"a selection has numbers in its fields, got {name!r:.40}: {value!r:.40}")
         _texts([name, value], "a selection")
+
+
+def chosen(include: Any) -> list[Any] | None:
+    """The selections that are to be included; None for "auto". Raises ValueError for what is neither."""
+    if isinstance(include, (str, dict)) or not isinstance(include, Iterable):
+        if include not in ("auto", "nothing"):
+            raise ValueError(f'include is "auto", "nothing" or a list of selections, got {told(include)}')
+        return None if include == "auto" else []
+    found = list(include)
+    for selection in found:
+        check_selection(selection)
+    return found
 
 
 def check_prompt(prompt: Any) -> None:

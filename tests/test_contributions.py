@@ -250,9 +250,9 @@ def test_wrong_questions_are_refused() -> None:
         head_shares(run, mlp)
     with pytest.raises(ValueError, match="only an MLP part has neurons"):
         neuron_shares(run, attention, 0)
-    with pytest.raises(IndexError, match=r"query must be in 0\.\.6, got 7"):
+    with pytest.raises(ValueError, match=r"query must be in 0\.\.6, got 7"):
         head_shares(run, attention, 7)
-    with pytest.raises(IndexError, match=r"position must be in 0\.\.6, got -1"):
+    with pytest.raises(ValueError, match=r"position must be in 0\.\.6, got -1"):
         neuron_shares(run, mlp, -1)
 
 
@@ -265,15 +265,8 @@ def test_a_node_without_proximity_ends_and_has_no_shares() -> None:
     part = Part("mlp", 0, 1, 0, "", [], torch.full((3, 4), -2.0), number=0)
     state.parts = [part]
     states = [State(0, None, "embedding", torch.full((3, 4), 2.0), None, Path()), state]
-    run: Any = SimpleNamespace(
-        states=states,
-        parts=[part],
-        n_tokens=3,
-        tokens=(),
-        roles=(),
-        value=lambda s: states[s].value,
-        carried=lambda s: states[0].value,
-    )
+    like = zoo.recorded(zoo.Case("llama"))
+    run = replace(like, states=states, parts=[part], token_ids=torch.arange(3), tokens=[], roles=[])
     flow = Dense(attribute(run))
     assert flow.ended.tolist() == [[False] * 3, [True] * 3]
     assert not flow.carried.any()

@@ -182,9 +182,9 @@ def test_a_png_has_scale_pixels_for_every_px(shared: lmtt.FlowWidget, tmp_path: 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"width": 5}, r"width must be in 120\.\.10000 pixels, got 5"),
-        ({"height": float("nan")}, "height must be in"),
-        ({"theme": "pink"}, 'theme must be "light" or "dark", got \'pink\''),
+        ({"width": 5}, r"width \(in pixels\) must be in 120\.\.10000, got 5"),
+        ({"height": float("nan")}, r"height \(in pixels\) must be in"),
+        ({"theme": "pink"}, 'theme must be "auto", "light" or "dark", got \'pink\''),
         ({"scale": 0}, r"scale must be in 0\.1\.\.10, got 0"),
     ],
 )

@@ -38,7 +38,7 @@ ROOMS = [
     "kernels.in_torch",
     ("kernels.in_numba", "kernels.compiled"),
     "kernels.sums",
-    "earlier",
+    ("earlier", "given"),
     "progress",
     "memory",
     "tokens",
@@ -136,6 +136,7 @@ def test_only_state_knows_the_wire() -> None:
 
 TORCH_FREE = (
     "earlier",
+    "given",
     "progress",
     "tokens",
     "graph",

@@ -263,7 +263,7 @@ def test_an_mlp_passes_on_what_reaches_it_and_a_mixer_does_not() -> None:
 
 def test_a_wrong_target_reading_or_encoding_is_refused() -> None:
     graph = synthetic.random_graph(0)
-    with pytest.raises(ValueError, match=r"target must be a position in 0\.\.6 \(the prompt has 7 tokens\), got 7"):
+    with pytest.raises(ValueError, match=r"target must be in 0\.\.6 \(or -1 for the last\), got 7"):
         trace(graph, 7)
     with pytest.raises(ValueError, match=r"got -8"):
         trace(graph, -8)

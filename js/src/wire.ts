@@ -14,6 +14,7 @@ export class WireError extends Error {}
 
 const VERSION = 1;
 const MAGIC = 0x57544d4c; // "LMTW", read as a little-endian u32
+const MOST_AXES = 8;
 
 const TYPES = {
   float32: Float32Array,
@@ -28,8 +29,18 @@ interface Header {
   version: number;
   kind: string;
   meta: unknown;
-  sections: Record<string, { dtype: string; shape: number[]; offset: number }>;
+  sections: Record<string, Said>;
 }
+
+interface Said {
+  dtype: string;
+  shape: number[];
+  offset: number;
+}
+
+// A saved file may come from anywhere, so nothing that its header says is believed.
+const isTable = (x: unknown) => typeof x === "object" && x !== null && !Array.isArray(x);
+const short = (x: unknown) => String(JSON.stringify(x)).slice(0, 40);
 
 /** Whatever the host hands over (DataView at any offset, typed array, ArrayBuffer) as aligned bytes of our own. */
 export function toBytes(data: unknown): Uint8Array {
@@ -54,20 +65,28 @@ export function unpack<Meta = Record<string, unknown>>(data: unknown, kind: stri
   } catch {
     throw new WireError(`the header of the ${kind} from Python is not readable JSON`);
   }
+  if (!isTable(header)) throw new WireError(`the header of the ${kind} from Python says no version`);
   if (header.version !== VERSION) {
     throw new WireError(
       `the ${kind} has wire version ${header.version}, this widget reads version ${VERSION}; restart the kernel and reload the page`,
     );
   }
   if (header.kind !== kind) throw new WireError(`expected a ${kind} from Python, got a ${header.kind}`);
+  if (!isTable(header.meta) || !isTable(header.sections))
+    throw new WireError(`the header of the ${kind} from Python lacks its meta or its sections`);
   const sections: Record<string, Section> = {};
   const shapes: Record<string, number[]> = {};
-  for (const [name, { dtype, shape, offset }] of Object.entries(header.sections)) {
+  for (const [name, said] of Object.entries(header.sections)) {
+    const { dtype, shape, offset } = isTable(said) ? said : ({} as Said);
+    if (!Object.hasOwn(TYPES, String(dtype)))
+      throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${short(dtype)}`);
+    const Type = TYPES[dtype as keyof typeof TYPES];
+    const isSize = (size: number) => Number.isInteger(size) && size >= 0 && size <= bytes.length;
+    if (!Array.isArray(shape) || shape.length > MOST_AXES || !shape.every(isSize))
+      throw new WireError(`section ${name} of the ${kind} has the shape ${short(shape)}`);
     const n = shape.reduce((a, b) => a * b, 1);
     const at = start + offset;
-    const Type = TYPES[dtype as keyof typeof TYPES];
-    if (!Type) throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${dtype}`);
-    if (offset % 8 !== 0 || at + n * Type.BYTES_PER_ELEMENT > bytes.length)
+    if (!isSize(offset) || offset % 8 !== 0 || at + n * Type.BYTES_PER_ELEMENT > bytes.length)
       throw new WireError(`section ${name} of the ${kind} is cut off`);
     const section = new Type(bytes.buffer as ArrayBuffer, at, n);
     sections[name] = dtype === "float16" ? widen(section as Uint16Array) : section;

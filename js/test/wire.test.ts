@@ -48,6 +48,71 @@ test("another version or kind is refused with the next step", () => {
   expect(() => unpack("text", "graph")).toThrow(WireError);
 });
 
+/** A message whose header is what `change` makes of a good one. */
+type Header = Record<string, unknown> & { sections: Record<string, object> };
+function damaged(change: (header: Header) => unknown): Uint8Array {
+  const bytes = message();
+  const start = 8 + new DataView(bytes.buffer).getUint32(4, true);
+  const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
+  let text = new TextEncoder().encode(JSON.stringify(change(header)));
+  text = Uint8Array.from({ length: Math.ceil(text.length / 8) * 8 }, (_, i) => text[i] ?? 32);
+  const out = new Uint8Array(8 + text.length + bytes.length - start);
+  out.set(bytes.subarray(0, 8));
+  new DataView(out.buffer).setUint32(4, text.length, true);
+  out.set(text, 8);
+  out.set(bytes.subarray(start), 8 + text.length);
+  return out;
+}
+
+test("a good header stays good however it is written anew", () => {
+  expect(
+    unpack(
+      damaged((h) => h),
+      "graph",
+    )?.shapes.a,
+  ).toEqual([2, 3]);
+});
+
+test("a damaged section is refused by its name, and nothing of the message is read", () => {
+  const wrong: Record<string, unknown[]> = {
+    dtype: ["float64", "constructor", "__proto__", "toString", 7, null, undefined, {}],
+    shape: [[-1], [0.5], [1e308, 1e308], [2 ** 53, 2 ** 53, 0], [NaN], ["3"], [[3]], "6", 6, null, undefined, {},
+      [1000000], Array(9).fill(1), { length: 1, 0: 3 }], // biome-ignore format: a table
+    offset: [-8, 4, 1e9, 2 ** 53, NaN, "0", null, undefined, [0]],
+  };
+  for (const [field, values] of Object.entries(wrong))
+    for (const value of values) {
+      const bytes = damaged((h) => ({ ...h, sections: { ...h.sections, a: { ...h.sections.a, [field]: value } } }));
+      expect(() => unpack(bytes, "graph"), `${field} ${value}`).toThrow(WireError);
+      expect(() => unpack(bytes, "graph"), `${field} ${value}`).toThrow(/section a of the graph/);
+    }
+  for (const value of [null, 7, "a", [], true])
+    expect(() =>
+      unpack(
+        damaged((h) => ({ ...h, sections: { a: value } })),
+        "graph",
+      ),
+    ).toThrow(/section a/);
+});
+
+test("a header that is no table, or lacks one, is refused", () => {
+  for (const header of [null, 7, "text", [], true])
+    expect(() =>
+      unpack(
+        damaged(() => header),
+        "graph",
+      ),
+    ).toThrow(WireError);
+  for (const name of ["meta", "sections"])
+    for (const value of [null, undefined, 7, "text", []])
+      expect(() =>
+        unpack(
+          damaged((h) => ({ ...h, [name]: value })),
+          "graph",
+        ),
+      ).toThrow(/lacks its meta or its sections/);
+});
+
 test("every half float widens exactly", () => {
   const all = Uint16Array.from({ length: 65536 }, (_, i) => i);
   const wide = widen(all);
