@@ -95,7 +95,7 @@ def estimate(
         >>> other = lmtt.record(model, prompt.replace("John gave", "Mary gave"))
         >>> found = lmtt.estimate(run, foil=model.token_id(" John"), other=other)
         >>> int(found.all_heads().argmin()) // 8  # the layer of the strongest head
-        1
+        0
     """
     n, n_vocab = run.n_tokens, run.logits.shape[-1]
     token = int(run.logits[pos].argmax()) if token is None else token
