@@ -38,6 +38,7 @@ class Part:
     _output: Tensor | None = None
     number: int = -1  # its place in Run.parts, given once when the run is made
     also: tuple[int, ...] = ()  # earlier states it reads besides
+    probed: bool = False  # whether what it reads was seen, not only read off the tape
 
     @property
     def linear(self) -> list[LinearWrite]:

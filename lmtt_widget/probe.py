@@ -79,7 +79,7 @@ def relabel(states: list[State], probed: Probed) -> list[str]:
         for k, p in enumerate(s.parts):
             label = probed.labels.get((s.index, k))
             if label is not None:
-                p.kind, p.reads, p.also = label.kind, label.reads, label.also
+                p.kind, p.reads, p.also, p.probed = label.kind, label.reads, label.also, True
                 if label.note:
                     notes.append(label.note)
     named(states)

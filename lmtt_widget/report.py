@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -14,11 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .model import Model
+    from .parts import Part
     from .run import Run
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "anywidget", "ipywidgets", "traitlets")
 _OPTIONAL = ("numba", "accelerate", "peft", "bitsandbytes", "torchao", "optimum-quanto", "hqq", "flash-attn", "marimo")
 _PROMPT = "The capital of France is"
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """What one part of a layer depends on."""
+
+    kind: str
+    reads: tuple[int, ...]  # how many states before the one it enters those lie that it reads; none: nothing
+    other_tokens: bool  # whether it moves something between tokens
+    probed: bool  # whether this was seen by changing states, not only read off the tape
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,7 @@ class LayerReport:
     heads: int  # 0 without attention
     error: float  # the largest relative error of all its identities
     exact: bool
+    labels: tuple[PartReport, ...] = ()  # of each of its parts
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,7 +75,7 @@ class Report:
         lines += _aligned([("bundle", self.bundle), ("self-test", self.self_test)])
         if self.model is not None:
             lines += ["", self.model, f"  {self.reading}", *(f"  * {r}" for r in self.remarks), ""]
-            lines += _table(self.layers)
+            lines += [*_table(self.layers), "", *_labels(self.layers)]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -215,7 +227,13 @@ def _layers(run: Run) -> Iterator[LayerReport]:
             max((p.n_heads for p in parts), default=0),
             max((c.error for c in checks), default=0.0),
             all(c.holds for c in checks) and not any(p.kind == "rounding" for p in parts),
+            tuple(_label(p) for p in parts),
         )
+
+
+def _label(p: Part) -> PartReport:
+    read = tuple(p.state - k for k in sorted({p.reads, *p.also}, reverse=True) if k >= 0)
+    return PartReport(p.kind, read, p.kind in ("attention", "mixer"), p.probed)
 
 
 def _aligned(rows: list[tuple[str, str]]) -> list[str]:
@@ -244,5 +262,25 @@ def _table(layers: tuple[LayerReport, ...]) -> list[str]:
                 "exact" if first.exact else "approximate",
             )
         )
+    return _columns(rows)
+
+
+def _labels(layers: tuple[LayerReport, ...]) -> list[str]:
+    """What each part depends on, one line a part; layers that follow each other and are alike together."""
+    if not layers:
+        return []
+    rows = [("layer", "part", "reads", "at tokens", "")]
+    for labels, same in groupby(layers, lambda r: r.labels):
+        run = list(same)
+        numbers = str(run[0].layer) if len(run) == 1 else f"{run[0].layer}-{run[-1].layer}"
+        for k, label in enumerate(labels):
+            reads = " and ".join("the state before" if n == 1 else f"{n} states before" for n in label.reads)
+            tokens = "its own and earlier" if label.other_tokens else "its own"
+            seen = "probed" if label.probed else "not probed"
+            rows.append(("" if k else numbers, label.kind, reads or "nothing", tokens, seen))
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(r[k]) for r in rows) for k in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)).rstrip() for r in rows]

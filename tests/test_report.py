@@ -15,9 +15,10 @@ import torch
 import transformers
 
 import lmtt_widget
-from lmtt_widget import doctor, load_model, report
+from lmtt_widget import Part, doctor, load_model, report
 
 from . import text, zoo
+from .test_in_place import _Decoder
 from .test_run import Bending, Rounding, with_projection
 
 
@@ -52,6 +53,40 @@ def test_layers_that_are_alike_share_a_line() -> None:
     (line,) = [x for x in shown.splitlines() if "after attention" in x]
     assert line.startswith("0-2")
     assert line.endswith("exact")
+
+
+def test_the_report_says_what_each_part_depends_on() -> None:
+    found = doctor(zoo.shared(zoo.Case("gpt2")))
+    attention, mlp = found.layers[2].labels
+    assert (attention.kind, attention.reads, attention.other_tokens, attention.probed) == (
+        "attention",
+        (1,),
+        True,
+        True,
+    )
+    assert (mlp.kind, mlp.reads, mlp.other_tokens, mlp.probed) == ("mlp", (1,), False, True)
+    shown = [" ".join(line.split()) for line in str(found).splitlines()]
+    at = shown.index("layer part reads at tokens")
+    assert shown[at + 1 :] == [
+        "0-3 attention the state before its own and earlier probed",
+        "mlp the state before its own probed",
+    ]
+
+
+def test_what_mixes_tokens_is_in_the_table_as_a_mixer() -> None:
+    model = _Decoder(lambda x, y: x + y)
+    model.get_submodule("layers.1.up").register_forward_hook(
+        lambda _module, _args, out: torch.cat([torch.zeros_like(out[:, :1]), out[:, :-1]], 1)
+    )
+    found = doctor(model)
+    assert [label.kind for label in found.layers[1].labels] == ["attention", "mixer"]
+    assert found.layers[1].labels[1].other_tokens
+
+
+def test_the_states_a_part_reads_are_counted_back_from_the_one_it_enters() -> None:
+    both = report._label(Part("mlp", 0, state=5, reads=1, module="", writes=[], also=(3,)))
+    assert (both.reads, both.probed) == ((2, 4), False)
+    assert report._label(Part("mixer", 0, state=5, reads=-1, module="", writes=[])).reads == ()
 
 
 def test_a_loaded_module_will_do() -> None:
