@@ -16,14 +16,20 @@ from lmtt_widget import Model, load_model
 
 def medians(work: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """The median seconds of each thing, all run once in every round after one round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+    return both_medians(work, rounds)[0]
+
+
+def both_medians(work: Mapping[str, Callable[[], object]], rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """The same, and of CPU seconds of all threads."""
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in work}
     for counted in [False] + [True] * rounds:
         for name, f in work.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             f()
             if counted:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(s) for name, s in seconds.items()}
+                spent[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    seconds, cpu = ({name: statistics.median(s[k] for s in found) for name, found in spent.items()} for k in (0, 1))
+    return seconds, cpu
 
 
 def gpt2_small(n_positions: int = 1024) -> Model:
