@@ -14,10 +14,13 @@ GROUPS = {
                           "Routes"),
     "What if": ("Edit", "effects", "Effects", "Verdict", "estimate", "Estimate", "Reft"),
     "Reading vectors as tokens": ("top_tokens", "promoted", "logit_lens", "lens_logits", "head_output",
-                                  "direct_logit_attribution"),
+                                  "direct_logit_attribution", "direct_effects"),
+    "Inside a part": ("attention_pattern", "value_vectors", "head_vectors", "neuron_vectors", "neurons_by_effect",
+                      "RankedNeurons"),
     "The widget": ("explore", "FlowWidget"),
     "When something is wrong": ("doctor", "Report", "UndecomposableError", "ForwardError"),
-    "Saving and sharing": ("save_html", "save_svg", "save_png", "save_json", "load_json", "SavedWidget"),
+    "Saving and sharing": ("save_html", "save_svg", "save_png", "save_json", "load_json", "SavedWidget",
+                           "circuit_graph"),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .circuit import circuit_graph
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
     from .estimates import Estimate, estimate
@@ -26,9 +27,25 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
     from .interventions import Edit, Reft
-    from .lens import direct_logit_attribution, head_output, lens_logits, logit_lens, promoted, top_tokens
+    from .lens import (
+        direct_effects,
+        direct_logit_attribution,
+        head_output,
+        lens_logits,
+        logit_lens,
+        promoted,
+        top_tokens,
+    )
     from .model import Model, bundled_model, load_model
     from .parts import Part, State
+    from .pieces import (
+        RankedNeurons,
+        attention_pattern,
+        head_vectors,
+        neuron_vectors,
+        neurons_by_effect,
+        value_vectors,
+    )
     from .report import Report, doctor
     from .routes import Routes, trace
     from .run import Run, record
@@ -48,8 +65,25 @@ _WHERE = {
     "graph": ("Graph",),
     "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
-    "lens": ("direct_logit_attribution", "head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
+    "circuit": ("circuit_graph",),
+    "lens": (
+        "direct_effects",
+        "direct_logit_attribution",
+        "head_output",
+        "lens_logits",
+        "logit_lens",
+        "promoted",
+        "top_tokens",
+    ),
     "model": ("Model", "bundled_model", "load_model"),
+    "pieces": (
+        "RankedNeurons",
+        "attention_pattern",
+        "head_vectors",
+        "neuron_vectors",
+        "neurons_by_effect",
+        "value_vectors",
+    ),
     "report": ("Report", "doctor"),
     "routes": ("Routes", "trace"),
     "parts": ("Part", "State"),
@@ -60,11 +94,13 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Edit", "Effects", "Estimate", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Reft",
-    "Report", "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError", "Verdict", "attribute",
-    "bundled_model", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "head_output",
-    "head_shares", "lens_logits", "load_json", "load_model", "logit_lens", "neuron_shares", "promoted", "proximity",
-    "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace",
+    "Check", "Edit", "Effects", "Estimate", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model", "Part",
+    "RankedNeurons", "Reft", "Report", "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError",
+    "Verdict", "attention_pattern", "attribute", "bundled_model", "circuit_graph", "direct_effects",
+    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "head_output", "head_shares",
+    "head_vectors", "lens_logits", "load_json", "load_model", "logit_lens", "neuron_shares", "neuron_vectors",
+    "neurons_by_effect", "promoted", "proximity", "record", "renormalise", "save_html", "save_json", "save_png",
+    "save_svg", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

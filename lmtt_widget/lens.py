@@ -349,7 +349,16 @@ def direct_logit_attribution(
 
 
 def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, foil: int | None = None) -> Tensor:
-    """What vectors [n, d_model] of a state add directly to a token's logit (minus the foil's) at a position: [n]."""
+    """What vectors [n, d_model] of a state add directly to a token's logit (minus the foil's) at a position: [n].
+
+    With the final norm frozen as it was, so effects add up. Raises ValueError where the model's logits are no linear
+    read-out of its last state. (Wang et al. 2022, arXiv:2211.00593)
+
+        >>> added = run.part("mlp", layer=3).output(run.n_tokens)[13]
+        >>> effects = lmtt.direct_effects(run, torch.stack([added, 2 * added]), 13, 8, token=5)
+        >>> round(float(effects[1] / effects[0]), 4)
+        2.0
+    """
     return _direct(run, onward(run, vectors, pos, state), pos % run.n_tokens, token, foil)
 
 

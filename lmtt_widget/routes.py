@@ -71,6 +71,16 @@ class Routes:
         told("Routes.source", "Routes.graph")
         return self.graph
 
+    @property
+    def head_flow(self) -> np.ndarray:
+        """The flow that each head carries, of all its queries: [part, head]; 0 where a part has no such head.
+
+        Of an opened graph, which knows no heads, the second axis is empty.
+        """
+        g = self.graph
+        entered = self.node_flow[[p.state for p in g.parts]].reshape(len(g.parts), g.n_tokens)
+        return np.einsum("phq,pq->ph", g.head_sum, entered)
+
     def attention_strengths(self) -> np.ndarray:
         """The strength of every attention edge that reaches the target, strongest first."""
         return np.sort(self._attention_strengths())[::-1]

@@ -77,6 +77,20 @@ class Run:
             return self.carried(state)[pos]
         return s.path.apply(wide(self.states[s.carried].value[pos]), pos).to(s.value.device)
 
+    def part(self, kind: str, layer: int, module: str = "") -> Part:
+        """The part of one kind in a layer: run.part("attention", layer=2).
+
+        module: what its label contains, where there are several. Raises ValueError if there is none, or not one.
+
+            >>> run.part("mlp", layer=3).state
+            8
+        """
+        found = [p for p in self.parts if p.kind == kind and p.layer == layer and module in p.module]
+        if len(found) != 1:
+            here = ", ".join(f"{p.kind} {p.module}" for p in self.parts if p.layer == layer) or "no parts"
+            raise ValueError(f"expected one {kind} part in layer {layer}, found {len(found)}; the layer has {here}")
+        return found[0]
+
     def view(self, name: str, layer: int) -> State:
         """A state by its usual name: "resid_pre", "resid_mid" (sequential blocks only) or "resid_post" of a layer.
 
