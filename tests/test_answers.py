@@ -22,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 ASKED = {
     "state": [{"state": 0, "pos": 3}, {"state": 4, "pos": 3}],
     "carried": [{"state": 4, "pos": 3}],
+    "cut": [
+        {"state": 1, "query": 3, "key": 1},
+        {"state": 1, "query": 3, "head": 2},
+        {"state": 2, "query": 3, "neuron": 5},
+    ],
     "edge": [{"state": 1, "query": 3, "key": 1}],
     "head": [{"state": 1, "head": 1, "query": 3}, {"state": 1, "head": 1, "query": 3, "key": 1}],
     "mlp": [{"state": 2, "pos": 3}, {"state": 2, "pos": 3, "top": 3}],

@@ -205,6 +205,12 @@ def test_every_public_name_is_there_and_listed() -> None:
     assert run_python(code).startswith("[] ")
 
 
+def test_no_file_has_the_name_of_a_public_function() -> None:
+    """Once it is imported, the package's attribute of that name is the file."""
+    code = f"import lmtt_widget as l; print(sorted(set(l.__all__) & { ({p.stem for p in ROOT.glob('*.py')})!r}))"
+    assert run_python(code) == "[]\n", "give the file another name"
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     code = "import lmtt_widget\ntry: lmtt_widget.nothing\nexcept AttributeError as e: print(e)"
     assert run_python(code) == "module 'lmtt_widget' has no attribute 'nothing'\n"

@@ -21,6 +21,23 @@ export interface CarriedAnswer extends Answer {
   effect: number | null;
 }
 
+export interface CutAnswer extends Answer {
+  kind: "cut";
+  state: number;
+  query: number;
+  key: number | null;
+  head: number | null;
+  neuron: number | null;
+  part: number;
+  p_before: number;
+  p: number;
+  odds_before: number; // nats, against the foil; without one log p / (1 - p)
+  odds: number;
+  odds_mean: number; // where its mean over the prompt stands instead of nothing
+  kl: number; // nats
+  moved: Tokens; // the tokens whose probability changed most, and by how much
+}
+
 export interface Heads {
   head: number[];
   share: number[];

@@ -16,6 +16,7 @@ import * as words from "../words.js";
 import { Compare } from "./compare.js";
 import { selectionName } from "./crumbs.js";
 import { KINDS } from "./kinds.js";
+import { WhatIf } from "./whatif.js";
 
 export function Selected({ store, selection }: { store: Store; selection: Selection }) {
   const g = store.graph.value;
@@ -128,6 +129,7 @@ function Whole({ kind, ...shown }: WholeProps) {
   return (
     <>
       <Rows rows={kind.figures?.(shown.answer) ?? []} />
+      {!shown.store.offline && <WhatIf {...shown} />}
       <kind.Panel {...shown} />
     </>
   );
