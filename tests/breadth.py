@@ -19,10 +19,10 @@ from lmtt_widget import Run, UndecomposableError, load_model, record
 from . import zoo
 
 _NEEDED = {
-    "cpmant": "rows for the 32 learned positions before the prompt; and it looks both ways, so it is not causal",
-    "inkling2_text": "states that continue none (the stream starts anew every few layers); layers read mixtures of all",
-    "prophetnet": "several rows for each token, one per n-gram that is predicted, each with keys of its own",
-    "reformer": "two states that each layer continues in turn",
+    "cpmant": "nothing: it looks both ways, so it is no causal model (and puts 32 learned positions before the prompt)",
+    "inkling2_text": "a state that continues no earlier one: layers begin the stream anew, so no line reaches the top",
+    "prophetnet": "several states for each token: beside its own row one for every n-gram that is predicted ahead",
+    "reformer": "two streams in one picture: layers continue them in turn, and the logits read both",
 }
 
 
@@ -133,7 +133,7 @@ def _general(sentence: str) -> str:
 
 
 def _one_line(e: Exception) -> str:
-    return " ".join(f"{type(e).__name__}: {e}".split())[:200].replace("|", "\\|")
+    return " ".join(f"{type(e).__name__}: {e}".split())[:300].replace("|", "\\|")
 
 
 def main() -> None:

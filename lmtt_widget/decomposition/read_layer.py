@@ -254,7 +254,10 @@ class LayerReader:
             write.simple = all(self.keeps_rows(n, stops) for n in write.heads.made_from())
         write.error = self._map_error(write)
         if self._reads_another_stream(leaf, stops):
-            self.problems.append(f"{where}: {label} also reads a second stream, which no state here is a value of")
+            self.problems.append(
+                f"{where}: {label} is made of a second tensor that layers hand on beside the stream; a picture has one "
+                "stream, so what came through the other would be missing"
+            )
         return write
 
     def _reads_values(self, product: Product, stops: dict[Node, int], reads: int) -> int:
