@@ -34,6 +34,7 @@ class Encoding:
     name: str
     weight: Callable[[Lines], np.ndarray]  # [edge]
     automatic: float | None = None  # the threshold where none is given; None: one that explains 80 %
+    asks: str | None = None  # the kind of question, without fields, whose answer it draws
 
 
 REGISTERED: dict[str, Encoding] = {}
@@ -56,3 +57,4 @@ def encoding_of(name: str) -> Encoding:
 
 register(Encoding("flow", lambda lines: lines.flow))
 register(Encoding("share", lambda lines: lines.share, automatic=0.04))  # the papers' default
+register(Encoding("effect", lambda lines: lines.flow, asks="heads"))  # the lines of the flow, coloured for and against

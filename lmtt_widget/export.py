@@ -14,7 +14,7 @@ from .figures import png
 from .given import of_kind, told
 from .progress import Progress
 from .saved import TRAITS, Analysis, SavedPrompt, from_json, to_json
-from .shown import BUDGET, Shown, bundle, check_size
+from .shown import BUDGET, Shown, asked_of, bundle, check_size
 from .valid import check_selection, chosen
 
 _LARGEST = 1 << 28  # bytes of a file that is opened
@@ -195,10 +195,8 @@ class SavedWidget(Shown):
         return selection
 
     def _detail(self, now: Mapping[str, Any]) -> bytes:
-        asked = [("selection", 0, now["selection"])] if now["selection"] is not None else []
-        asked += [("pin", i, pin) for i, pin in enumerate(now["pins"])]
         saved: SavedPrompt = now["opened"]
-        return saved.detail(asked)
+        return saved.detail(asked_of(now))
 
 
 def _picture(saved: SavedPrompt) -> dict[str, Any]:

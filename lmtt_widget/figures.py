@@ -23,6 +23,7 @@ _ENDING = {"quickjs": "SVG and PNG", "resvg_py": "PNG"}
 def svg(
     graph: bytes,
     traits: Mapping[str, Any],
+    detail: bytes = b"",
     *,
     width: float = WIDTH,
     height: float | None = None,
@@ -30,6 +31,7 @@ def svg(
 ) -> str:
     """The picture of a packed graph, as the traits say it is shown, as an SVG file's text; text stays text.
 
+    detail: the packed answers, of which an encoding may draw one.
     width and height in px; by default the height is the widget's. theme: "light" or "dark", by default the widget's
     (light where it follows its surroundings). Raises ImportError without the extra, ValueError for a size or theme out
     of range.
@@ -45,9 +47,11 @@ def svg(
     context = _engine("quickjs").Context()
     context.eval(static("figure.js"))
     # The engine cannot hand over a string that it keeps in pieces, and JSON is one piece.
-    draw = context.eval("(graph, options) => JSON.stringify(lmtt.figure(graph, options))")
+    draw = context.eval("(graph, options, detail) => JSON.stringify(lmtt.figure(graph, options, detail))")
     sizes = {"width": width, "height": height}
-    text: str = json.loads(draw(base64.b64encode(graph).decode(), json.dumps(options | sizes)))
+    text: str = json.loads(
+        draw(base64.b64encode(graph).decode(), json.dumps(options | sizes), base64.b64encode(detail).decode())
+    )
     return text
 
 

@@ -27,6 +27,8 @@ from .valid import chosen
 Include = Literal["auto", "nothing"] | Iterable[Selection]
 Ask = Callable[[Selection], Answered]
 _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
+_BESIDE = 80  # of the strongest attention lines, drawn or not, also those that a lower threshold would draw
+_NEXT = 3  # tokens whose own routes can be looked into, too
 _MOST = 500  # questions answered for one prompt
 _AHEAD = 32  # of which so many are read together
 
@@ -53,8 +55,10 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
         room = math.inf
         if named is None:
             threshold = routes.drawn_threshold(shown.threshold if i == at else None)
+            threshold = min(threshold, routes.automatic_threshold(_BESIDE))
             drawn = _states(routes, threshold)
-            questions = chain(questions, visible(routes, threshold, answering.ask))
+            beyond = (visible(r, r.drawn_threshold(), answering.ask) for r in _next_routes(routes))
+            questions = chain(questions, visible(routes, threshold, answering.ask), *beyond)
             room = (room_of(max_bytes) - sum(len(p.folded) for p in saved.values())) / (len(prompts) - len(saved))
         answering.about(opened, routes.target, drawn)
         saved[i] = saved_prompt(opened, f"saved {i}", routes, questions, answering, room)
@@ -169,6 +173,7 @@ def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
     """What can be clicked on the drawn routes: states, edges and heads, the strongest first; then what is beside."""
     run, n_states = routes.graph.run, len(routes.graph.states)
     edges = routes.edges(threshold)
+    yield {"kind": "heads"}
     yield _state(len(run.states) - 1, routes.target)
     for edge in edges:
         yield _state(edge.state, edge.query)
@@ -196,6 +201,13 @@ def _states(routes: Routes, threshold: float) -> Iterator[Selection]:
 
 def _state(state: int, pos: int) -> Selection:
     return {"kind": "state", "state": state, "pos": pos}
+
+
+def _next_routes(routes: Routes) -> Iterator[Routes]:
+    """The routes to the tokens that are likely to be explained next: those that most of this target came from."""
+    for pos in np.argsort(-routes.input_share, kind="stable")[:_NEXT].tolist():
+        if pos != routes.target:
+            yield trace(routes.graph, pos, reading=routes.reading, encoding=routes.encoding)
 
 
 def _question(run: Run, edge: Edge) -> Selection:

@@ -40,3 +40,30 @@ def thumbs(small: Tensor) -> tuple[Tensor, Tensor]:
     largest = small.amax((1, 2))
     scaled = (small / largest.clamp_min(1e-30)[:, None, None]).sqrt()
     return (scaled * 255).round().to(torch.uint8), largest
+
+
+SCORES = ("previous", "first", "duplicate", "induction")
+
+
+def scores(heads: Heads, ids: Tensor) -> dict[str, Tensor]:
+    """How much each head looks, on average, at four places of this prompt: [head] each, nan where it has none.
+
+    previous: the token before. first: the first token. duplicate: earlier tokens that are the same one. induction: the
+    tokens that came after those. (Olsson et al. 2022, arXiv:2209.11895)
+    """
+    n = len(ids)
+    sums = torch.zeros(len(SCORES), heads.n_heads)
+    counts = torch.zeros(len(SCORES))
+    at_once = max(1, _BLOCK // (heads.n_heads * n))
+    key = torch.arange(n)
+    for start in range(0, n, at_once):
+        query = torch.arange(start, min(start + at_once, n))[:, None]
+        same = (ids[query] == ids[None]) & (key < query)
+        after = torch.zeros_like(same)
+        after[:, 1:] = same[:, :-1]
+        after &= key < query
+        places = torch.stack([key == query - 1, (key == 0) & (query > 0), same, after])  # [score, query, key]
+        pattern = heads.pattern(slice(start, int(query[-1]) + 1)).float().cpu()
+        sums += torch.einsum("hqk,sqk->sh", pattern, places.float())
+        counts += places.any(-1).sum(-1)
+    return dict(zip(SCORES, sums / torch.where(counts > 0, counts, torch.nan)[:, None], strict=True))

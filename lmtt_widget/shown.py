@@ -137,7 +137,7 @@ class Shown(anywidget.AnyWidget):
     def svg(self, **options: Any) -> str:
         """The picture as an SVG file's text; options and errors as in `save_svg`."""
         shown = {name: getattr(self, name) for name in TRAITS}
-        return svg(self.graph, shown | {"target": self.target % self._n_tokens()}, **options)
+        return svg(self.graph, shown | {"target": self.target % self._n_tokens()}, self.detail, **options)
 
     def _n_tokens(self) -> int:
         raise NotImplementedError
@@ -295,7 +295,15 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise")  # what answers depend on
+_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise", "encoding")  # what answers depend on
+
+
+def asked_of(now: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
+    """What is to be answered as (slot, index, question): the selection, what the encoding draws, the pins."""
+    asks = encoding_of(now["encoding"]).asks
+    asked = [("selection", 0, now["selection"])] if now["selection"] is not None else []
+    asked += [("encoding", 0, {"kind": asks})] if asks else []
+    return asked + [("pin", i, pin) for i, pin in enumerate(now["pins"])]
 
 
 def check_size(text: str, max_bytes: int) -> None:

@@ -23,7 +23,7 @@ from .routes import trace
 from .run import Run
 from .saved import Analysis
 from .session import Opened, Session, prompt_list
-from .shown import BUDGET, INTERRUPTED, Shown, bundle, status_of
+from .shown import BUDGET, INTERRUPTED, Shown, asked_of, bundle, status_of
 from .state import detail_state, graph_state
 
 _IDLE = 0.15  # seconds of quiet before something is prepared
@@ -151,10 +151,8 @@ class FlowWidget(Shown):
 
     def _detail(self, now: Mapping[str, Any]) -> bytes:
         shown = t.Bunch(now)
-        asked = [("selection", 0, shown.selection)] if shown.selection is not None else []
-        asked += [("pin", i, pin) for i, pin in enumerate(shown.pins)]
         told = []
-        for slot, index, question in asked:
+        for slot, index, question in asked_of(now):
             answer: Any
             try:
                 answer = self._answer(question, shown, answers.beside(question, shown.selection, shown.pins))

@@ -28,6 +28,7 @@ ASKED = {
         {"state": 2, "query": 3, "neuron": 5},
     ],
     "edge": [{"state": 1, "query": 3, "key": 1}],
+    "heads": [{}],
     "head": [{"state": 1, "head": 1, "query": 3}, {"state": 1, "head": 1, "query": 3, "key": 1}],
     "mlp": [{"state": 2, "pos": 3}, {"state": 2, "pos": 3, "top": 3}],
     "neuron": [{"state": 2, "pos": 3, "neuron": 5}],

@@ -60,6 +60,7 @@ ROOMS = [
     "inside",
     "lens",
     "pieces",
+    "effects",
     "report",
     "rest",
     "verdicts",

@@ -59,7 +59,7 @@ def test_a_kind_of_question_is_asked_once_it_is_registered(own: None) -> None:
 
 def test_an_encoding_weighs_lines_once_it_is_registered(own: None) -> None:
     graph = lmtt.attribute(zoo.recorded(zoo.Case("llama")))
-    with pytest.raises(ValueError, match='encoding must be "flow" or "share", got \'even\''):
+    with pytest.raises(ValueError, match='encoding must be "flow" or "share" or "effect", got \'even\''):
         lmtt.trace(graph, encoding="even")
     encodings.register(EVEN)
     assert (lmtt.trace(graph, encoding="even").strength == lmtt.trace(graph, encoding="flow").strength).all()

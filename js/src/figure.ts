@@ -1,12 +1,13 @@
 // The picture for Python, in an engine without a DOM: the layout, strokes and SVG pen of the screen.
 
 import encodings from "registered:encodings";
+import type { HeadsAnswer } from "./core/answers.js";
 import { HOME } from "./core/camera.js";
 import { buildGraph, type GraphMeta } from "./core/graph.js";
 import { columns } from "./core/order.js";
 import { busyColumns, drawnCount, type Settings, trace } from "./core/routes.js";
 import { paletteOf } from "./paint/colour.js";
-import { BY_KIND, encodingOf } from "./paint/encoding.js";
+import { encodingOf, huesOf } from "./paint/encoding.js";
 import { svgText } from "./views/flow/figure.js";
 import { layoutGraph } from "./views/flow/layout.js";
 import { unpack } from "./wire.js";
@@ -21,14 +22,15 @@ interface Options extends Settings {
   height: number;
 }
 
-/** A packed graph (base64) as an SVG file's text; `options` is JSON. */
-export function figure(graph: string, options: string): string {
+/** A packed graph (base64) as an SVG file's text; `options` is JSON, `detail` the packed answers that were given. */
+export function figure(graph: string, options: string, detail = ""): string {
   const o: Options = JSON.parse(options);
   const container = unpack<GraphMeta>(bytesOf(graph), "graph");
   if (!container) throw new Error("there is no graph to draw");
   const g = buildGraph(container);
   const encoding = encodingOf(encodings, o.encoding);
   const routes = trace(g, o.target, encoding, o);
+  o.answer = encoding.asks ? answerIn(bytesOf(detail)) : null;
   const threshold = o.threshold ?? routes.automatic;
   const cols = columns(busyColumns(g, routes, threshold), o.fold);
   return svgText({
@@ -39,8 +41,16 @@ export function figure(graph: string, options: string): string {
     threshold,
     n_drawn: drawnCount(routes, threshold),
     weight: encoding.weight(g, routes, () => threshold, o),
-    hues: encoding.hues ?? BY_KIND,
+    hues: huesOf(encoding, g, routes, o),
   });
+}
+
+/** The answer that the encoding draws, where it was given. */
+function answerIn(detail: Uint8Array): HeadsAnswer | null {
+  const message = unpack<{ answers: HeadsAnswer[] }>(detail, "detail");
+  const at = message?.meta.answers.findIndex(({ slot, error }) => slot === "encoding" && !error) ?? -1;
+  if (!message || at < 0) return null;
+  return { ...message.meta.answers[at], maps: { by_key: message.sections[`a${at}.by_key`] } };
 }
 
 function bytesOf(base64: string): Uint8Array {

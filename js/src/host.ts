@@ -1,9 +1,11 @@
 // The widget's other side: the host's model, or that of a page without a kernel, which keeps the state and answers what
 // the page carries an answer for (as lmtt_widget/saved.py wrote it).
 
+import encodings from "registered:encodings";
 import type { GraphMeta } from "./core/graph.js";
 import { canonical } from "./core/json.js";
 import { type Kinds, type Selection, sameSubject } from "./core/select.js";
+import { encodingOf } from "./paint/encoding.js";
 import { pack, type Section, unpack, widen } from "./wire.js";
 import * as words from "./words.js";
 
@@ -87,7 +89,7 @@ export async function offlineModel({ shown, at, prompts }: Analysis, kinds: Kind
   state.detail = detailOf(all[at], state, kinds);
   return new StaticModel(state, (name, now) => {
     const here = find(now.prompt);
-    if (name === "selection" || name === "pins") return { detail: detailOf(here, now, kinds) };
+    if (name === "selection" || name === "pins" || name === "encoding") return { detail: detailOf(here, now, kinds) };
     if (name !== "prompt") return {};
     const { graph, peek, n_tokens } = here;
     return { target: n_tokens - 1, threshold: null, selection: null, pins: [], detail: null, graph, peek };
@@ -109,8 +111,10 @@ function unfolded(prompt: unknown, data: ArrayBuffer): Prompt {
 }
 
 /** The message that answers the selection and the pins, as Python packs it. */
-function detailOf(prompt: Prompt, { selection, pins }: State, kinds: Kinds): Uint8Array {
+function detailOf(prompt: Prompt, { selection, pins, encoding }: State, kinds: Kinds): Uint8Array {
   const asked: [string, number, Selection][] = selection ? [["selection", 0, selection as Selection]] : [];
+  const { asks } = encodingOf(encodings, encoding as string);
+  if (asks) asked.push(["encoding", 0, { kind: asks }]);
   for (const [i, pin] of (pins as Selection[]).entries()) asked.push(["pin", i, pin]);
   const sections: Parameters<typeof pack>[2] = {};
   const answers = asked.map(([slot, index, question], number) => {

@@ -253,7 +253,7 @@ def test_a_foil_makes_effects_differences_and_one_that_is_no_token_is_refused(
 ) -> None:
     widget.selection = {"kind": "mlp", "state": 4, "pos": 9}
     host.sync()
-    field = panel.get_by_role("textbox", name="Type another token")
+    field = panel.get_by_role("combobox", name="Type another token")
     field.fill("cat")
     field.press("Enter")
     host.until(lambda: widget.foil == "cat", "the foil")

@@ -187,3 +187,91 @@ def test_a_selection_in_a_fold_gets_room(host: Host, widget: lmtt.FlowWidget, vi
     widget.selection = {"kind": "edge", "state": 1, "query": 8, "key": 7}
     host.sync()
     assert picture.place("^7 saw$")[0] != picture.place("^8 a$")[0]
+
+
+# ---- heads, for and against ----
+
+
+def test_the_sign_of_a_head_is_two_clicks_away(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    view.get_by_role("button", name="Heads", exact=True).click()
+    panel = view.locator(".panel")
+    panel.get_by_role("button", name="effect", exact=True).click()
+    answer = ioi.widget.selected
+    assert answer is not None
+    table = answer["table"]
+    best = max(range(len(table.head)), key=lambda i: abs(table.effect[i]))
+    layer = ioi.widget.run.states[table.state[best]].layer
+    first = panel.get_by_role("table", name="Strongest heads").locator("tbody tr").first
+    expect(first).to_contain_text(f"L{layer} H{table.head[best]}")
+    expect(first).to_contain_text("+" if table.effect[best] > 0 else "−")
+    assert panel.locator(".heads-grid button").count() == len(table.head)
+
+
+def test_an_induction_head_is_found_by_name_and_opened(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    Picture(view).flow.press("/")
+    ioi.page.keyboard.type("induction")
+    ioi.page.keyboard.press("Enter")
+    ioi.until(lambda: ioi.widget.selection == {"kind": "heads"}, "the table of heads")
+    answer = ioi.widget.selected
+    assert answer is not None
+    table = answer["table"]
+    best = max(range(len(table.head)), key=lambda i: table.induction[i])
+    row = view.get_by_role("table", name="Strongest heads").locator("tbody tr").first
+    expect(row).to_contain_text(f"{100 * table.induction[best]:.1f}%")
+    row.get_by_role("button").click()
+    ioi.until(lambda: ioi.widget.selection["kind"] == "head", "the head")
+    assert ioi.widget.selection["head"] == table.head[best]
+
+
+def test_the_grid_of_heads_is_one_tab_stop_and_arrows_walk_it(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    ioi.widget.selection = {"kind": "heads"}
+    ioi.sync()
+    cells = view.locator(".heads-grid button")
+    cells.first.focus()
+    ioi.page.keyboard.press("ArrowDown")
+    ioi.page.keyboard.press("ArrowRight")
+    expect(cells.nth(9)).to_be_focused()
+    assert view.locator(".heads-grid button[tabindex='0']").count() == 1
+
+
+def test_why_this_rather_than_that_is_one_choice(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    field = view.get_by_role("combobox", name="Type another token")
+    field.fill("John")  # without its space, as people type
+    field.press("Enter")
+    ioi.until(lambda: ioi.widget.foil == "·John", "the foil, as a word of the text")
+    total = ioi.widget.run.logits[-1, [ioi.widget.run.model.token_id(x, "it") for x in (" Mary", " John")]]
+    expect(view.locator(".why-this")).to_contain_text("Why ·Mary rather than ·John")
+    expect(view.locator(".why-this")).to_contain_text(f"+{float(total[0] - total[1]):.1f} logits")
+
+
+def test_a_foil_without_its_space_is_said_to_be_another_token(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    ioi.widget.foil = "f"
+    ioi.widget.selection = {"kind": "heads"}
+    ioi.sync()
+    warning = view.locator(".foil-warning")
+    expect(warning).to_contain_text("f stands here without its space")
+    warning.get_by_role("button").click()
+    ioi.until(lambda: ioi.widget.foil == " f", "the token with its space")
+    expect(warning).to_have_count(0)
+
+
+def test_the_effect_encoding_colours_lines_for_and_against_and_says_the_totals(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    picture = Picture(view)
+    before = picture.pixels()
+    view.locator(".toolbar").get_by_role("button", name="effect", exact=True).click()
+    ioi.until(lambda: ioi.widget.encoding == "effect", "the encoding")
+    expect(view.locator(".legend")).to_contain_text("▲ for")
+    expect(view.locator(".legend")).to_contain_text("·Mary: +17.9 logits")
+    assert picture.pixels() != before
+    picture.hover("^L2 attention · 1 ·Mary → 13 ·to$")
+    expect(picture.tip).to_contain_text("direct effect +")
+    ioi.widget.target = 4
+    ioi.sync()
+    expect(view.locator(".legend")).not_to_contain_text("+17.9 logits")
+    assert "#aa00ff" in ioi.widget.svg(theme="light")

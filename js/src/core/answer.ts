@@ -4,7 +4,7 @@ import type { Selection } from "./select.js";
 
 export interface Answer {
   kind: string;
-  slot: "selection" | "pin";
+  slot: "selection" | "pin" | "encoding";
   index: number;
   question: Selection;
   error?: string;

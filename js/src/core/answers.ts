@@ -86,6 +86,32 @@ export interface HeadAnswer extends Answer {
   note?: string; // why something is not there
 }
 
+export interface HeadTable {
+  part: number[];
+  state: number[];
+  head: number[];
+  share: number[]; // of the explained state, along all paths
+  effect: (number | null)[]; // direct, on the token explained, minus the foil's
+  previous: (number | null)[];
+  first: (number | null)[];
+  duplicate: (number | null)[];
+  induction: (number | null)[];
+}
+
+export interface OtherTable {
+  part: number[];
+  state: number[];
+  effect: number[];
+}
+
+export interface HeadsAnswer extends Answer {
+  kind: "heads";
+  table: HeadTable;
+  others: OtherTable;
+  total: number | null; // the logit itself, minus the foil's; None without a linear read-out
+  rest: number | null; // of the total: the embedding, constants, the read-out's own bias
+}
+
 export interface MixerAnswer extends Answer {
   kind: "mixer";
   state: number;

@@ -24,6 +24,12 @@ export function figureRows(...figures: [label: string, value: number | null | un
   return figures.flatMap(([label, value, text]) => (value == null ? [] : [{ label, value: text(value) }]));
 }
 
+/** A weight that is none of an edge's usual figures. */
+export interface OwnFigure {
+  name: string;
+  value(edge: number): string;
+}
+
 export interface Facts {
   kind: string; // "State", "Attention", ...
   edge_kind: number; // EdgeKind for the colour, -1 for states and tokens
@@ -33,19 +39,12 @@ export interface Facts {
   sentence: string;
 }
 
-export function factsOf(
-  g: Graph,
-  routes: Routes,
-  weight: Float32Array,
-  peek: Peek | null,
-  item: Item,
-  weight_name: string | null = null, // where its weight is none of an edge's usual figures
-): Facts {
+export function factsOf(g: Graph, routes: Routes, peek: Peek | null, item: Item, own: OwnFigure | null = null): Facts {
   const facts =
     item.kind === "token"
       ? tokenFacts(g, routes, item.pos)
       : item.kind === "edge"
-        ? edgeFacts(g, routes, weight, item.edge, weight_name)
+        ? edgeFacts(g, routes, item.edge, own)
         : nodeFacts(g, routes, peek, item.node);
   return { ...facts, sentence: [facts.name, facts.figures].filter(Boolean).join(", ") };
 }
@@ -114,7 +113,7 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
   };
 }
 
-function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, weight_name: string | null): Unspoken {
+function edgeFacts(g: Graph, routes: Routes, e: number, own: OwnFigure | null): Unspoken {
   const from = placeOf(g, g.source[e]);
   const to = placeOf(g, g.entered[e]);
   const kind = g.kind[e];
@@ -128,7 +127,8 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, we
     { label: words.facts.share, value: share },
     { label: words.facts.flow, value: flow },
   ];
-  if (weight_name) rows.push({ label: weight_name, value: percent(weight[e]) });
+  const said = own ? `${own.name} ${own.value(e)}, ` : "";
+  if (own) rows.push({ label: own.name, value: own.value(e) });
   if (kind === EdgeKind.attention) {
     rows.push(
       { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])), wide: true },
@@ -139,7 +139,7 @@ function edgeFacts(g: Graph, routes: Routes, weight: Float32Array, e: number, we
       kind: words.kinds.attention,
       edge_kind: kind,
       name: edgeName(g, e),
-      figures: `${words.live.share(share)} (H${g.head[e]} ${percent(g.share_max[e])}), ${words.live.flow(flow)}`,
+      figures: `${said}${words.live.share(share)} (H${g.head[e]} ${percent(g.share_max[e])}), ${words.live.flow(flow)}`,
       rows,
     };
   }

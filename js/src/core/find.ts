@@ -1,6 +1,7 @@
 // What a reader's search finds: tokens by text or number, heads by name, drawn or not; no DOM.
 import { EdgeKind, type Graph } from "./graph.js";
 import { partName, tokenName, tokenText } from "./names.js";
+import { reads } from "./passages.js";
 import type { Routes } from "./routes.js";
 import type { Item, Selection } from "./select.js";
 
@@ -10,6 +11,7 @@ export interface Found {
   item: Item | null; // what shows it in the picture
   input_share: number | null; // of a token
   n_lines: number | null; // drawn lines on which a head is the strongest
+  measure?: string; // of the table of all heads
 }
 
 export const MOST_FOUND = 60;
@@ -21,10 +23,42 @@ export function find(g: Graph, routes: Routes, threshold: number, text: string):
   const wanted = text.trim().toLowerCase();
   const [, layer, head] = HEAD.exec(wanted) ?? NUMBERS.exec(wanted) ?? [];
   const heads = wanted === "" ? [] : headsOf(g, routes, threshold, layer, head);
+  const several = wanted.includes(" ") ? beginnings(g, wanted) : new Set<number>();
   const tokens = g.meta.tokens.text.flatMap((_, pos) =>
-    wanted === String(pos) || tokenText(g, pos).toLowerCase().includes(wanted) ? [tokenFound(g, routes, pos)] : [],
+    wanted === String(pos) || several.has(pos) || tokenText(g, pos).toLowerCase().includes(wanted)
+      ? [tokenFound(g, routes, pos)]
+      : [],
   );
-  return [...heads, ...tokens].slice(0, MOST_FOUND);
+  return [...kindsOfHeads(g, wanted), ...heads, ...tokens].slice(0, MOST_FOUND);
+}
+
+const KINDS = ["induction", "previous", "duplicate", "first"];
+
+/** The table of all heads by how much each is of the kind that is named. */
+function kindsOfHeads(g: Graph, wanted: string): Found[] {
+  if (wanted.length < 3 || !g.meta.parts.some(({ kind }) => kind === "attention")) return [];
+  return KINDS.filter((kind) => wanted.split(" ").some((word) => word.length > 2 && kind.startsWith(word))).map((measure) => ({
+    name: `heads: ${measure}`,
+    selection: { kind: "heads" },
+    item: null,
+    input_share: null,
+    n_lines: null,
+    measure,
+  }));
+}
+
+/** Where several words in a row begin. */
+function beginnings(g: Graph, wanted: string): Set<number> {
+  const starts: number[] = [];
+  let text = "";
+  for (let pos = 0; pos < g.T; pos++) {
+    const read = reads(g, pos).toLowerCase();
+    for (let i = 0; i < read.length; i++) starts.push(pos);
+    text += read;
+  }
+  const found = new Set<number>();
+  for (let at = text.indexOf(wanted); at >= 0; at = text.indexOf(wanted, at + 1)) found.add(starts[at]);
+  return found;
 }
 
 function tokenFound(g: Graph, routes: Routes, pos: number): Found {

@@ -1,5 +1,5 @@
 // The formulas behind the figures that several kinds of answers show, with the numbers of the case at hand.
-import { formula, minus } from "../words.js";
+import { formula, minus, ratherThan } from "../words.js";
 import type { Answer } from "./answer.js";
 import type { Update } from "./answers.js";
 import { visible } from "./names.js";
@@ -29,4 +29,9 @@ export function updateLine(update: Update | null): string[] {
 /** "·Mary", or "·Mary minus that of ·John" */
 export function effectTokens({ token, foil }: NonNullable<Answer["effect_on"]>): string {
   return foil ? minus(visible(token.text), visible(foil.text)) : visible(token.text);
+}
+
+/** "·Mary", or "·Mary rather than ·John" */
+export function answerTokens({ token, foil }: NonNullable<Answer["effect_on"]>): string {
+  return foil ? ratherThan(visible(token.text), visible(foil.text)) : visible(token.text);
 }

@@ -1,10 +1,12 @@
 // Which edges reach the target: flow along paths, strength at every threshold, coverage (METHODS.md 2.0).
+import type { HeadsAnswer } from "./answers.js";
 import { EdgeKind, type Graph, goesOn, placeOf } from "./graph.js";
 
 /** Traits that some encodings read. */
 export interface Settings {
   reading: "max" | "sum"; // of heads
   renormalise: boolean;
+  answer?: HeadsAnswer | null; // to the question that the encoding asks
 }
 export const USUAL: Settings = { reading: "max", renormalise: false };
 

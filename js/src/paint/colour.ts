@@ -13,6 +13,10 @@ export interface Palette {
   residual: string;
   mlp: string;
   selection: string;
+  plus: string; // for the answer
+  minus: string; // against it
+  gained: string; // of two pictures
+  lost: string;
 }
 
 export const LIGHT: Palette = {
@@ -28,6 +32,10 @@ export const LIGHT: Palette = {
   residual: "#8a919a",
   mlp: "#b45f06",
   selection: "#111111",
+  plus: "#aa00ff",
+  minus: "#e99d67",
+  gained: "#124917",
+  lost: "#70005d",
 };
 
 export const DARK: Palette = {
@@ -43,6 +51,10 @@ export const DARK: Palette = {
   residual: "#7d8590",
   mlp: "#e08a1e",
   selection: "#ffffff",
+  plus: "#b114ff",
+  minus: "#e4b695",
+  gained: "#a7ff7a",
+  lost: "#c20030",
 };
 
 export const paletteOf = (dark: boolean): Palette => (dark ? DARK : LIGHT);

@@ -8,11 +8,17 @@ export interface Encoding extends Measure {
   name: string; // what the trait calls it
   label: string; // on its button, and what the legend says the width is
   title: string;
+  place?: number; // among the buttons; 0 where it is not given
   automaticTitle: string; // what its automatic threshold does
   reach?: number; // a threshold the slider goes to at least
   /** the width of every edge [edge], before it is scaled; `threshold` is asked for only where it matters */
   weight(g: Graph, routes: Routes, threshold: () => number, settings: Settings): Float32Array;
-  hues?: Hues; // by the kind of edge where none are given
+  hues?: Hues | ((g: Graph, routes: Routes, settings: Settings) => Hues); // by the kind of edge where none are given
+  asks?: string; // the kind of question, without fields, whose answer it draws
+  /** what a width stands for, in the legend; a share where it is not given */
+  scale?(g: Graph, routes: Routes, settings: Settings): (weight: number) => string;
+  /** the weight of an edge as it is said; a share where it is not given */
+  says?(g: Graph, routes: Routes, settings: Settings, edge: number): string;
   /** one sentence */
   legend(settings: Settings): string;
   /** what the weight is called among an edge's facts, where they do not have it already */
@@ -29,6 +35,7 @@ export type Control =
 export interface Hues {
   names: string[]; // [hue], for the legend
   of(g: Graph, e: number): number;
+  square?(g: Graph, node: number): number; // the hue of a part's square; that of MLPs where it is not given
   colour(palette: Palette, hue: number): string;
 }
 
@@ -41,7 +48,16 @@ export const BY_KIND: Hues = {
   colour: (palette, hue) => (hue === 0 ? palette.residual : hue === 3 ? palette.attention : palette.mlp),
 };
 
+export function huesOf({ hues }: Encoding, g: Graph, routes: Routes, settings: Settings): Hues {
+  return typeof hues === "function" ? hues(g, routes, settings) : (hues ?? BY_KIND);
+}
+
+/** In the order of their buttons. */
+export function inPlace(encodings: readonly Encoding[]): Encoding[] {
+  return [...encodings].sort((a, b) => (a.place ?? 0) - (b.place ?? 0));
+}
+
 /** The encoding a trait names; the first where this bundle has no such one. */
 export function encodingOf(encodings: readonly Encoding[], name: string): Encoding {
-  return encodings.find((one) => one.name === name) ?? encodings[0];
+  return encodings.find((one) => one.name === name) ?? inPlace(encodings)[0];
 }

@@ -1,10 +1,10 @@
-// Number -> colour tables for maps and bars: blue for amounts, purple-orange with a marked zero for signed values.
+// Number -> colour tables for maps and bars: blue for amounts, orange-purple with a marked zero for signed values.
 import { mix, type Palette, parseHex } from "./colour.js";
 
 const LIGHT_BLUE = ["#eff5fa", "#cfe3f3", "#7fb5dc", "#2f7fbe", "#0b4a8f", "#062a5c"];
 const DARK_BLUE = ["#17212c", "#12304a", "#1b5588", "#3b8ac4", "#8cc4ec", "#e8f5ff"];
-const LIGHT_SIGNED = ["#5e3c99", "#b2abd2", "#f7f7f7", "#fdb863", "#b35806"];
-const DARK_SIGNED = ["#b9a3e3", "#6a4fa3", "#161b22", "#a65f14", "#f7b267"];
+const LIGHT_SIGNED = ["#c4641a", "#f0b98f", "#f7f7f7", "#cf9bea", "#8a1fd1"];
+const DARK_SIGNED = ["#f0c5a5", "#94653f", "#161b22", "#7626ad", "#cf6bff"];
 
 function along(stops: string[], x: number): string {
   const at = Math.min(1, Math.max(0, x)) * (stops.length - 1);

@@ -56,6 +56,7 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
     store.hover.value = null;
     store.about.value = false;
     if (!store.traits.view.peek().panel) store.setView({ panel: true });
+    if (one.measure) store.measure.value = one.measure;
     store.setSelection(one.selection);
     view()?.show(one.item);
   };

@@ -9,7 +9,9 @@ export function Legend({ store }: { store: Store }) {
   const g = store.graph.value;
   const routes = store.routes.value;
   if (!g || !routes) return null;
-  const { label, hues, legend } = store.encoding.value;
+  const { label, legend, scale, hues: has_own } = store.encoding.value;
+  const [settings, hues] = [store.settings.value, has_own && store.hues.value];
+  const amount = scale?.(g, routes, settings) ?? short;
   const kinds = new Set(g.meta.parts.map((p) => p.kind));
   const samples = kinds.has("mixer") || kinds.has("other") ? [0.04, 1] : [0.04, 0.3, 1];
   return (
@@ -34,14 +36,14 @@ export function Legend({ store }: { store: Store }) {
                     stroke-linecap="round"
                   />
                 </svg>
-                {short(u * routes.top_weight)}
+                {amount(u * routes.top_weight)}
                 {u === 1 ? "+" : ""}
               </span>
             ))}
           </span>
         )}
       </div>
-      <p>{legend(store.settings.value)}</p>
+      <p>{legend(settings)}</p>
     </div>
   );
 }

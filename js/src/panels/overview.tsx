@@ -1,6 +1,7 @@
 // What the panel shows before anything is selected: the answer in words, what may come next, which words mattered.
 
 import { useSignal } from "@preact/signals";
+import { FoilField } from "../controls/foil.js";
 import { Amount, Table } from "../controls/table.js";
 import { nextToken, tokenName, tokenText } from "../core/names.js";
 import { fullBar, percent, roundPercent } from "../core/numbers.js";
@@ -26,6 +27,7 @@ export function Overview({ store }: { store: Store }) {
   return (
     <div class="overview">
       <Answer store={store} />
+      <WhyThis store={store} />
       <Next store={store} />
       <section>
         <h3>{words.wordsTitle}</h3>
@@ -106,6 +108,33 @@ function remember(): void {
   try {
     localStorage.setItem(READ, "1");
   } catch {}
+}
+
+/** The answer held against another token: what is chosen opens the heads for and against it. */
+function WhyThis({ store }: { store: Store }) {
+  const g = store.graph.value;
+  const token = g && nextToken(g, store.target.value, 0);
+  if (!g || !token || !g.meta.parts.some(({ kind }) => kind === "attention")) return null;
+  const open = () => {
+    store.measure.value = "effect";
+    store.setSelection({ kind: "heads" });
+  };
+  const foil = store.traits.foil.value;
+  return (
+    <p class="foil note">
+      <span>
+        {words.whyThis}
+        <b class="mono">{token.text}</b>
+      </span>
+      {store.offline ? (
+        <button type="button" onClick={open}>
+          {words.byHead}
+        </button>
+      ) : (
+        <FoilField store={store} shown={typeof foil === "string" ? foil.replace(/ /g, "·") : ""} taken={open} />
+      )}
+    </p>
+  );
 }
 
 /** What may come next, each a way to go on. */

@@ -10,6 +10,7 @@ import type { Answer } from "../core/answer.js";
 import { factsOf } from "../core/facts.js";
 import type { Graph } from "../core/graph.js";
 import { canonical, equal } from "../core/json.js";
+import { tokenText } from "../core/names.js";
 import { isHere, type Selection, sameSubject } from "../core/select.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
@@ -99,7 +100,7 @@ export function Selected({ store, selection }: { store: Store; selection: Select
           {kind && good && <Whole store={store} g={g} kind={kind} question={selection} answer={good} go={go} />}
           {answer?.error && (
             <p class="how">
-              {!store.offline && words.answerFailed} {answer.error}
+              {!store.offline && words.answerFailed} {answer.error} {store.offline && <SavedOnes store={store} g={g} />}
             </p>
           )}
           {!answer && !store.offline && <Waiting key={canonical(selection)} />}
@@ -109,11 +110,25 @@ export function Selected({ store, selection }: { store: Store; selection: Select
   );
 }
 
+/** What can be looked into without a kernel, and the way there. */
+function SavedOnes({ store, g }: { store: Store; g: Graph }) {
+  const token = tokenText(g, Math.min(store.home, g.T - 1));
+  return (
+    <>
+      {words.savedAre(token)}{" "}
+      {store.target.value !== store.home && (
+        <button type="button" class="more" onClick={() => store.setTarget(store.home)}>
+          {words.goThere(token)}
+        </button>
+      )}
+    </>
+  );
+}
+
 /** What the picture itself knows of the selection. */
 function Facts({ store, g }: { store: Store; g: Graph }) {
   const [item, routes] = [store.selected.value, store.routes.value];
-  const name = store.encoding.value.fact?.(store.settings.value);
-  return item && routes && <Rows rows={factsOf(g, routes, store.weight.value, store.peek.value, item, name).rows} />;
+  return item && routes && <Rows rows={factsOf(g, routes, store.peek.value, item, store.own.value).rows} />;
 }
 
 interface WholeProps {

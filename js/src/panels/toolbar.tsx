@@ -4,7 +4,7 @@ import { useRef } from "preact/hooks";
 import { Choice, Toggle } from "../controls/choice.js";
 import { useRoving } from "../controls/roving.js";
 import { tokenName } from "../core/names.js";
-import type { Control } from "../paint/encoding.js";
+import { type Control, inPlace } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
 import type { FlowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
@@ -41,7 +41,7 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
         <Choice
           label={words.encoding}
           value={encoding.name}
-          options={encodings.map(({ name, label, title }) => [name, label, title])}
+          options={inPlace(encodings).map(({ name, label, title }) => [name, label, title])}
           pick={store.setEncoding}
         />
         {encoding.controls?.map((control) => (
@@ -51,10 +51,21 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
         <button type="button" title={words.fitTitle} onClick={() => view()?.fit()}>
           {words.fit}
         </button>
+        {g.meta.parts.some(({ kind }) => kind === "attention") && (
+          <button type="button" title={words.headsTitle} onClick={() => openHeads(store)}>
+            {words.heads}
+          </button>
+        )}
         <Finder store={store} view={view} />
       </span>
     </div>
   );
+}
+
+function openHeads(store: Store): void {
+  store.about.value = false;
+  if (!store.traits.view.peek().panel) store.setView({ panel: true });
+  store.setSelection({ kind: "heads" });
 }
 
 /** A trait that belongs to the encoding. */

@@ -12,9 +12,10 @@ export interface Answers {
   peek: ReadonlySignal<Peek | null>;
   answer: ReadonlySignal<Answer | null>; // to the present selection
   pinned: ReadonlySignal<Answer | null>; // to the pin
+  of_encoding: ReadonlySignal<Answer | null>; // to what the encoding asks
 }
 
-export function answersOf({ traits, messages }: Traits, { graph }: Picture): Answers {
+export function answersOf({ traits, messages }: Traits, { graph, encoding }: Picture): Answers {
   /** The message, if it can be read and is about the run on show. */
   const current = <Meta extends { run: string }>(name: "peek" | "detail"): ReadonlySignal<Container<Meta> | null> => {
     const newest = computed(() => {
@@ -47,6 +48,11 @@ export function answersOf({ traits, messages }: Traits, { graph }: Picture): Ans
       };
     }),
     answer: computed(() => answerTo("selection", traits.selection.value)),
+    of_encoding: computed(() => {
+      const { asks } = encoding.value;
+      const found = asks ? answerTo("encoding", { kind: asks }) : null;
+      return found?.error ? null : found;
+    }),
     pinned: computed(() => answerTo("pin", traits.pins.value[0])),
   };
 }

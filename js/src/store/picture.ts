@@ -1,8 +1,11 @@
 // What is drawn: the graph, the routes to the target, what of them passes the threshold and where it stands.
 import encodings from "registered:encodings";
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { HeadsAnswer } from "../core/answers.js";
 import { type Camera, HOME } from "../core/camera.js";
+import type { OwnFigure } from "../core/facts.js";
 import { buildGraph, type Graph, type GraphMeta, placeOf } from "../core/graph.js";
+import { percent } from "../core/numbers.js";
 import { type Columns, columns } from "../core/order.js";
 import {
   busyColumns,
@@ -16,7 +19,7 @@ import {
   trace,
 } from "../core/routes.js";
 import { type Item, itemOf, type Kinds } from "../core/select.js";
-import { type Encoding, encodingOf } from "../paint/encoding.js";
+import { BY_KIND, type Encoding, encodingOf, type Hues, huesOf } from "../paint/encoding.js";
 import { unpack } from "../wire.js";
 import { sentence } from "../words.js";
 import type { Traits } from "./traits.js";
@@ -27,6 +30,8 @@ export interface Picture {
   target: ReadonlySignal<number>; // a valid position
   encoding: ReadonlySignal<Encoding>;
   settings: ReadonlySignal<Settings>; // of the encodings
+  hues: ReadonlySignal<Hues>;
+  asked: Signal<HeadsAnswer | null>; // the answer that the encoding draws
   routes: ReadonlySignal<Routes | null>;
   threshold: ReadonlySignal<number>;
   scale: ReadonlySignal<Scale>;
@@ -35,6 +40,7 @@ export interface Picture {
   weight: ReadonlySignal<Float32Array>;
   selected: ReadonlySignal<Item | null>;
   columns: ReadonlySignal<Columns | null>;
+  own: ReadonlySignal<OwnFigure | null>; // how the encoding calls and says its weight
   setTarget(pos: number): void;
   setEncoding(name: string): void;
 
@@ -74,7 +80,12 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
     return T === 0 ? 0 : t < 0 ? Math.max(0, T + t) : Math.min(T - 1, t);
   });
   const encoding = computed(() => encodingOf(encodings, traits.encoding.value));
-  const settings = computed(() => ({ reading: traits.reading.value, renormalise: traits.renormalise.value }));
+  const asked = signal<HeadsAnswer | null>(null);
+  const settings = computed(() => ({
+    reading: traits.reading.value,
+    renormalise: traits.renormalise.value,
+    answer: encoding.value.asks ? asked.value : null,
+  }));
   // Apart from the routes, so that a setting that leaves it as it is traces nothing anew.
   const passing = computed(() => graph.value && encoding.value.passing(graph.value, settings.value));
   const routes = computed(() => {
@@ -94,6 +105,16 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       ? encoding.value.weight(graph.value, routes.value, () => threshold.value, settings.value)
       : new Float32Array(),
   );
+
+  const hues = computed(() =>
+    graph.value && routes.value ? huesOf(encoding.value, graph.value, routes.value, settings.value) : BY_KIND,
+  );
+
+  const own = computed((): OwnFigure | null => {
+    const [g, r, { fact, says }, now] = [graph.value, routes.value, encoding.value, settings.value];
+    const name = fact?.(now);
+    return g && r && name ? { name, value: (e) => says?.(g, r, now, e) ?? percent(weight.value[e]) } : null;
+  });
 
   const sliding = signal(false);
   const resting = signal(threshold.peek()); // the threshold the fold was made for
@@ -122,6 +143,9 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       target,
       encoding,
       settings,
+      hues,
+      own,
+      asked,
       routes,
       threshold,
       scale,

@@ -16,6 +16,7 @@ export interface Reader {
   dimmed: Signal<boolean>; // the selection steps back in the picture
   about: Signal<boolean>; // the panel tells of the model
   finding: Signal<boolean>; // the search is open
+  measure: Signal<string>; // what heads are shown by
 }
 
 const CRUMBS = 5;
@@ -50,5 +51,6 @@ export function readerOf({ traits, write }: Traits, kinds: Kinds, abort: AbortSi
     dimmed,
     about: signal(false),
     finding: signal(false),
+    measure: signal("share"),
   };
 }

@@ -1,5 +1,6 @@
 // All that one view of the widget knows, as signals.
-import { type Signal, signal } from "@preact/signals";
+import { effect, type Signal, signal } from "@preact/signals";
+import type { HeadsAnswer } from "../core/answers.js";
 import type { Kinds } from "../core/select.js";
 import type { HostModel } from "../host.js";
 import { type Answers, answersOf } from "./answers.js";
@@ -20,8 +21,13 @@ export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal):
   const traits = traitsOf(model, abort);
   const picture = pictureOf(traits, kinds, abort);
   const reader = readerOf(traits, kinds, abort);
+  const answers = answersOf(traits, picture);
+  const stop = effect(() => {
+    picture.asked.value = answers.of_encoding.value as HeadsAnswer | null;
+  });
+  abort.addEventListener("abort", stop);
   return {
-    ...{ ...traits, ...picture, ...reader, ...answersOf(traits, picture), ...historyOf(traits, picture, abort) },
+    ...{ ...traits, ...picture, ...reader, ...answers, ...historyOf(traits, picture, abort) },
     dark: signal(false),
     narrow: signal(false),
   };

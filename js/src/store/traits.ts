@@ -59,6 +59,7 @@ export interface Traits {
   /** the traits of bytes as the host has them */
   messages: { readonly [K in (typeof MESSAGES)[number]]: ReadonlySignal<unknown> };
   offline: boolean;
+  home: number; // the target that was explained when the widget was opened
   /** shows at once, and tells Python after `wait` ms; the last value wins */
   write<K extends keyof Values>(name: K, value: Values[K], wait?: number): void;
   setView(patch: Partial<View>, wait?: number): void;
@@ -117,6 +118,7 @@ export function traitsOf(model: HostModel, abort: AbortSignal): Traits {
     traits,
     messages,
     offline: model.get("offline") === true,
+    home: traits.target.peek(),
     write,
     setView: (patch, wait) => write("view", { ...traits.view.peek(), ...patch }, wait),
   };

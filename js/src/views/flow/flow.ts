@@ -3,7 +3,6 @@ import { computed } from "@preact/signals";
 import { tokenName } from "../../core/names.js";
 import { type Item, selectionOf } from "../../core/select.js";
 import { paletteOf } from "../../paint/colour.js";
-import { BY_KIND } from "../../paint/encoding.js";
 import type { Store } from "../../store/store.js";
 import * as words from "../../words.js";
 import { fitted, revealing, zoomAt } from "./camera.js";
@@ -48,7 +47,7 @@ export function flowView(
       threshold: store.threshold.value,
       n_drawn: store.n_drawn.value,
       weight: store.weight.value,
-      hues: store.encoding.value.hues ?? BY_KIND,
+      hues: store.hues.value,
     };
   });
 

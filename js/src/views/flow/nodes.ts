@@ -16,11 +16,11 @@ export function drawNodes(pen: Pen, scene: Scene): void {
 }
 
 /** Circles and squares; where cells are a few pixels small, dots, and none for less flow than `least`. */
-export function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, nodes: Iterable<number>, least: number): void {
+export function drawGlyphs(pen: Pen, { g, routes, layout, palette, hues }: Scene, nodes: Iterable<number>, least: number): void {
   const { left, right, top, bottom, node_x, node_y, row_gap, max_radius, half_square } = layout;
   const small = max_radius < 2;
   const states: number[] = [];
-  const squares: number[] = [];
+  const squares = new Map<string, number[]>(); // by colour
   const ends: number[] = [];
   for (const n of nodes) {
     const [x, y] = [node_x[n], node_y[n]];
@@ -28,10 +28,15 @@ export function drawGlyphs(pen: Pen, { g, routes, layout, palette }: Scene, node
     if (small && routes.node_flow[n] < least) continue;
     const f = Math.sqrt(Math.min(1, routes.node_flow[n]));
     if (n < g.S * g.T) states.push(x, y, small ? 0.7 + 0.8 * f : 1.4 + (max_radius - 1.4) * f);
-    else (goesOn(g.meta.parts[placeOf(g, n).part]) ? squares : ends).push(x, y, half_square * (0.55 + 0.45 * f));
+    else {
+      const colour = hues.square ? hues.colour(palette, hues.square(g, n)) : palette.mlp;
+      if (!squares.has(colour)) squares.set(colour, []);
+      const goes_on = goesOn(g.meta.parts[placeOf(g, n).part]);
+      (goes_on ? (squares.get(colour) as number[]) : ends).push(x, y, half_square * (0.55 + 0.45 * f));
+    }
   }
   pen.clip(left, top - 8, right - left, bottom - top + 8, () => {
-    pen.squares(squares, squares.length / 3, palette.mlp, null, 0);
+    for (const [colour, some] of squares) pen.squares(some, some.length / 3, colour, null, 0);
     pen.squares(ends, ends.length / 3, palette.background, palette.mlp, 1.3);
     const fill = mix(palette.background, palette.attention, palette.dark ? 0.22 : 0.1);
     // Where rows touch, dots of another colour would hide the residual line that they stand on.

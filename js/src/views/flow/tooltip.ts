@@ -30,7 +30,7 @@ export function tooltip(
   el.append(tip);
   const facts = computed(() => {
     const [g, routes, item] = [store.graph.value, store.routes.value, store.hover.value];
-    return g && routes && item && factsOf(g, routes, store.weight.value, store.peek.value, item);
+    return g && routes && item && factsOf(g, routes, store.peek.value, item, store.own.value);
   });
   return effect(() => {
     const [said, s, item] = [facts.value, scene.value, store.hover.peek()];

@@ -1,0 +1,227 @@
+// All heads: a grid of layers and heads by share, effect or by what kind of head each is, and the strongest as a list.
+import { useRef } from "preact/hooks";
+import { Choice } from "../controls/choice.js";
+import { effectTitle, Foil } from "../controls/foil.js";
+import { kind, type Shown } from "../controls/kind.js";
+import { Section } from "../controls/section.js";
+import { Amount, hovering, Signed, Table } from "../controls/table.js";
+import type { HeadsAnswer, HeadTable } from "../core/answers.js";
+import { totals } from "../core/effects.js";
+import { answerTokens } from "../core/formula.js";
+import { EdgeKind, type Graph } from "../core/graph.js";
+import { layerName, partName } from "../core/names.js";
+import { fullBar, largest, percent, signedText } from "../core/numbers.js";
+import type { Routes } from "../core/routes.js";
+import { type Item, named, type Selection } from "../core/select.js";
+import { paletteOf } from "../paint/colour.js";
+import { sequential, signed } from "../paint/ramps.js";
+import { Ramp } from "../views/heat/heat.js";
+import * as words from "../words.js";
+
+interface HeadsQuestion extends Selection {
+  kind: "heads";
+}
+
+type Measure = "share" | "effect" | "previous" | "first" | "duplicate" | "induction";
+
+const own = {
+  title: "All heads",
+  measure: "Heads by",
+  measures: {
+    share: ["share", "Share of the explained state, along all paths"],
+    effect: ["effect", "Signed direct effect on the answer's logit"],
+    induction: ["induction", "How much it looks at what came after earlier tokens like its own"],
+    previous: ["previous", "How much it looks at the token before"],
+    duplicate: ["duplicate", "How much it looks at earlier tokens like its own"],
+    first: ["first", "How much it looks at the first token"],
+  } as Record<Measure, [string, string]>,
+  size: "largest by |effect|",
+  why: (tokens: string) => `Why ${tokens}`,
+  total: (total: string, heads: string, mlps: string, rest: string) =>
+    `${total} logits: ${heads} by heads, ${mlps} by MLPs and mixers, ${rest} by the rest.`,
+  signs: (plus: string, minus: string) => `▲ ${plus} for it, ▼ ${minus} against it.`,
+  nothing: "No token comes twice in this prompt, so there is nothing to measure.",
+  elsewhere: "These effects are on another token's prediction: they were saved with it.",
+  list: "Strongest heads",
+  head: "head",
+};
+
+export default kind<HeadsQuestion, HeadsAnswer>({
+  kind: "heads",
+  noun: "table of heads",
+  needs: [],
+  item: () => null,
+  title: () => own.title,
+  name: () => own.title,
+  without_facts: true,
+  Panel: HeadsPanel,
+  compare: () => [],
+});
+
+function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>) {
+  const { table, effect_on } = answer;
+  const measure = store.measure.value as Measure;
+  const values = table[measure];
+  const has_sign = measure === "effect";
+  const rows = values.map((_, i) => i).filter((i) => values[i] !== null);
+  rows.sort((a, b) => Math.abs(values[b] as number) - Math.abs(values[a] as number));
+  const most = has_sign ? largest(values) : fullBar(rows.map((i) => values[i] as number));
+  const name = (i: number) => `${partName(g, table.part[i]).replace(/ .*/, "")} H${table.head[i]}`;
+  const item = (i: number) => strongest(g, store.routes.value, table.part[i], table.head[i]);
+  const open = (i: number) => {
+    const part = named(g, table.part[i]);
+    go({
+      kind: "head",
+      state: table.state[i],
+      head: table.head[i],
+      query: effect_on?.pos ?? store.target.peek(),
+      key: null,
+      ...part,
+    });
+  };
+  const text = (i: number) => (values[i] === null ? "–" : has_sign ? signedText(values[i]) : percent(values[i] as number));
+  const palette = paletteOf(store.dark.value);
+  const colour = (i: number) => {
+    const x = (values[i] ?? 0) / (most || 1);
+    return has_sign ? signed(palette, Math.sign(x) * Math.sqrt(Math.abs(x))) : sequential(palette, Math.sqrt(Math.max(0, x)));
+  };
+  return (
+    <>
+      <Why answer={answer} />
+      <Foil store={store} answer={answer} />
+      {effect_on && effect_on.pos !== store.target.value && <p class="how">{own.elsewhere}</p>}
+      <Section title={`${own.measure} ${own.measures[measure][0]}`}>
+        <div class="heads-by">
+          <Choice
+            label={own.measure}
+            value={measure}
+            options={Object.entries(own.measures).map(([key, [label, title]]) => [key, label, title])}
+            pick={(value) => {
+              store.measure.value = value;
+            }}
+          />
+        </div>
+        {rows.length === 0 ? (
+          <p class="how">{own.nothing}</p>
+        ) : (
+          <>
+            <Grid g={g} table={table} name={name} text={text} colour={colour} open={open} item={item} store={store} />
+            <Ramp
+              palette={palette}
+              has_sign={has_sign}
+              texts={has_sign ? [signedText(-most), "0", signedText(most)] : [0, 0.25, 1].map((x) => percent(x * most))}
+            />
+          </>
+        )}
+      </Section>
+      <Section title={own.list}>
+        <Table
+          store={store}
+          caption={own.list}
+          quiet
+          n={rows.length}
+          few={10}
+          name={(i) => name(rows[i])}
+          item={(i) => item(rows[i])}
+          pick={(i) => () => open(rows[i])}
+          columns={[
+            { head: own.head, left: true, cell: (i) => name(rows[i]) },
+            {
+              head: words.shareOf,
+              cell: (i) => (
+                <Amount
+                  value={table.share[rows[i]]}
+                  of={fullBar(table.share)}
+                  text={percent(table.share[rows[i]])}
+                  colour="attention"
+                />
+              ),
+            },
+            {
+              head: words.effect,
+              title: effectTitle(answer),
+              cell: (i) => <Signed value={table.effect[rows[i]]} of={largest(table.effect)} />,
+            },
+            ...(measure === "share" || has_sign ? [] : [{ head: own.measures[measure][0], cell: (i: number) => text(rows[i]) }]),
+          ]}
+        />
+      </Section>
+    </>
+  );
+}
+
+/** The total, and what heads, other parts and the rest add to it. */
+function Why({ answer }: { answer: HeadsAnswer }) {
+  const { total, rest, effect_on, table, others } = answer;
+  if (total === null || rest === null || !effect_on) return <p class="note">{words.noReadout}</p>;
+  const sum = (values: (number | null)[]) => signedText(values.reduce<number>((a, b) => a + (b ?? 0), 0));
+  const { plus, minus } = totals(answer);
+  return (
+    <div class="why-this">
+      <h3>{own.why(answerTokens(effect_on))}</h3>
+      <p class="how">
+        {own.total(signedText(total), sum(table.effect), sum(others.effect), signedText(rest))}{" "}
+        {own.signs(signedText(plus), signedText(minus))}
+      </p>
+    </div>
+  );
+}
+
+interface GridProps {
+  store: Shown<HeadsQuestion, HeadsAnswer>["store"];
+  g: Graph;
+  table: HeadTable;
+  name: (i: number) => string;
+  text: (i: number) => string;
+  colour: (i: number) => string;
+  open: (i: number) => void;
+  item: (i: number) => Item | null;
+}
+
+/** Layers from the top down, a cell a head; one stop of the Tab order, arrows walk it. */
+function Grid({ store, g, table, name, text, colour, open, item }: GridProps) {
+  const box = useRef<HTMLDivElement>(null);
+  const parts = [...new Set(table.part)].reverse();
+  const walk = (event: KeyboardEvent) => {
+    const cells = [...(box.current?.querySelectorAll<HTMLElement>("button") ?? [])];
+    const at = cells.indexOf(event.target as HTMLElement);
+    const wide = cells.filter((cell) => cell.parentElement === cells[at]?.parentElement).length;
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide }[event.key];
+    if (at < 0 || !step) return;
+    event.preventDefault();
+    cells[Math.max(0, Math.min(cells.length - 1, at + step))].focus();
+  };
+  return (
+    <div ref={box} class="heads-grid" role="group" aria-label={own.title} onKeyDown={walk}>
+      {parts.map((part, r) => {
+        const heads = table.part.flatMap((p, i) => (p === part ? [i] : []));
+        return (
+          <div class="heads-row" key={part}>
+            <span class="muted">{layerName(g, g.meta.parts[part].state)}</span>
+            {heads.map((i, h) => {
+              const it = item(i);
+              return (
+                <button
+                  type="button"
+                  key={i}
+                  tabIndex={r || h ? -1 : 0}
+                  aria-label={`${name(i)}: ${text(i)}`}
+                  title={`${name(i)}: ${text(i)}`}
+                  style={{ background: colour(i) }}
+                  onClick={() => open(i)}
+                  {...(it ? hovering(store, it) : {})}
+                />
+              );
+            })}
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+/** The heaviest line on which a head is the strongest. */
+function strongest(g: Graph, routes: Routes | null, part: number, head: number): Item | null {
+  const edge = routes?.order.find((e) => g.kind[e] === EdgeKind.attention && g.part[e] === part && g.head[e] === head);
+  return edge === undefined ? null : { kind: "edge", edge };
+}
