@@ -25,7 +25,7 @@ from .kernels.threads import Team
 from .kernels.tiles import Sums
 from .memory import EDGE, MAPS, MOST_KEYS
 from .parts import Part, State
-from .progress import Progress, reported
+from .progress import Option, reported
 from .run import RECORDED, Run
 
 _NEAR = 1 << 16  # numbers that are compared at a time
@@ -61,7 +61,7 @@ def attribute(
     tolerance: float = 0.0,
     most_keys: int | None = None,
     kernel: KernelName = "auto",
-    progress: Progress | None = None,
+    progress: Option = None,
 ) -> Graph:
     """The share of every part of every node: exact unless asked otherwise, never a [query, key, head, d_model] array.
 
@@ -72,7 +72,8 @@ def attribute(
     nothing is divided anew. None keeps all while they take less than 1 GiB, otherwise 1,024.
     kernel: what computes it; the same numbers up to rounding. "numba" needs numba and works on the CPU, on copies where
     the model is elsewhere; "compiled" goes through torch.compile; where one cannot run, "torch" does, and Graph.kernel
-    says why. progress(done, total) is called for every state; None shows a bar when it takes more than a second.
+    says why. progress(done, total) is called for every state; None shows a bar when it takes
+    more than a second, but not in a notebook; False tells nobody.
 
     Raises ValueError for a tolerance outside [0, 1), no keys, or an unknown kernel.
 

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 from .given import told
 
 Progress = Callable[[int, int], None]  # done, total
+Option = Progress | Literal[False] | None  # False: nobody is told
 _PATIENCE = 1.0  # seconds without a bar
 _OFTEN = 0.1  # seconds between two reports
 
 
 @contextlib.contextmanager
-def reported(what: str, progress: Progress | None) -> Iterator[Progress]:
-    """What to call with (done, total): the caller's own, or a bar that is gone at the end."""
+def reported(what: str, progress: Option) -> Iterator[Progress]:
+    """What to call with (done, total): the caller's own, or a bar that is gone at the end.
+
+    In a notebook there is none: its place in the output would stay when it is gone, and the widget has its own.
+    """
+    if progress is False or (progress is None and _in_notebook()):
+        yield _to_nobody
+        return
     if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a function of (done, total), or None, got {told(progress)}")
+        raise TypeError(f"progress must be a function of (done, total), None, or False, got {told(progress)}")
     if progress is not None:
         yield progress
         return
@@ -40,6 +48,15 @@ def sometimes(heard: Callable[[str, int, int], None]) -> Callable[[str, int, int
             heard(what, done, total)
 
     return tell
+
+
+def _to_nobody(_done: int, _total: int) -> None:
+    """Not told."""
+
+
+def _in_notebook() -> bool:
+    """Whether what is printed stands under a cell."""
+    return type(sys.stderr).__module__.partition(".")[0] in ("ipykernel", "marimo")
 
 
 class _Bar:

@@ -27,7 +27,7 @@ from .memory import check_room
 from .model import Model, Prompt
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
 from .probe import SHORTEST, Probed, probed_labels, relabel, structure
-from .progress import Progress, reported
+from .progress import Option, reported
 from .tokens import Token
 
 RECORDED = "record(model, prompt) makes one"  # said where a run is expected
@@ -127,7 +127,7 @@ def record(
     check: Literal["sample", "all"] = "sample",
     probe: bool = True,
     force: bool = False,
-    progress: Progress | None = None,
+    progress: Option = None,
 ) -> Run:
     """One ordinary forward pass of the model on a prompt, split into states and parts that add up.
 
@@ -140,7 +140,8 @@ def record(
     probe: see once per model, in four to eleven more passes over at most 32 tokens, what each part depends on; hooks of
     your own run in these, too. False: believe what the tape says.
     force: record also what is likely to take more memory than the device has.
-    progress(done, total) is called after every layer; None shows a bar when it takes more than a second.
+    progress(done, total) is called after every layer; None shows a bar when it takes more than a second,
+    but not in a notebook; False tells nobody.
 
     A projection that rounds its own inputs (quantised activations) is not refused: what its heads miss is a "rounding"
     part, and the fidelity says so. Neither the result of the pass nor anything in the model is changed.

@@ -121,11 +121,11 @@ class FlowWidget(Shown):
 
     def _with_prompt(self, prompt: Any) -> dict[str, Any]:
         opened = self._open(prompt)
-        gone = [answers.why_not(opened.run, question) for question in (self.selection, *self.pins)]
-        pins = [pin for pin, why in zip(self.pins, gone[1:], strict=True) if not why]
-        said = next((f"what was selected is not in this prompt: {why}" for why in gone if why), "")
+        why = answers.why_not(opened.run, self.selection)
+        said = f"what was selected is not in this prompt: {why}" if why else ""
         known = self.prompts if opened.prompt in self.prompts else [*self.prompts, opened.prompt]
-        kept = {"selection": None if gone[0] else self.selection, "pins": pins, "prompts": known}
+        # What was pinned is of the prompt it was pinned in, and would be something else in this one.
+        kept = {"selection": None if why else self.selection, "pins": [], "prompts": known}
         return _picture(opened) | kept | {"threshold": None, "status": status_of("idle", said)}
 
     def _with_foil(self, foil: Any) -> dict[str, Any]:
@@ -212,8 +212,9 @@ class FlowWidget(Shown):
     # ---- recording ----
 
     def _before_prompt(self, prompt: Prompt) -> None:
-        """Records it while the status travels."""
+        """Records it while the status travels, which says so until the new picture is there."""
         self._open(prompt)
+        self.status = status_of("running", "drawing")
 
     def _tell(self, what: str, done: int, total: int) -> None:
         self.status = status_of("running", what, done, total)

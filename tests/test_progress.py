@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -43,6 +45,25 @@ def test_short_work_is_quiet_and_long_work_is_not(
     assert "attributing:" in said
     assert "2/4" in said
     assert said.endswith("\r")  # the bar is gone
+
+
+def test_nothing_is_printed_in_a_notebook_or_where_nobody_is_to_be_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load_model(zoo.make("llama"))
+    monkeypatch.setattr(progress, "_PATIENCE", 0)
+    attribute(record(model, zoo.prompt(), progress=False), progress=False)
+    assert capsys.readouterr().err == ""
+
+    class OutStream(io.StringIO):
+        """As a kernel has it."""
+
+    OutStream.__module__ = "ipykernel.iostream"
+    cell = OutStream()
+    monkeypatch.setattr(sys, "stderr", cell)
+    explore(model, zoo.prompt()).close()
+    attribute(record(model, zoo.prompt()))
+    assert cell.getvalue() == ""
 
 
 @pytest.mark.parametrize("case", ["gpt2", "mixtral"])

@@ -268,27 +268,25 @@ def test_going_back_to_a_prompt_does_not_run_the_model_again(opened: Open, monke
     assert w.prompts == [PROMPT, "and the dog"]
 
 
-def test_a_selection_that_the_new_prompt_has_too_stays(opened: Open) -> None:
+def test_a_selection_that_the_new_prompt_has_too_stays_and_what_was_pinned_in_the_old_one_goes(opened: Open) -> None:
     w = opened()
     kept = {"kind": "edge", "state": 1, "query": 1, "key": 0}
     w.selection, w.pins = kept, [kept]
     w.prompt = "the dog and"
     assert w.selection == kept
-    assert w.pins == [kept]
+    assert w.pins == []
     run = unpack(w.graph)[1]["run"]
     _, meta, _ = unpack(w.detail)
     assert meta["run"] == run
-    assert [a["question"] for a in meta["answers"]] == [kept, kept]
+    assert [a["question"] for a in meta["answers"]] == [kept]
 
 
 def test_a_selection_that_is_gone_is_dropped_and_the_reader_told(opened: Open) -> None:
     w = opened()
     last = w.run.n_tokens - 1
-    here, gone = {"kind": "state", "state": 1, "pos": 0}, {"kind": "state", "state": 1, "pos": last}
-    w.selection, w.pins = gone, [here, gone, {"kind": "token", "pos": last}]
+    w.selection = {"kind": "state", "state": 1, "pos": last}
     w.prompt = "the dog"
     assert w.selection is None
-    assert w.pins == [here]
     assert w.status["state"] == "idle"
     assert "what was selected is not in this prompt: pos must be in 0.." in w.status["text"]
 

@@ -73,6 +73,31 @@ def test_maps_say_which_axis_is_which(host: Host, view: Locator) -> None:
     expect(figure.get_by_text("query ↓")).to_be_visible()
 
 
+def test_maps_name_their_tokens_on_both_axes(host: Host, view: Locator) -> None:
+    host.widget.selection = {"kind": "head", "state": 3, "head": 2, "query": 9, "key": 2}
+    host.sync()
+    figure = view.locator(".maps figure").first
+    for axis in ("queries", "keys"):
+        assert figure.locator(f".ticks.{axis} span").all_inner_texts() == PROMPT.split()
+
+
+def test_a_mixture_says_why_shares_of_experts_and_of_neurons_differ(open_widget: OpenWidget) -> None:
+    widget = lmtt.explore(model_of_type("qwen2_moe"), PROMPT)
+    mlp = next(p for p in widget.run.parts if p.kind == "mlp")
+    widget.selection = {"kind": "mlp", "state": mlp.state, "pos": 3}
+    panel = open_widget(widget).page.locator(".panel")
+    expect(panel).to_contain_text("do not add up to its own")
+
+
+def test_the_status_says_drawing_until_the_new_picture_is_there(host: Host, widget: lmtt.FlowWidget) -> None:
+    seen: list[tuple[str, bool]] = []
+    old = widget.graph
+    widget.observe(lambda change: seen.append((change["new"]["text"], widget.graph is not old)), "status")
+    host.set(prompt="a dog ran home")
+    assert ("drawing", False) in seen
+    assert seen[-1] == ("", True)
+
+
 def test_the_buttons_above_the_picture_are_one_tab_stop_and_arrows_walk_them(host: Host, view: Locator) -> None:
     page: Page = host.page
     toolbar = view.get_by_role("toolbar")

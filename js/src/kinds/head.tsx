@@ -135,6 +135,7 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
       <Heat
         label={`${title}, ${words.headName(head)}. ${at ? name(at) : ""}. ${own.mapKeys}`}
         n={n}
+        name={(pos) => tokenText(g, pos)}
         {...useBytes(maps[which] as Float32Array, n, top[which])}
         palette={palette}
         cursor={cursor}

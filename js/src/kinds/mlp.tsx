@@ -28,6 +28,8 @@ const own = {
   experts: "Experts that saw this token",
   expert: "expert",
   weight: "weight",
+  partition:
+    "Experts are held against whole experts, neurons against single neurons, so the shares of an expert's neurons do not add up to its own.",
   neurons: (shown: number, all: string) => `Neurons by share, ${shown} of ${all}`,
   neuron: "neuron",
   activationTitle: "Value just before the down projection",
@@ -110,6 +112,7 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
               shareColumn(experts.share, "mlp"),
             ]}
           />
+          <p class="note">{own.partition}</p>
         </Section>
       )}
       <Section title={own.neurons(n, count(n_neurons))}>

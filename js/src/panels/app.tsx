@@ -25,7 +25,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
       <PromptLine store={store} view={now} />
       <Toolbar store={store} view={now} />
       <div class={`main ${panel ? "with-panel" : ""}`}>
-        <div class="left">
+        <div class={`left ${store.traits.status.value.state === "running" ? "old" : ""}`}>
           <Flow store={store} hold={view} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
           <RunningText store={store} />
           <Legend store={store} />

@@ -8,6 +8,7 @@ import * as words from "../../words.js";
 
 export interface HeatProps {
   label: string;
+  name?: (pos: number) => string; // of a token, on both axes
   n: number;
   bytes: Uint8Array; // [side, side]
   side: number;
@@ -19,7 +20,7 @@ export interface HeatProps {
   pick?: (cell: Cell) => void;
 }
 
-export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, over, pick }: HeatProps) {
+export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, open, over, pick }: HeatProps) {
   const canvas = useImage(bytes, side, heatTable(palette, has_sign));
   const box = useRef<HTMLDivElement>(null);
   const cellOf = (event: PointerEvent) => {
@@ -33,7 +34,7 @@ export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, o
       style={{ insetBlock: place(rows === n ? 0 : query, rows), insetInline: place(columns === n ? 0 : key, columns) }}
     />
   );
-  return (
+  const map = (
     <div
       ref={box}
       class="heat"
@@ -66,6 +67,30 @@ export function Heat({ label, n, bytes, side, has_sign, palette, cursor, open, o
       {cursor && frame("hair", cursor, 1, n)}
       {cursor && frame("hair", cursor, n, 1)}
       {open && frame("open", open, 1, 1)}
+    </div>
+  );
+  if (!name) return map;
+  return (
+    <div class="named">
+      <Ticks kind="queries" n={n} name={name} />
+      {map}
+      <Ticks kind="keys" n={n} name={name} />
+    </div>
+  );
+}
+
+const MOST_TICKS = 20; // for which there is room
+
+/** Token names along an axis, as many as can be told apart. */
+function Ticks({ kind, n, name }: { kind: "queries" | "keys"; n: number; name: (pos: number) => string }) {
+  const step = Math.ceil(n / MOST_TICKS);
+  return (
+    <div class={`ticks mono ${kind}`} aria-hidden="true">
+      {Array.from({ length: Math.ceil(n / step) }, (_, i) => (
+        <span key={i} style={{ [kind === "keys" ? "left" : "top"]: `${(100 * (i * step + 0.5)) / n}%` }}>
+          {name(i * step)}
+        </span>
+      ))}
     </div>
   );
 }
