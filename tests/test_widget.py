@@ -380,7 +380,7 @@ BAD = [
     ("threshold", -0.01, "threshold must be a share"),
     ("threshold", float("nan"), "threshold must be a share"),
     ("threshold", "0.1", "threshold"),
-    ("encoding", "weight", 'encoding must be "flow" or "share", got \'weight\''),
+    ("encoding", "weight", 'encoding must be "flow" or "share" or "effect", got \'weight\''),
     ("encoding", None, "encoding"),
     ("reading", "mean", 'reading must be "max" or "sum", got \'mean\''),
     ("renormalise", "yes", "renormalise"),

@@ -42,6 +42,26 @@ export const panelToggle = "Side panel";
 export const help = "Keys";
 export const menu = "More";
 
+export const figure = "Figure…";
+export const figureSize = "Size";
+export const sizes: Record<string, string> = {
+  screen: "as shown",
+  column: "column",
+  page: "page",
+  slide: "slide",
+  post: "1200 × 675",
+};
+export const asShown = "As large as on screen";
+export const withSelection = "selection";
+export const withLegend = "legend";
+export const withCaption = "caption";
+export const svg = "Save SVG";
+export const png = "Save PNG";
+export const toClipboard = "Copy";
+export const copyBlocked = "Copying is blocked here";
+export const figureCaption = (prompt: string, target: string, next: string | null, model: string) =>
+  `Information flow to ${target} in "${prompt}"${next ? `, after which ${next} comes next` : ""}; ${model}.`;
+export const pythonLine = "Copy the Python for these numbers";
 export const saveSvg = "Save as SVG";
 export const savePng = "Save as PNG";
 export const saveJson = "Save as JSON";
@@ -150,6 +170,9 @@ export const live = {
   share: (share: string) => `share ${share}`,
 };
 export const graphLabel = "Arrow keys walk states and tokens; press question mark for all keys.";
+export const zoomIn = "Zoom in (+)";
+export const zoomOut = "Zoom out (−)";
+export const overview = "Which tokens are in view: drag, or arrow keys";
 export const resize = "Height of the widget";
 export const keysTitle = "Keys in the picture";
 export const keys = [
@@ -164,7 +187,7 @@ export const keys = [
   ["Alt ← →", "a step back, a step forward"],
   ["Esc", "back"],
   ["+ − 0", "zoom in, out, fit"],
-  ["Ctrl wheel", "zoom; drag to move"],
+  ["Ctrl wheel", "zoom tokens; with Shift layers; drag to move"],
 ];
 
 export const empty = "Nothing recorded.";

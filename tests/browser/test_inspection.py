@@ -356,6 +356,7 @@ def test_the_model_line_tells_of_the_model_without_a_kernel(host: Host, panel: L
 
 KINDS = [
     {"kind": "state", "state": 4, "pos": 9},
+    {"kind": "heads"},
     {"kind": "edge", "state": 3, "query": 9, "key": 2},
     {"kind": "head", "state": 3, "head": 1, "query": 9, "key": 2},
     {"kind": "mlp", "state": 4, "pos": 9},

@@ -109,11 +109,11 @@ def test_the_buttons_above_the_picture_are_one_tab_stop_and_arrows_walk_them(hos
     assert page.evaluate(focused) == "share"
     page.keyboard.press("End")
     page.keyboard.press("ArrowLeft")
-    assert page.evaluate(focused) == "Fit"
+    assert page.evaluate(focused) == "Heads"
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.querySelector('.lmtt-widget').shadowRoot.activeElement.className") == "flow"
     page.keyboard.press("Shift+Tab")
-    assert page.evaluate(focused) == "Fit"
+    assert page.evaluate(focused) == "Heads"
     page.keyboard.press("Home")
     assert page.evaluate(focused) == "flow"
     assert toolbar.locator("button[tabindex='0']").count() == 1

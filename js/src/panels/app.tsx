@@ -1,6 +1,6 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
 
-import { useSignal } from "@preact/signals";
+import { type Signal, useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { layerCount, tokenName } from "../core/names.js";
 import type { Store } from "../store/store.js";
@@ -14,9 +14,11 @@ import { Panel } from "./panel.js";
 import { PromptLine } from "./prompt.js";
 import { RunningText } from "./text.js";
 import { Toolbar } from "./toolbar.js";
+import { Travel } from "./travel.js";
 
 export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
   const view = useRef<FlowView | null>(null);
+  const drawn = useSignal<FlowView | null>(null); // the same, for what follows its layout
   const help = useSignal(false);
   const now = () => view.current;
   const panel = store.traits.view.value.panel && store.graph.value !== null;
@@ -26,7 +28,8 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
       <Toolbar store={store} view={now} />
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class={`left ${store.traits.status.value.state === "running" ? "old" : ""}`}>
-          <Flow store={store} hold={view} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
+          <Flow store={store} hold={view} told={drawn} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
+          <Travel store={store} view={drawn.value} />
           <RunningText store={store} />
           <Legend store={store} />
           <Notice store={store} />
@@ -42,6 +45,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
 function Flow({
   store,
   hold,
+  told,
   onHelp,
   ready,
   failed,
@@ -49,6 +53,7 @@ function Flow({
   failed: (error: unknown) => void;
   store: Store;
   hold: { current: FlowView | null };
+  told: Signal<FlowView | null>;
   onHelp: () => void;
   ready: () => void;
 }) {
@@ -66,6 +71,7 @@ function Flow({
     measure();
     const view = flowView(el, store, { width: () => width.value, height: () => height.value }, onHelp, failed);
     hold.current = view;
+    told.value = view;
     const frame = requestAnimationFrame(() => requestAnimationFrame(ready));
     return () => {
       cancelAnimationFrame(frame);

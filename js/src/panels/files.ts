@@ -1,31 +1,111 @@
-// The picture and the analysis as files.
+// The picture and the analysis as files, named after the prompt.
+
+import { HOME } from "../core/camera.js";
+import { nextToken, tokenText } from "../core/names.js";
+import { percent } from "../core/numbers.js";
+import { BY_KIND } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
-import { svgText } from "../views/flow/figure.js";
-import type { Scene } from "../views/flow/scene.js";
+import { type Around, extraHeight, svgText } from "../views/flow/figure.js";
+import { layoutGraph } from "../views/flow/layout.js";
+import { columnsOf, markOf, type Scene } from "../views/flow/scene.js";
+import * as words from "../words.js";
 import { analysisText } from "./saved.js";
 
-export function save(kind: "svg" | "png", scene: Scene | null): void {
-  if (!scene) return;
-  const svg = new Blob([svgText(scene)], { type: "image/svg+xml" });
-  if (kind === "svg") {
-    download(svg, "flow-routes.svg");
-    return;
-  }
-  const url = URL.createObjectURL(svg);
-  const image = new Image();
-  image.onload = () => {
-    const canvas = document.createElement("canvas");
-    canvas.width = 2 * scene.layout.width;
-    canvas.height = 2 * scene.layout.height;
-    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    URL.revokeObjectURL(url);
-    canvas.toBlob((png) => png && download(png, "flow-routes.png"));
-  };
-  image.src = url;
+export interface Wanted {
+  size: keyof typeof SIZES;
+  selection: boolean;
+  legend: boolean;
+  caption: boolean;
 }
+
+/** px; null: as on screen */
+export const SIZES = { screen: null, column: [420, 380], page: [720, 460], slide: [1280, 720], post: [1200, 675] } as const;
+
+/** A figure as an SVG's text, and its size in px. */
+export function figureOf(store: Store, scene: Scene, wanted: Wanted): { text: string; width: number; height: number } {
+  const around = aroundOf(store, scene, wanted);
+  const size = SIZES[wanted.size];
+  const [width, all] = size ?? [scene.layout.width, scene.layout.height];
+  const height = size ? all - extraHeight(width, around) : all;
+  const { g, layout } = scene;
+  const placed = { ...scene, layout: layoutGraph(g, layout.columns, width, Math.max(200, height), HOME, scene.routes.target) };
+  const item = wanted.selection ? store.selected.peek() : null;
+  const marked = item && { mark: markOf(placed, item, true), columns: columnsOf(g, item) };
+  const whole = { ...around, marked };
+  return { text: svgText(placed, whole), width, height: placed.layout.height + extraHeight(width, whole) };
+}
+
+function aroundOf(store: Store, { g, routes, palette, hues }: Scene, wanted: Wanted): Around {
+  const { label, legend, scale } = store.encoding.peek();
+  const settings = store.settings.peek();
+  const amount = scale?.(g, routes, settings) ?? percent;
+  const kinds = new Set(g.meta.parts.map(({ kind }) => kind));
+  const by_kind: [string, string][] = [
+    ...(kinds.has("attention") ? [[words.attention, palette.attention] as [string, string]] : []),
+    [words.residual, palette.residual],
+    ...(kinds.has("mlp") ? [[words.mlp, palette.mlp] as [string, string]] : []),
+  ];
+  const names = hues === BY_KIND ? by_kind : hues.names.map((text, hue): [string, string] => [text, hues.colour(palette, hue)]);
+  const widths = [0.04, 0.3, 1].map((u): [number, string] => [
+    u * routes.top_weight,
+    `${u === 0.04 ? `${words.widthIs(label)} ` : ""}${amount(u * routes.top_weight)}`,
+  ]);
+  const next = nextToken(g, routes.target, 0);
+  return {
+    legend: wanted.legend ? { names, widths: routes.top_weight > 0 ? widths : [], says: legend(settings) } : null,
+    caption: wanted.caption
+      ? words.figureCaption(
+          g.meta.prompt,
+          tokenText(g, routes.target),
+          next && `${next.text} (${percent(next.p)})`,
+          g.meta.model.line,
+        )
+      : "",
+  };
+}
+
+const SCALE = 2; // pixels of a PNG for every px
+
+export async function png({ text, width, height }: { text: string; width: number; height: number }): Promise<Blob> {
+  const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+  try {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    canvas.width = SCALE * width;
+    canvas.height = SCALE * height;
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return await new Promise((done, failed) => canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error(words.noCanvas)))));
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+export function save(kind: "svg" | "png", store: Store, scene: Scene | null, wanted: Wanted = AS_SHOWN): void {
+  if (!scene) return;
+  const figure = figureOf(store, scene, wanted);
+  const name = nameOf(scene);
+  if (kind === "svg") download(new Blob([figure.text], { type: "image/svg+xml" }), `${name}.svg`);
+  else png(figure).then((blob) => download(blob, `${name}.png`));
+}
+
+const AS_SHOWN: Wanted = { size: "screen", selection: false, legend: false, caption: false };
 
 export function saveJson(store: Store): void {
   download(new Blob([analysisText(store)], { type: "application/json" }), "flow-routes.json");
+}
+
+/** "when-mary-and-john-to": the first words of the prompt and what is explained. */
+function nameOf({ g, routes }: Scene): string {
+  const said = `${g.meta.prompt.split(/\s+/).slice(0, 4).join(" ")} ${tokenText(g, routes.target)}`;
+  return (
+    said
+      .toLowerCase()
+      .replace(/[^a-z0-9]+/g, "-")
+      .replace(/^-|-$/g, "")
+      .slice(0, 60) || "flow-routes"
+  );
 }
 
 function download(blob: Blob, name: string): void {

@@ -6,7 +6,9 @@ import { focused, usePopup } from "../controls/popup.js";
 import type { Store } from "../store/store.js";
 import type { View } from "../store/traits.js";
 import type { FlowView } from "../views/flow/flow.js";
+import type { Scene } from "../views/flow/scene.js";
 import * as words from "../words.js";
+import { FigureDialog } from "./figure.js";
 import { save, saveJson } from "./files.js";
 import { python } from "./python.js";
 
@@ -14,6 +16,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
   const open = useSignal(false);
   const by_hand = useSignal<string | null>(null);
   const copied = useSignal(false);
+  const figure = useSignal<Scene | null>(null);
   const box = useRef<HTMLSpanElement>(null);
   usePopup(open, box, "[role^=menuitem]");
   const done = (what: () => void) => () => {
@@ -66,8 +69,9 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
         <div class="pop menu-list" role="menu" aria-label={words.menu}>
           {has_graph && (
             <>
-              <Item text={words.saveSvg} act={done(() => save("svg", scene()))} />
-              <Item text={words.savePng} act={done(() => save("png", scene()))} />
+              <Item text={words.figure} act={done(() => (figure.value = scene()))} />
+              <Item text={words.saveSvg} act={done(() => save("svg", store, scene()))} />
+              <Item text={words.savePng} act={done(() => save("png", store, scene()))} />
               <Item text={words.saveJson} act={done(() => saveJson(store))} />
               <Item text={copied.value ? words.copied : words.copyPython} act={copy} />
               <hr />
@@ -110,6 +114,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
           )}
         </div>
       )}
+      {figure.value && <FigureDialog store={store} scene={figure.value} close={() => (figure.value = null)} />}
     </span>
   );
 }

@@ -1,4 +1,5 @@
 // The Python that recreates what is on screen; no DOM.
+import type { Selection } from "../core/select.js";
 import type { Store } from "../store/store.js";
 
 /** A JSON value as a Python literal. */
@@ -14,6 +15,14 @@ export function literal(value: unknown): string {
   return `{${Object.entries(value as object)
     .map(([k, v]) => `${literal(k)}: ${literal(v)}`)
     .join(", ")}}`;
+}
+
+/** One line that gives the numbers of an answer, of the widget's run. */
+export function pythonOfAnswer(question: Selection, target: number, foil: string | number | null, normalise: boolean): string {
+  const id =
+    typeof foil === "string" ? `widget.run.model.token_id(${literal(foil.replace(/·/g, " "))}, "the foil")` : literal(foil);
+  const options = [`target=${target}`, ...(foil === null ? [] : [`foil=${id}`]), ...(normalise ? [] : ["normalise=False"])];
+  return `lmtt_widget.answers.answer(widget.run, widget.opened.graph, ${literal(question)}, ${options.join(", ")})`;
 }
 
 const BUNDLED = "lmtt-bundled"; // its name; it is in no hub and no folder of the reader's

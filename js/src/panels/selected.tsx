@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { Toggle } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
 import type { Kind } from "../controls/kind.js";
+import { PythonLine } from "../controls/python.js";
 import { Rows } from "../controls/rows.js";
 import { Waiting } from "../controls/waiting.js";
 import type { Answer } from "../core/answer.js";
@@ -17,6 +18,7 @@ import * as words from "../words.js";
 import { Compare } from "./compare.js";
 import { selectionName } from "./crumbs.js";
 import { KINDS } from "./kinds.js";
+import { pythonOfAnswer } from "./python.js";
 import { WhatIf } from "./whatif.js";
 
 export function Selected({ store, selection }: { store: Store; selection: Selection }) {
@@ -52,6 +54,11 @@ export function Selected({ store, selection }: { store: Store; selection: Select
         <h3 ref={title} tabIndex={-1}>
           {subject}
         </h3>
+        {good && (
+          <PythonLine
+            line={pythonOfAnswer(selection, store.target.value, store.traits.foil.value, store.traits.normalise.value)}
+          />
+        )}
         {good && (
           <button
             type="button"

@@ -157,8 +157,8 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
     },
     ...{ hover, camera, sliding },
     setTarget(pos) {
-      const { zoom, x, y } = camera.peek();
-      camera.value = { zoom, x: zoom === 1 ? null : x, y };
+      const now = camera.peek();
+      camera.value = { ...now, x: now.zoom === 1 ? null : now.x };
       write("target", pos);
     },
     setEncoding(name) {

@@ -1,18 +1,82 @@
-// The whole picture with one pen, for a file: the strokes of the screen; no DOM.
+// The whole picture with one pen, for a file: the strokes of the screen, with its legend and what is selected; no DOM.
 import { stateName, tokenText } from "../../core/names.js";
 import { type Pen, svgPen } from "../../paint/pen.js";
 import { drawGrid, drawLabels } from "./axes.js";
 import { drawEdges } from "./edges.js";
+import { drawColumnLabel, drawMark, drawVeil } from "./mark.js";
 import { drawNodes, drawTarget } from "./nodes.js";
-import type { Scene } from "./scene.js";
+import { lineWidth, type Mark, type Scene } from "./scene.js";
+
+/** What stands in a figure beside the picture itself. */
+export interface Around {
+  marked?: { mark: Mark; columns: number[] } | null; // what is selected
+  legend?: { names: [text: string, colour: string][]; widths: [weight: number, text: string][]; says: string } | null;
+  caption?: string;
+}
+
+const LINE = 17; // px of a line of text below the picture
+const LETTER = 5.9; // px, about
+const SAMPLE = 24;
 
 /** The whole figure, as in the window. */
-export function drawFigure(pen: Pen, scene: Scene): void {
+export function drawFigure(pen: Pen, scene: Scene, { marked, legend, caption }: Around = {}): void {
   drawGrid(pen, scene);
   drawEdges(pen, scene, 0, scene.n_drawn);
   drawNodes(pen, scene);
   drawLabels(pen, scene);
   drawTarget(pen, scene);
+  if (marked) {
+    drawVeil(pen, scene);
+    drawMark(pen, scene, marked.mark, true);
+    for (const pos of marked.columns) drawColumnLabel(pen, scene, pos);
+  }
+  let y = scene.layout.height + 12;
+  if (legend) y = drawLegend(pen, scene, legend, y);
+  const muted = { size: 11, colour: scene.palette.muted };
+  for (const line of caption ? wrapped(caption, scene.layout.width - 28) : []) {
+    pen.text(line, 14, y, muted);
+    y += LINE;
+  }
+}
+
+function drawLegend(pen: Pen, { palette, routes, layout }: Scene, legend: NonNullable<Around["legend"]>, top: number): number {
+  const muted = { size: 11, colour: palette.muted };
+  let [x, y] = [14, top];
+  const entry = (text: string, colour: string, width: number) => {
+    const wide = SAMPLE + text.length * LETTER + 14;
+    if (x > 14 && x + wide > layout.width) [x, y] = [14, y + LINE];
+    pen.lines([x, y - 4, x + 17, y - 4], 1, colour, width, 1);
+    pen.text(text, x + SAMPLE, y, muted);
+    x += wide;
+  };
+  for (const [text, colour] of legend.names) entry(text, colour, 2.4);
+  for (const [weight, text] of legend.widths) entry(text, palette.muted, lineWidth(weight, routes.top_weight));
+  y += LINE;
+  for (const line of wrapped(legend.says, layout.width - 28)) {
+    pen.text(line, 14, y, muted);
+    y += LINE;
+  }
+  return y;
+}
+
+function wrapped(text: string, width: number): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const longer = `${lines.at(-1)} ${word}`.trim();
+    if (longer.length * LETTER > width && lines.at(-1)) lines.push(word);
+    else lines[lines.length - 1] = longer;
+  }
+  return lines;
+}
+
+/** How much higher than its picture a figure is, in px. */
+export function extraHeight(width: number, { legend, caption }: Around): number {
+  let n = caption ? wrapped(caption, width - 28).length : 0;
+  if (legend) {
+    const entries = [...legend.names, ...legend.widths].map((e) => SAMPLE + String(e[0]).length * LETTER + 40);
+    n += 1 + Math.ceil(entries.reduce((a, b) => a + b, 0) / (width - 28)) + wrapped(legend.says, width - 28).length;
+  }
+  return n * LINE;
 }
 
 /** One sentence for the file's title. */
@@ -21,8 +85,9 @@ export function figureTitle({ g, routes }: Scene): string {
 }
 
 /** The picture as an SVG file's text. */
-export function svgText(scene: Scene): string {
-  const pen = svgPen(scene.layout.width, scene.layout.height, scene.palette.background, figureTitle(scene));
-  drawFigure(pen, scene);
+export function svgText(scene: Scene, around: Around = {}): string {
+  const { width, height } = scene.layout;
+  const pen = svgPen(width, height + extraHeight(width, around), scene.palette.background, figureTitle(scene));
+  drawFigure(pen, scene, around);
   return pen.toString();
 }

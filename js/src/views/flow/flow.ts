@@ -1,21 +1,26 @@
 // The graph on screen: its scene, and what pointer and keys do to it.
-import { computed } from "@preact/signals";
+import { computed, type ReadonlySignal } from "@preact/signals";
 import { tokenName } from "../../core/names.js";
 import { type Item, selectionOf } from "../../core/select.js";
 import { paletteOf } from "../../paint/colour.js";
 import type { Store } from "../../store/store.js";
 import * as words from "../../words.js";
-import { fitted, revealing, zoomAt } from "./camera.js";
+import { fitted, revealing, seenFrom, zoomAt } from "./camera.js";
 import { keyAction } from "./keys.js";
-import { type Layout, layoutGraph, MARGIN, READABLE } from "./layout.js";
+import { type Layout, layoutGraph, READABLE } from "./layout.js";
 import { paint, type Size } from "./paint.js";
 import { followPointer, setHover } from "./pointer.js";
 import type { Scene } from "./scene.js";
 import { type Pointer, tooltip } from "./tooltip.js";
 
+const STEP = 1.35; // of a zoom by key or button
+
 export interface FlowView {
   dispose(): void;
   fit(): void;
+  zoom(factor: number): void; // of the columns
+  seeFrom(part: number): void; // of the width
+  layout: ReadonlySignal<Layout | null>;
   show(item: Item | null): void; // brings it into view and takes the focus, so that keys walk on from there
   scene(): Scene | null;
 }
@@ -70,9 +75,9 @@ export function flowView(
     const s = scene.peek();
     store.camera.value = (s && revealing(s, item)) ?? store.camera.peek();
   };
-  const zoom = ({ layout }: Scene, factor: number) => {
-    const middle = (MARGIN.top + size.height() - MARGIN.bottom) / 2;
-    store.camera.value = zoomAt(layout, factor, size.width() / 2, middle);
+  const zoom = (factor: number, of_rows = false) => {
+    const s = scene.peek();
+    if (s) store.camera.value = zoomAt(s.layout, factor, size.width() / 2, (s.layout.top + s.layout.bottom) / 2, of_rows);
   };
   const press = (event: KeyboardEvent) => {
     const s = scene.peek();
@@ -89,7 +94,7 @@ export function flowView(
     else if (action.do === "back") store.hover.peek() ? setHover(el, store, null) : store.back();
     else if (action.do === "fit") fit();
     else if (action.do === "help") onHelp();
-    else zoom(s, action.do === "zoom-in" ? 1.35 : 1 / 1.35);
+    else zoom(action.do === "zoom-in" ? STEP : 1 / STEP, event.shiftKey && event.key !== "+");
   };
 
   const stops = [paint(el, store, scene, size, failed), tooltip(el, store, scene, size, pointer)];
@@ -98,6 +103,12 @@ export function flowView(
   return {
     scene: () => scene.peek(),
     fit,
+    zoom,
+    layout,
+    seeFrom(part) {
+      const s = scene.peek();
+      if (s) store.camera.value = seenFrom(s.layout, part);
+    },
     show(item) {
       if (item?.kind === "token" && store.columns.peek()?.folded[item.pos]) store.setView({ fold: false });
       if (item) reveal(item);

@@ -33,8 +33,10 @@ export interface Layout {
   bow: number; // how far an edge from a position to itself leans left of the residual line
   max_radius: number;
   half_square: number;
-  camera: { zoom: number; x: number; y: number }; // as shown
-  fit: number; // the zoom at which everything is in view
+  camera: { zoom: number; rows: number; x: number; y: number }; // as shown
+  fit: number; // the zoom at which all columns are in view
+  fit_rows: number; // and all rows
+  seen: { from: number; to: number } | null; // of the width, what is in view; null where all is
 }
 
 export function layoutGraph(
@@ -58,10 +60,12 @@ export function layoutGraph(
 
   const natural_x = Math.min(COLUMN.max, Math.max(COLUMN.min, room_x / gaps_x));
   const natural_y = Math.min(ROW.max, Math.max(ROW.min, room_y / gaps_y));
-  const fit = Math.min(1, room_x / gaps_x / natural_x, room_y / gaps_y / natural_y);
+  const fit = Math.min(1, room_x / gaps_x / natural_x);
+  const fit_rows = Math.min(1, room_y / gaps_y / natural_y);
   const zoom = Math.min(ZOOM.max, Math.max(fit, wanted.zoom));
   const column_gap = natural_x * zoom;
-  const row_gap = natural_y * Math.max(zoom, Math.min(1, room_y / gaps_y / natural_y));
+  const rows = Math.min(ZOOM.max, Math.max(fit_rows, wanted.rows ?? 1));
+  const row_gap = natural_y * rows;
 
   const span_x = columns.n_slots > 1 ? gaps_x * column_gap : 0;
   const span_y = gaps_y * row_gap;
@@ -121,8 +125,10 @@ export function layoutGraph(
     bow: Math.min(9, column_gap * 0.26),
     max_radius: Math.max(1.4, Math.min(5, row_gap * 0.34, column_gap * 0.34)),
     half_square,
-    camera: { zoom, x: shift_x, y: shift_y },
+    camera: { zoom, rows, x: shift_x, y: shift_y },
     fit,
+    fit_rows,
+    seen: slack_x >= -0.5 ? null : { from: -shift_x / span_x, to: (room_x - shift_x) / span_x },
   };
 }
 

@@ -47,7 +47,7 @@ export function followPointer(
       el.classList.add("dragging");
       setHover(el, store, null);
     }
-    store.camera.value = { zoom: store.camera.peek().zoom, x: from.cx + dx, y: from.cy + dy };
+    store.camera.value = { ...store.camera.peek(), x: from.cx + dx, y: from.cy + dy };
   };
   const release = (event: PointerEvent) => {
     const was = drag;
@@ -55,32 +55,62 @@ export function followPointer(
     el.classList.remove("dragging");
     if (!was || was.moved || event.type === "pointercancel") return;
     locate(event);
-    choose(itemHere());
+    const item = itemHere();
+    // There is no hover under a finger: the first tap shows what is there, the second opens it.
+    if (event.pointerType === "touch" && item && !sameItem(item, store.hover.peek())) setHover(el, store, item);
+    else choose(item);
   };
+  const fingers = new Map<number, { x: number; y: number }>();
+  const apart = () => {
+    const [a, b] = [...fingers.values()];
+    return Math.max(20, Math.hypot(a.x - b.x, a.y - b.y));
+  };
+  /** Two fingers zoom the columns between them. */
+  const pinch = (event: PointerEvent) => {
+    const before = apart();
+    fingers.set(event.pointerId, { x: pointer.x, y: pointer.y });
+    const [a, b] = [...fingers.values()];
+    const s = scene.peek();
+    if (s) store.camera.value = zoomAt(s.layout, apart() / before, (a.x + b.x) / 2, (a.y + b.y) / 2);
+  };
+  const lift = (event: PointerEvent) => fingers.delete(event.pointerId);
 
   on("pointermove", (event) => {
     locate(event);
     pointer.over = true;
-    if (drag) pull(event, drag);
-    else setHover(el, store, itemHere());
+    if (fingers.size === 2) pinch(event);
+    else if (drag) pull(event, drag);
+    else if (event.pointerType !== "touch") setHover(el, store, itemHere());
   });
   on("pointerdown", (event) => {
     if (event.button !== 0) return;
     locate(event);
     const s = scene.peek();
-    if (s) drag = { x: pointer.x, y: pointer.y, cx: s.layout.camera.x, cy: s.layout.camera.y, moved: false };
+    if (event.pointerType === "touch") fingers.set(event.pointerId, { x: pointer.x, y: pointer.y });
+    if (fingers.size > 1) drag = null;
+    else if (s) drag = { x: pointer.x, y: pointer.y, cx: s.layout.camera.x, cy: s.layout.camera.y, moved: false };
   });
+  on("pointerup", lift);
+  on("pointercancel", lift);
   on("pointerup", release);
   on("pointercancel", release);
-  on("pointerleave", () => {
+  on("pointerleave", (event) => {
+    lift(event);
     pointer.over = false;
-    if (!drag) setHover(el, store, null);
+    if (!drag && event.pointerType !== "touch") setHover(el, store, null);
   });
   on("wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey) return; // the plain wheel scrolls the notebook
     event.preventDefault();
     locate(event);
     const s = scene.peek();
-    if (s) store.camera.value = zoomAt(s.layout, Math.exp(-event.deltaY * 0.0025), pointer.x, pointer.y);
+    if (s)
+      store.camera.value = zoomAt(
+        s.layout,
+        Math.exp(-(event.deltaY || event.deltaX) * 0.0025),
+        pointer.x,
+        pointer.y,
+        event.shiftKey,
+      );
   });
 }
