@@ -60,7 +60,7 @@ ROOMS = [
     "inside",
     "lens",
     "pieces",
-    "effects",
+    "direct",
     "report",
     "rest",
     "verdicts",

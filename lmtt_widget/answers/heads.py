@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..effects import Effects, effects_at
+from ..direct import DirectEffects, effects_at
 from ..lens import direct_logit_attribution
 from ..patterns import scores
 from ..routes import trace
@@ -71,7 +71,7 @@ def answer(q: Question) -> Answer:
     )
 
 
-def _table(q: Question, found: Effects | None) -> HeadTable:
+def _table(q: Question, found: DirectEffects | None) -> HeadTable:
     routes = trace(q.graph, q.target, encoding="flow")
     ids = torch.tensor([token.id for token in q.run.tokens])
     rows: list[tuple[Any, ...]] = []  # part, state, head, share, effect, one for each score
@@ -87,16 +87,16 @@ def _table(q: Question, found: Effects | None) -> HeadTable:
     return HeadTable(numbers, states, heads, torch.tensor(shares), *others)
 
 
-def _others(run: Run, found: Effects | None) -> OtherTable:
+def _others(run: Run, found: DirectEffects | None) -> OtherTable:
     parts = {} if found is None else found.parts
     return OtherTable(list(parts), [run.parts[number].state for number in parts], list(parts.values()))
 
 
-def _summed(found: Effects) -> float:
+def _summed(found: DirectEffects) -> float:
     return sum(float(x.sum()) for x in found.heads.values()) + sum(found.parts.values())
 
 
-def _by_key(found: Effects | None, part: int, n_tokens: int) -> torch.Tensor:
+def _by_key(found: DirectEffects | None, part: int, n_tokens: int) -> torch.Tensor:
     out = torch.zeros(n_tokens)
     if found is not None:
         summed = found.heads[part].sum(0)

@@ -9,7 +9,7 @@ import torch
 
 import lmtt_widget as lmtt
 from lmtt_widget import answers, attribute, direct_logit_attribution, trace
-from lmtt_widget.effects import effects_at
+from lmtt_widget.direct import effects_at
 from lmtt_widget.patterns import scores
 
 from . import zoo

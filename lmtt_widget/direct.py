@@ -17,14 +17,14 @@ from .run import Run
 
 
 @dataclass(frozen=True)
-class Effects:
+class DirectEffects:
     """Signed direct effects on a token's logit, minus the foil's, at one position."""
 
     heads: dict[int, Tensor]  # attention part -> [head, key]
     parts: dict[int, float]  # any other part with shares -> its whole effect
 
 
-def effects_at(run: Run, pos: int, token: int, foil: int | None = None) -> Effects:
+def effects_at(run: Run, pos: int, token: int, foil: int | None = None) -> DirectEffects:
     """The effects of everything written at a position. Raises ValueError where logits are no linear read-out."""
     row = pos % run.n_tokens
     heads, parts = {}, {}
@@ -36,4 +36,4 @@ def effects_at(run: Run, pos: int, token: int, foil: int | None = None) -> Effec
         elif part.kind in ("mlp", "mixer", "skip"):
             output = part.output_at(row, run.n_tokens)[None]
             parts[part.number] = float(direct_effects(run, output, row, part.state, token, foil)[0])
-    return Effects(heads, parts)
+    return DirectEffects(heads, parts)
