@@ -1,7 +1,9 @@
 """How far the picture, estimates and exact effects agree about heads: python -m benchmarks.truth
 
 Of prompts of the bundled model's grammar: how often the five heads that a ranking puts first hold the three whose exact
-effect on the log odds is largest, for each ablation; and the correlation of each ranking with the exact effects.
+effect on the log odds is largest, for each ablation; and the correlation of each ranking with the exact effects. Then
+how much of the log odds the ten lines and squares that a ranking puts first keep by themselves, the rest from the
+contrast prompt, and how often the right answer then still has the larger logit.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import lmtt_widget as lmtt
 from benchmarks._pairs import TASKS, Pair, pairs
+from lmtt_widget.faithful import strongest
+from lmtt_widget.graph import ATTENTION, PART
 
 
 def main() -> None:
@@ -26,6 +31,8 @@ def main() -> None:
     model = lmtt.bundled_model()
     held: dict[tuple[str, str], list[bool]] = defaultdict(list)
     alike: dict[tuple[str, str], list[float]] = defaultdict(list)
+    kept: dict[str, list[float]] = defaultdict(list)
+    on_top: dict[str, list[bool]] = defaultdict(list)
     n = 0
     for task in options.tasks:
         of_task = pairs(model.tokenizer, task, options.prompts)
@@ -33,6 +40,9 @@ def main() -> None:
         print(f"{task}: {len(of_task)} prompts", flush=True)
         for pair in of_task:
             found, exact = rankings(model, pair)
+            for name, alone in ten_alone(model, pair).items():
+                kept[name].append(alone.kept)
+                on_top[name].append(alone.odds > 0)
             for ablation, truth in exact.items():
                 top = set(truth.topk(3).indices.tolist())
                 for name, ranking in {**found, f"exact, {ablation}": truth}.items():
@@ -45,6 +55,12 @@ def main() -> None:
         cells = [(held.get((name, a)), alike.get((name, a))) for a in ablations]
         shown = [f"{statistics.mean(h):.0%} ({statistics.mean(s):+.2f})" if h and s else "" for h, s in cells]
         print(f"{name:34s}" + "".join(f"{cell:>18s}" for cell in shown))
+    print("\n10 lines and squares alone, the rest from the contrast prompt: log odds kept (median), right one on top")
+    for name, shares in kept.items():
+        print(
+            f"{name:34s}{statistics.mean(shares):>8.0%} ({statistics.median(shares):.0%})"
+            f"{statistics.mean(on_top[name]):>8.0%}"
+        )
 
 
 def rankings(model: lmtt.Model, pair: Pair) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -71,6 +87,38 @@ def rankings(model: lmtt.Model, pair: Pair) -> tuple[dict[str, Tensor], dict[str
         effects = lmtt.effects(run, "heads", ablation=ablation, **asked, **quiet)  # type: ignore[arg-type]
         exact[name] = torch.tensor([-v.change for v in effects])
     return found, exact
+
+
+def ten_alone(model: lmtt.Model, pair: Pair) -> dict[str, lmtt.Faithfulness]:
+    """What the ten lines and squares that each ranking puts first keep."""
+    quiet = {"progress": lambda *_: None}
+    run, other = (lmtt.record(model, ids, **quiet) for ids in (pair.ids, pair.other))  # type: ignore[arg-type]
+    asked = {"token": pair.right, "foil": pair.wrong}
+    graph = lmtt.attribute(run, **quiet)  # type: ignore[arg-type]
+    routes = lmtt.trace(graph, encoding="flow")
+    parts = [p for p in run.parts if p.kind in ("attention", "mlp")]
+    flow = {p.number: torch.from_numpy(_map_of(routes, p.number)) for p in parts}
+    found = {"flow": flow}
+    for name, estimated in (
+        ("estimate, one prompt", lmtt.estimate(run, **asked)),
+        ("estimate, contrast prompt", lmtt.estimate(run, **asked, other=other)),
+        ("estimate, contrast, 5 steps", lmtt.estimate(run, **asked, other=other, steps=5)),
+    ):
+        found[name] = {p.number: -estimated.line(p).sum(0) if p.heads else -estimated.part(p) for p in parts}
+    return {
+        name: lmtt.faithfulness(strongest(scores, 10), run=run, off=other, **asked) for name, scores in found.items()
+    }
+
+
+def _map_of(routes: lmtt.Routes, part: int) -> np.ndarray:
+    """The flow of a part's lines [query, key], or of its squares [pos]."""
+    g = routes.graph
+    block = next(b for b in g.blocks if b.part == part and b.kind in (ATTENTION, PART))
+    size = (g.n_tokens, g.n_tokens) if block.kind == ATTENTION else (g.n_tokens,)
+    out = np.zeros(size, np.float32)
+    at = (g.query[block.edges], g.key[block.edges])
+    out[at if block.kind == ATTENTION else at[0]] = routes.flow[block.edges]
+    return out
 
 
 def spearman(a: Tensor, b: Tensor) -> float:

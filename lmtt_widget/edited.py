@@ -18,7 +18,7 @@ from .decomposition.heads import Product
 from .decomposition.paths import Path, Scale
 from .decomposition.streams import Spread
 from .decomposition.writes import LayerState, LinearWrite, Write
-from .interventions import Edit, function_for, is_run, part_of, vector_for
+from .interventions import Edit, Kept, function_for, is_run, part_of, vector_for
 from .parts import Part, State, wide
 
 Writes = list[Write]
@@ -107,14 +107,21 @@ def _of_whole(part: Part, edit: Edit, n: int, theirs: Part | None) -> tuple[Writ
     own, rows = part.output(n), _rows(edit)
     keep = torch.ones(len(own), dtype=own.dtype)
     delta = torch.zeros_like(own)
+    if isinstance(edit.to, (int, float)) and isinstance(edit, Kept) and edit.keep is not None:
+        keep = edit.keep.to(keep) + edit.to * (1 - edit.keep.to(keep))
+        return [_times(w, keep) for w in part.writes], own * (keep.to(own)[:, None] - 1)
     if isinstance(edit.to, (int, float)):
         keep[rows] = edit.to
         delta[rows] = (edit.to - 1) * own[rows]
         return [_times(w, keep) for w in part.writes], delta
     keep[rows] = 0
+    if isinstance(edit, Kept) and edit.keep is not None:
+        keep = edit.keep.to(keep)
     put = torch.zeros_like(own)
     put[rows] = own.mean(0) if theirs is None else theirs.output(edit.to.n_tokens).to(own)[rows]
-    delta[rows] = put[rows] - own[rows]
+    if isinstance(edit, Kept):
+        put = put * (1 - keep.to(put)[:, None])
+    delta[rows] = put[rows] - own[rows] * (1 - keep.to(own)[rows, None])
     scaled = [_times(w, keep) for w in part.writes]
     return [*scaled, Write(part.writes[0].kind, part.module, Path(), put, part.reads, beside=scaled[0])], delta
 
@@ -203,7 +210,10 @@ def _of_attention(w: LinearWrite, edit: Edit, n: int, theirs: LinearWrite | None
             pattern = wide(p.pattern()).clone()  # [head, query, key]
             for h in mine:
                 other = None if theirs is None or theirs.heads is None else theirs.heads.head(first + h)
-                delta, put = _of_head(p, h, pattern, edit, other)
+                if isinstance(edit, Kept):
+                    delta, put = _kept(p, h, first + h, pattern, edit, other)
+                else:
+                    delta, put = _of_head(p, h, pattern, edit, other)
                 change[:, p.slots[h]] += delta
                 beside[:, p.slots[h]] += put
             p = replace(p, made=pattern, scores=None)
@@ -249,6 +259,29 @@ def _of_head(
         pattern[h][rows, keys] = 0
         return change, put
     return ((pattern[h] - own) @ value) * gate, put
+
+
+def _kept(
+    p: Product, h: int, number: int, pattern: Tensor, edit: Kept, other: tuple[Product, int] | None
+) -> tuple[Tensor, Tensor]:
+    """The same for a head of which some lines stay; `number` is its own among all heads of the part."""
+    assert edit.keep is not None
+    own, value = pattern[h].clone(), wide(p.values_of(h))
+    keep = edit.keep.to(own)
+    given = own
+    if edit.frozen is not None:
+        given = edit.frozen[number].to(own)
+    gate: Tensor | float = 1.0 if p.gate is None else wide(p.gate)[:, p.slots[h]]
+    pattern[h] = given * keep
+    if other is not None:
+        there, at = other
+        lost = (wide(there.pattern()[at]).to(own) * (1 - keep)) @ wide(there.values_of(at)).to(value)
+        put = _gated(lost, p, h, slice(None), other)
+    elif isinstance(edit.to, str):
+        put = (given * (1 - keep)).sum(-1, keepdim=True) * value.mean(0) * gate
+    else:
+        put = torch.zeros_like(own @ value)
+    return ((pattern[h] - own) @ value) * gate + put, put
 
 
 def _elsewhere(own: Tensor, value: Tensor, rows: slice, keys: slice, other: tuple[Product, int] | None) -> Tensor:

@@ -112,6 +112,14 @@ class Edit:
 
 
 @dataclass(frozen=True)
+class Kept(Edit):
+    """Of a part only some lines or positions as they are; everything else of it is what `to` says."""
+
+    keep: Tensor | None = None  # [query, key] of an attention part, [pos] of another: 1 where it stays
+    frozen: Tensor | None = None  # [head, query, key]: patterns that the heads have instead of their own
+
+
+@dataclass(frozen=True)
 class Reft:
     """A trained representation finetuning as a function of a state: h + R^T (W h + b - R h).
 

@@ -65,6 +65,7 @@ ROOMS = [
     "rest",
     "verdicts",
     "estimates",
+    "faithful",
     "survey",
     ("patterns", "readings"),
     "answers.question",

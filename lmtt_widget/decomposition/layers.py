@@ -290,6 +290,8 @@ class _Recorder:
             self.left.discard(made.place)
             with torch.no_grad(), plain_precision(), self.tape.paused():
                 given = self.reader.changed_ahead(made, self.met, change, f"layer {self.number}")
+        if given is not None and self.reader.states:
+            made.value = given  # what the rest of the layer is made from
         self.met.append(made)
         return given
 
