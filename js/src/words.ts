@@ -123,8 +123,6 @@ export const endedBy = {
   constants: "in constants",
   "no parts": "at states nothing enters",
 };
-export const hoverEmpty = "Hover the picture to read a state, a line or a token here.";
-export const hoverKeys = "Keys: arrows walk, Enter selects, t sets the target, ? lists all.";
 export const waiting = "waiting for the kernel";
 export const back = "Back";
 export const way = "Way";
@@ -133,15 +131,6 @@ export const wayForward = "Step forward";
 export const crumbs = "Selections, newest last";
 export const selectionGone = "The selection is not part of this picture.";
 
-export const kinds = {
-  state: "State",
-  attention: "Attention",
-  residual: "Residual stream",
-  mlp: "MLP",
-  mixer: "Mixer",
-  other: "Part",
-  token: "Token",
-};
 export const facts = {
   flow: "flow to target",
   share: "share of its state",
@@ -170,6 +159,14 @@ export const live = {
   share: (share: string) => `share ${share}`,
 };
 export const graphLabel = "Arrow keys walk states and tokens; press question mark for all keys.";
+export const asBefore = "as before";
+export const lost = "▼ lost";
+export const gained = "▲ gained";
+export const beside = "The picture that was kept";
+export const keep = "Keep this picture beside the next";
+export const before = (target: string, next: string) => `Kept: ${target} → ${next}`;
+export const otherPlaces = "other tokens: no line by line difference";
+export const differenceTitle = "Colour lines by what was gained and lost";
 export const zoomIn = "Zoom in (+)";
 export const zoomOut = "Zoom out (−)";
 export const overview = "Which tokens are in view: drag, or arrow keys";

@@ -19,6 +19,15 @@ describe.each([
     expect(Math.round(worst)).toBeGreaterThanOrEqual(least); // CIE 1976 over Machado's matrices gives 26.94 and 30.9
   });
 
+  test("for, against, gained and lost stay apart from each other and from all kinds of lines", () => {
+    const colours = [p.attention, p.residual, p.mlp, p.selection, p.plus, p.minus, p.gained, p.lost, p.background];
+    for (const vision of VISIONS) {
+      for (const [i, a] of colours.entries()) {
+        for (const b of colours.slice(i + 1)) expect(deltaE(a, b, vision), `${a} ${b} ${vision}`).toBeGreaterThan(23);
+      }
+    }
+  });
+
   test("text is readable", () => {
     expect(contrast(p.text, p.background)).toBeGreaterThan(10);
     expect(contrast(p.muted, p.background)).toBeGreaterThan(4.5);

@@ -26,7 +26,7 @@ from .picture import Picture
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 N_LONG = 100
-WIDTHS = (1000, 700)
+WIDTHS = (1000, 560)
 
 SHORT = f"import lmtt_widget as lmtt\nlmtt.explore(lmtt.bundled_model(), {PROMPT!r})"
 LONG = f"""import lmtt_widget as lmtt
@@ -218,6 +218,54 @@ def nothing(host: Host) -> None:
     pass
 
 
+def why(host: Host) -> None:
+    host.widget.foil = " John"
+    host.widget.encoding = "effect"
+
+
+def heads(by: str) -> Callable[[Host], None]:
+    def act(host: Host) -> None:
+        host.widget.foil = " John"
+        host.widget.selection = {"kind": "heads"}
+        host.sync()
+        host.page.locator(".panel").get_by_role("button", name=by, exact=True).click()
+
+    return act
+
+
+def two(host: Host) -> None:
+    host.page.get_by_role("button", name="Keep this picture beside the next").click()
+    host.widget.prompt = PROMPT.replace("John gave", "Mary gave")
+    host.sync()
+
+
+def difference(host: Host) -> None:
+    two(host)
+    host.page.get_by_role("button", name="Difference").click()
+
+
+def figure(host: Host) -> None:
+    line(host)
+    host.sync()
+    host.page.get_by_role("button", name="More", exact=True).click()
+    host.page.get_by_role("menuitem", name="Figure").click()
+
+
+def unfolded(host: Host) -> None:
+    host.widget.view = {**host.widget.view, "fold": False}
+
+
+def of_tokens(n_tokens: int) -> Callable[[], Widget]:
+    def make() -> Widget:
+        model = lmtt.bundled_model()
+        assert model.tokenizer is not None
+        text = PROMPT + " Mary. When Anna and Tom walked to the park, Tom handed a book to Anna. "
+        ids = model.tokenizer(text * (n_tokens // 30 + 1))["input_ids"][:n_tokens]
+        return lmtt.explore(model, model.tokenizer.decode(ids))
+
+    return make
+
+
 SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "overview": (names_to_names, nothing),
     "overview-lower": (names_to_names, lower_down(nothing)),
@@ -252,6 +300,18 @@ SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "scripts": (scripts, nothing),
     "scripts-end": (scripts_end, token),
     "chat": (chat, token),
+    "why": (names_to_names, why),
+    "heads": (names_to_names, heads("share")),
+    "heads-effect": (names_to_names, heads("effect")),
+    "heads-induction": (repeated_block, heads("induction")),
+    "two": (names_to_names, two),
+    "two-difference": (names_to_names, difference),
+    "figure": (names_to_names, figure),
+    "tokens-40": (of_tokens(40), nothing),
+    "tokens-100": (of_tokens(100), nothing),
+    "tokens-300": (of_tokens(300), nothing),
+    "tokens-300-unfolded": (of_tokens(300), unfolded),
+    "tokens-1000": (of_tokens(1000), nothing),
 }
 
 

@@ -53,8 +53,8 @@ def test_ctrl_wheel_zooms_tokens_only_and_shift_layers(host: Host, view: Locator
     assert abs(picture.place("^L0 after attention · 9 dog$")[1] - low[1]) <= 20  # within the radius of a state
     assert not [x for x in (picture.place("^L2 after attention · 8 a$")[0],) if high[0] - x < 60]
     picture.flow.hover(position={"x": high[0], "y": high[1]})
-    wheel(host, -80, "Control", "Shift")
-    assert picture.place("^L1 after MLP · 9 dog$")[1] - picture.place("^L2 after attention · 9 dog$")[1] > 50
+    wheel(host, -300, "Control", "Shift")
+    assert picture.place("^L1 after MLP · 9 dog$")[1] - picture.place("^L2 after attention · 9 dog$")[1] > 70
 
 
 def test_buttons_zoom_and_the_strip_travels(long: Host) -> None:
@@ -175,3 +175,31 @@ def test_the_python_of_a_panels_numbers_is_one_click_away(host: Host, view: Loca
     again = eval(line, {"lmtt_widget": lmtt_widget, "widget": host.widget})
     assert again.kind == selection["kind"]
     assert again.effect_on.foil.text == host.widget.selected.effect_on.foil.text == "cat"
+
+
+# ---- two pictures ----
+
+
+def test_a_changed_prompt_stands_beside_the_one_before_in_two_clicks(open_widget: OpenWidget) -> None:
+    other = IOI.replace("John gave", "Mary gave")
+    host = open_widget(lmtt.explore(lmtt.bundled_model(), [IOI, other]))
+    view = host.page.locator(".view")
+    view.get_by_role("button", name="Keep this picture beside the next").click()
+    view.get_by_role("combobox", name="Prompts").select_option("1")
+    host.until(lambda: host.widget.prompt == other, "the other prompt")
+    kept = view.get_by_role("group", name="The picture that was kept")
+    expect(kept).to_contain_text("Kept: ·to → ·Mary 100%")
+    expect(kept).to_contain_text(IOI)
+    expect(view.locator(".sentence")).to_contain_text("·John comes next")
+    picture = Picture(view)
+    pixels = "el => el.querySelector('canvas').toDataURL()"
+    before, drawn = kept.evaluate(pixels), picture.pixels()
+    picture.hover("^L2 attention · 1 ·Mary → 13 ·to$|^4 ·went$")
+    assert kept.evaluate(pixels) != before  # one hover
+    host.page.mouse.move(5, 1)
+    kept.get_by_role("button", name="Difference").click()
+    expect(view.locator(".legend")).to_contain_text("▲ gained")
+    assert picture.pixels() != drawn
+    kept.get_by_role("button", name="Close").click()
+    expect(kept).to_have_count(0)
+    expect(view.locator(".legend")).not_to_contain_text("gained")

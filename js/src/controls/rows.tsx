@@ -5,8 +5,8 @@ export function Rows({ rows }: { rows: Fact[] }) {
   if (rows.length === 0) return null;
   return (
     <dl class="facts">
-      {rows.map(({ label, value, mono, wide }) => (
-        <div key={label} class={wide ? "wide" : ""}>
+      {rows.map(({ label, value, mono }) => (
+        <div key={label}>
           <dt>{label}</dt>
           <dd class={mono ? "mono" : ""} title={value}>
             {value}

@@ -16,7 +16,6 @@ export interface Fact {
   label: string;
   value: string;
   mono?: boolean;
-  wide?: boolean; // needs a line of its own
 }
 
 /** The figures of an answer that there are. */
@@ -31,8 +30,6 @@ export interface OwnFigure {
 }
 
 export interface Facts {
-  kind: string; // "State", "Attention", ...
-  edge_kind: number; // EdgeKind for the colour, -1 for states and tokens
   name: string; // short, for tooltip and crumbs
   figures: string; // one line of numbers
   rows: Fact[];
@@ -66,8 +63,6 @@ function tokenFacts(g: Graph, routes: Routes, pos: number): Unspoken {
   const next = nextToken(g, pos, 0);
   if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${roundPercent(next.p)}`, mono: true });
   return {
-    kind: words.kinds.token,
-    edge_kind: -1,
     name: tokenName(g, pos),
     figures: `${words.facts.inputShare} ${percent(routes.input_share[pos])}`,
     rows,
@@ -78,12 +73,8 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
   const { state, pos, part } = placeOf(g, node);
   const flow = percent(routes.node_flow[node]);
   if (part >= 0) {
-    const { kind } = g.meta.parts[part];
     const share = shareOfSquare(g, node, state);
-    const word = kind === "mlp" ? words.kinds.mlp : kind === "mixer" ? words.kinds.mixer : words.kinds.other;
     return {
-      kind: word,
-      edge_kind: EdgeKind.part,
       name: nodeName(g, node),
       figures: `${words.live.share(percent(share))}, ${words.live.flow(flow)}`,
       rows: [
@@ -105,8 +96,6 @@ function nodeFacts(g: Graph, routes: Routes, peek: Peek | null, node: number): U
   if (next) rows.push({ label: words.facts.predicts, value: `${next.text} ${roundPercent(next.p)}`, mono: true });
   const says = seen ? ` → ${visible(seen.text)}` : "";
   return {
-    kind: words.kinds.state,
-    edge_kind: -1,
     name: nodeName(g, node),
     figures: `${words.live.flow(flow)}${says}`,
     rows,
@@ -131,13 +120,11 @@ function edgeFacts(g: Graph, routes: Routes, e: number, own: OwnFigure | null): 
   if (own) rows.push({ label: own.name, value: own.value(e) });
   if (kind === EdgeKind.attention) {
     rows.push(
-      { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])), wide: true },
-      { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true, wide: true },
-      { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true, wide: true },
+      { label: words.facts.head, value: words.facts.headOf(g.head[e], percent(g.share_max[e])) },
+      { label: words.facts.from, value: `${stateName(g, from.state)} · ${tokenName(g, from.pos)}`, mono: true },
+      { label: words.facts.to, value: `${stateName(g, to.state)} · ${tokenName(g, to.pos)}`, mono: true },
     );
     return {
-      kind: words.kinds.attention,
-      edge_kind: kind,
       name: edgeName(g, e),
       figures: `${said}${words.live.share(share)} (H${g.head[e]} ${percent(g.share_max[e])}), ${words.live.flow(flow)}`,
       rows,
@@ -148,8 +135,6 @@ function edgeFacts(g: Graph, routes: Routes, e: number, own: OwnFigure | null): 
     { label: words.facts.to, value: stateName(g, to.state) },
   );
   return {
-    kind: words.kinds.residual,
-    edge_kind: kind,
     name: edgeName(g, e),
     figures: `${words.live.share(share)}, ${words.live.flow(flow)}`,
     rows,

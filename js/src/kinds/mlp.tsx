@@ -144,7 +144,7 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
           }
         />
       </Section>
-      <UpdateSection what={words.thisPart(words.kinds.mlp)} update={answer.update} />
+      <UpdateSection what={words.thisPart(words.mlp)} update={answer.update} />
     </>
   );
 }

@@ -84,7 +84,7 @@ export default kind<StateQuestion, StateAnswer>({
 });
 
 /** What a part is called beside that of another state, which has it in another layer. */
-const WITHOUT_KEY: Record<string, string> = { carried: words.carriedOn, mlp: words.kinds.mlp, mixer: "mixer" };
+const WITHOUT_KEY: Record<string, string> = { carried: words.carriedOn, mlp: words.mlp, mixer: "mixer" };
 
 function StatePanel(shown: Shown<StateQuestion, StateAnswer>) {
   const { store, g, answer } = shown;

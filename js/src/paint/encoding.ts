@@ -2,6 +2,7 @@
 // encodings/ each, found by the build.
 import { EdgeKind, type Graph } from "../core/graph.js";
 import type { Measure, Routes, Settings } from "../core/routes.js";
+import * as words from "../words.js";
 import type { Palette } from "./colour.js";
 
 export interface Encoding extends Measure {
@@ -50,6 +51,18 @@ export const BY_KIND: Hues = {
 
 export function huesOf({ hues }: Encoding, g: Graph, routes: Routes, settings: Settings): Hues {
   return typeof hues === "function" ? hues(g, routes, settings) : (hues ?? BY_KIND);
+}
+
+const LITTLE = 0.05; // of the full line width: less is no difference
+
+/** By what a picture has more of than another; `sign` -1: seen from the other one. */
+export function gainedAndLost(more: Float32Array, sign: number, top_weight: number): Hues {
+  const least = LITTLE * top_weight;
+  return {
+    names: [words.asBefore, words.lost, words.gained],
+    of: (_, e) => (sign * more[e] > least ? 2 : sign * more[e] < -least ? 1 : 0),
+    colour: (palette, hue) => [palette.residual, palette.lost, palette.gained][hue],
+  };
 }
 
 /** In the order of their buttons. */

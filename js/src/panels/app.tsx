@@ -6,6 +6,7 @@ import { layerCount, tokenName } from "../core/names.js";
 import type { Store } from "../store/store.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
+import { Beside } from "./beside.js";
 import { Handle } from "./handle.js";
 import { Keys } from "./keys.js";
 import { Legend } from "./legend.js";
@@ -28,6 +29,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
       <Toolbar store={store} view={now} />
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class={`left ${store.traits.status.value.state === "running" ? "old" : ""}`}>
+          <Beside store={store} />
           <Flow store={store} hold={view} told={drawn} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
           <Travel store={store} view={drawn.value} />
           <RunningText store={store} />

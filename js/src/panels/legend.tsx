@@ -1,6 +1,7 @@
 // What colours and widths mean, in one line and one sentence.
 import { percent } from "../core/numbers.js";
 import { paletteOf } from "../paint/colour.js";
+import { BY_KIND } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
 import { WIDTH } from "../views/flow/scene.js";
 import * as words from "../words.js";
@@ -9,8 +10,9 @@ export function Legend({ store }: { store: Store }) {
   const g = store.graph.value;
   const routes = store.routes.value;
   if (!g || !routes) return null;
-  const { label, legend, scale, hues: has_own } = store.encoding.value;
-  const [settings, hues] = [store.settings.value, has_own && store.hues.value];
+  const { label, legend, scale } = store.encoding.value;
+  const settings = store.settings.value;
+  const hues = store.hues.value === BY_KIND ? null : store.hues.value;
   const amount = scale?.(g, routes, settings) ?? short;
   const kinds = new Set(g.meta.parts.map((p) => p.kind));
   const samples = kinds.has("mixer") || kinds.has("other") ? [0.04, 1] : [0.04, 0.3, 1];
@@ -36,7 +38,7 @@ export function Legend({ store }: { store: Store }) {
                     stroke-linecap="round"
                   />
                 </svg>
-                {amount(u * routes.top_weight)}
+                {amount(u * store.top_weight.value)}
                 {u === 1 ? "+" : ""}
               </span>
             ))}

@@ -66,7 +66,6 @@ let was_read = false; // on this page: how to read the picture is told once
 function Answer({ store }: { store: Store }) {
   const open = useSignal(!was_read && !remembered());
   was_read = true;
-  remember();
   return (
     <div class="answer">
       <button
@@ -96,18 +95,15 @@ function Answer({ store }: { store: Store }) {
 
 const READ = "lmtt_widget: how to read was read";
 
+/** Whether it was told in this browser before; from now on it was. */
 function remembered(): boolean {
   try {
-    return localStorage.getItem(READ) !== null;
+    const told = localStorage.getItem(READ) !== null;
+    localStorage.setItem(READ, "1");
+    return told;
   } catch {
     return false; // a page that may keep nothing
   }
-}
-
-function remember(): void {
-  try {
-    localStorage.setItem(READ, "1");
-  } catch {}
 }
 
 /** The answer held against another token: what is chosen opens the heads for and against it. */

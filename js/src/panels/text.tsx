@@ -2,7 +2,6 @@
 import { effect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import type { Graph } from "../core/graph.js";
-import { tokenName } from "../core/names.js";
 import { percent } from "../core/numbers.js";
 import { type Passage, passages, reads } from "../core/passages.js";
 import { sameItem } from "../core/select.js";
@@ -154,7 +153,6 @@ function pieces(g: Graph, { from, to, role, is_idle }: Passage, spans: HTMLEleme
   for (let pos = from; pos < to; pos++) {
     const span = make("span", g.meta.tokens.special[pos] ? "special" : "", reads(g, pos));
     span.dataset.pos = String(pos);
-    span.title = tokenName(g, pos);
     spans[pos] = span;
   }
   return out;

@@ -21,6 +21,11 @@ export function Travel({ store, view }: { store: Store; view: FlowView | null })
         <button type="button" class="icon" aria-label={words.zoomOut} title={words.zoomOut} onClick={() => view.zoom(1 / 1.35)}>
           −
         </button>
+        <button type="button" class="icon" aria-label={words.keep} title={words.keep} onClick={store.keep}>
+          <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
+            <path d="M1 1h7v7H1zM4 8v3h7V4H8" />
+          </svg>
+        </button>
       </span>
       {seen && <Strip store={store} view={view} seen={seen} />}
     </>
@@ -73,7 +78,7 @@ function Strip({ store, view, seen }: { store: Store; view: FlowView; seen: { fr
         held.current = null;
       }}
       onKeyDown={(event) => {
-        const step = { ArrowLeft: -0.2, ArrowRight: 0.2, PageUp: -1, PageDown: 1, Home: -1e6, End: 1e6 }[event.key];
+        const step = { ArrowLeft: -0.2, ArrowRight: 0.2, Home: -1e6, End: 1e6 }[event.key];
         if (!step) return;
         event.preventDefault();
         go(seen.from + step * wide);

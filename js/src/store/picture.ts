@@ -2,6 +2,7 @@
 import encodings from "registered:encodings";
 import { batch, computed, effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { HeadsAnswer } from "../core/answers.js";
+import { areAlike, flowsMore } from "../core/between.js";
 import { type Camera, HOME } from "../core/camera.js";
 import type { OwnFigure } from "../core/facts.js";
 import { buildGraph, type Graph, type GraphMeta, placeOf } from "../core/graph.js";
@@ -19,7 +20,7 @@ import {
   trace,
 } from "../core/routes.js";
 import { type Item, itemOf, type Kinds } from "../core/select.js";
-import { BY_KIND, type Encoding, encodingOf, type Hues, huesOf } from "../paint/encoding.js";
+import { BY_KIND, type Encoding, encodingOf, gainedAndLost, type Hues, huesOf } from "../paint/encoding.js";
 import { unpack } from "../wire.js";
 import { sentence } from "../words.js";
 import type { Traits } from "./traits.js";
@@ -31,6 +32,11 @@ export interface Picture {
   encoding: ReadonlySignal<Encoding>;
   settings: ReadonlySignal<Settings>; // of the encodings
   hues: ReadonlySignal<Hues>;
+  kept: Signal<Kept | null>; // a picture that stays beside the next ones
+  comparing: Signal<boolean>; // lines are coloured by what both pictures have more and less of
+  hues_kept: ReadonlySignal<Hues | null>; // of the kept picture, while comparing
+  top_weight: ReadonlySignal<number>; // the full line width, of both pictures
+  keep(): void;
   asked: Signal<HeadsAnswer | null>; // the answer that the encoding draws
   routes: ReadonlySignal<Routes | null>;
   threshold: ReadonlySignal<number>;
@@ -48,6 +54,15 @@ export interface Picture {
   hover: Signal<Item | null>;
   camera: Signal<Camera>;
   sliding: Signal<boolean>; // the fold is frozen meanwhile
+}
+
+/** A picture as it was. */
+export interface Kept {
+  g: Graph;
+  routes: Routes;
+  threshold: number;
+  weight: Float32Array;
+  hues: Hues;
 }
 
 export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abort: AbortSignal): Picture {
@@ -106,10 +121,25 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       : new Float32Array(),
   );
 
-  const hues = computed(() =>
+  const kept = signal<Kept | null>(null);
+  const comparing = signal(false);
+  const alike = computed(() => {
+    const [k, g, r] = [kept.value, graph.value, routes.value];
+    return k && g && r && areAlike(k.g, g) ? { k, g, r } : null;
+  });
+  const hues_kept = computed(() => {
+    const both = comparing.value ? alike.value : null;
+    return both && gainedAndLost(flowsMore(both.k.g, both.k.routes, both.g, both.r), -1, both.k.routes.top_weight);
+  });
+  const top_weight = computed(() => Math.max(routes.value?.top_weight ?? 0, kept.value?.routes.top_weight ?? 0));
+  const own_hues = computed(() =>
     graph.value && routes.value ? huesOf(encoding.value, graph.value, routes.value, settings.value) : BY_KIND,
   );
 
+  const hues = computed(() => {
+    const both = comparing.value ? alike.value : null;
+    return both ? gainedAndLost(flowsMore(both.g, both.r, both.k.g, both.k.routes), 1, both.r.top_weight) : own_hues.value;
+  });
   const own = computed((): OwnFigure | null => {
     const [g, r, { fact, says }, now] = [graph.value, routes.value, encoding.value, settings.value];
     const name = fact?.(now);
@@ -131,6 +161,8 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
     const [g, r] = [graph.value, routes.value];
     if (!g || !r) return null;
     const busy = busyColumns(g, r, resting.value);
+    const beside = alike.value?.k;
+    if (beside) for (const [pos, one] of busyColumns(beside.g, beside.routes, beside.threshold).entries()) busy[pos] |= one;
     busy[r.target] = 1;
     for (const pos of unfolded.value.split(",")) if (pos) busy[Number(pos)] = 1;
     return columns(busy, is_folded.value);
@@ -145,6 +177,10 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       settings,
       hues,
       own,
+      kept,
+      comparing,
+      hues_kept,
+      top_weight,
       asked,
       routes,
       threshold,
@@ -156,6 +192,11 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       columns: shown_columns,
     },
     ...{ hover, camera, sliding },
+    keep() {
+      const [g, r] = [graph.peek(), routes.peek()];
+      comparing.value = false;
+      kept.value = g && r && { g, routes: r, threshold: threshold.peek(), weight: weight.peek(), hues: hues.peek() };
+    },
     setTarget(pos) {
       const now = camera.peek();
       camera.value = { ...now, x: now.zoom === 1 ? null : now.x };

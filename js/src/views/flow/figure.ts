@@ -12,6 +12,7 @@ export interface Around {
   marked?: { mark: Mark; columns: number[] } | null; // what is selected
   legend?: { names: [text: string, colour: string][]; widths: [weight: number, text: string][]; says: string } | null;
   caption?: string;
+  veil?: boolean; // the rest steps back behind what is marked
 }
 
 const LINE = 17; // px of a line of text below the picture
@@ -19,14 +20,14 @@ const LETTER = 5.9; // px, about
 const SAMPLE = 24;
 
 /** The whole figure, as in the window. */
-export function drawFigure(pen: Pen, scene: Scene, { marked, legend, caption }: Around = {}): void {
+export function drawFigure(pen: Pen, scene: Scene, { marked, legend, caption, veil = true }: Around = {}): void {
   drawGrid(pen, scene);
   drawEdges(pen, scene, 0, scene.n_drawn);
   drawNodes(pen, scene);
   drawLabels(pen, scene);
   drawTarget(pen, scene);
   if (marked) {
-    drawVeil(pen, scene);
+    if (veil) drawVeil(pen, scene);
     drawMark(pen, scene, marked.mark, true);
     for (const pos of marked.columns) drawColumnLabel(pen, scene, pos);
   }

@@ -46,7 +46,7 @@ export function flowView(
     if (!g || !routes || !layout.value) return null;
     return {
       g,
-      routes,
+      routes: store.kept.value ? { ...routes, top_weight: store.top_weight.value } : routes,
       layout: layout.value,
       palette: paletteOf(store.dark.value),
       threshold: store.threshold.value,
