@@ -8,6 +8,7 @@ Knows nothing of the tape or the residual stream.
 from __future__ import annotations
 
 import weakref
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ def row_errors(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, owner:
     return backward_error((y @ signs).to(x.dtype if x.dtype == torch.float64 else wide), got, size)
 
 
+@lru_cache(8)
 def _signs(n: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """[n, block], one sign in every row."""
     at = torch.arange(n, device=device)

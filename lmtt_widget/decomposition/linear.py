@@ -265,6 +265,8 @@ def _less(n: Node) -> Node | None:
 
 def is_constant(n: Node) -> bool:
     """Does not depend on anything taped: parameters, buffers, and what was made from them alone."""
+    if n.op not in _OF_CONSTANTS:  # most nodes: nothing behind them need be looked at
+        return _is_source(n)
     return all(m.op in _OF_CONSTANTS or _is_source(m) for m in behind([n], _is_source))
 
 

@@ -48,6 +48,7 @@ class LayerReader:
         self.notes: list[str] = []  # what is exact, but not resolved as usual
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
         self.changed_but_not_read: dict[Node, LayerState] = {}  # what is put in place of states, by their nodes
+        self._by_row: dict[tuple[Node, str], bool] = {}  # of the layer that is read
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
@@ -108,6 +109,7 @@ class LayerReader:
     def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
         """The states from the latest one to `out`, oldest first."""
         states = []
+        self._by_row.clear()
         for n in self._state_nodes(self.states[-1], out, where):
             state = self._state(n, where)
             if n is out or not _is_copy(state):
@@ -167,7 +169,14 @@ class LayerReader:
     def keeps_rows(self, node: Node, stops: Container[Node] = ()) -> bool:
         """Did only calls that work on each row by itself lead to this value, but for attention's own products?"""
         ends = lambda n: n in stops or is_attention_product(n)  # noqa: E731
-        return all(ends(n) or (row_by_row(n) and not self._is_unexplained(n)) for n in behind([node], ends))
+        return all(ends(n) or self._stays_in_row(n) for n in behind([node], ends))
+
+    def _stays_in_row(self, n: Node) -> bool:
+        """Asked of most nodes of a layer several times; a node that was made anew since is another question."""
+        key = n, n.op
+        if key not in self._by_row:
+            self._by_row[key] = row_by_row(n) and not self._is_unexplained(n)
+        return self._by_row[key]
 
     def _is_unexplained(self, n: Node) -> bool:
         """Numbers that nothing on the tape made and that are no weights: perhaps made by a call that was not seen."""
