@@ -30,7 +30,7 @@ _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the h
 _BESIDE = 80  # of the strongest attention lines, drawn or not, also those that a lower threshold would draw
 _NEXT = 3  # tokens whose own routes can be looked into, too
 _MOST = 500  # questions answered for one prompt
-_AHEAD = 32  # of which so many are read together
+_AHEAD = 96  # of which so many are read together
 
 
 def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, progress: Progress) -> Analysis:

@@ -139,6 +139,11 @@ def detail_state(told: Sequence[Told], *, run_id: str = "") -> bytes:
 
 def _plain(x: Any) -> Any:
     """As JSON: token lists as columns, numbers finite (else null)."""
+    kind = type(x)
+    if kind is float:
+        return x if math.isfinite(x) else None
+    if kind is str or kind is int or x is None:
+        return x
     if hasattr(x, "columns"):
         return _plain(x.columns())
     if hasattr(x, "tolist"):

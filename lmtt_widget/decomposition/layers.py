@@ -166,6 +166,7 @@ class _Recorder:
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
         self.model, self.layers = model, layers
+        self.modules = [*model.modules()]
         self.pieces = pieces(model, layers)
         self.called: set[nn.Module] = set()  # of the pieces of the layer that runs
         self.n_layers = len(set(self.pieces.values())) or len(layers)
@@ -183,7 +184,7 @@ class _Recorder:
 
     def hook(self) -> None:
         inside = set[int]()
-        for m in self.model.modules():
+        for m in self.modules:
             if isinstance(m, torch.jit.ScriptModule):  # takes no hooks, and what it calls is not seen
                 inside.update(id(c) for c in m.modules())
             if id(m) in inside:
@@ -206,7 +207,7 @@ class _Recorder:
     def unhook(self) -> None:
         """Takes the hooks out where they are: a handle may be lost to an interrupt before anybody has it."""
         self.is_on = False
-        for m in (*self.model.modules(), *self.layers):
+        for m in (*self.modules, *self.layers):
             for hooks, *beside in _HOOKS:
                 mine = [k for k, f in vars(m).get(hooks, {}).items() if isinstance(f, _Hook) and f.recorder is self]
                 for key in mine:
