@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .lens import LENS_AT_ONCE, Promoted, in_cache, lens_of_nodes, onward, promoted_of, readout_of
+from .lens import Promoted, in_cache, lens_of_nodes, onward, promoted_of, readout_of, rows_at_once
 from .parts import wide
 from .run import Run
 
@@ -33,7 +33,7 @@ class Readings:
         self._lens: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._promoted: OrderedDict[Hashable, Promoted] = OrderedDict()
         self._once: dict[Hashable, Any] = {}
-        self.at_once = max(1, LENS_AT_ONCE // run.logits.shape[-1])  # nodes that are unembedded together, and kept
+        self.at_once = rows_at_once(run)  # nodes that are unembedded together, and kept
 
     def expect(self, nodes: Iterable[Node], updates: Sequence[Entered], k: int, *, normalise: bool) -> None:
         """Makes the lens of nodes (state, pos) and the tokens of updates, which are about to be asked for."""
@@ -111,7 +111,7 @@ class Readings:
 def updates_promoted(run: Run, updates: Sequence[Entered], k: int) -> list[Promoted]:
     """What each update raises and lowers most, unembedded many at a time."""
     readout, found = readout_of(run), []
-    step = max(1, LENS_AT_ONCE // run.logits.shape[-1])
+    step = rows_at_once(run)
     for some in (updates[i : i + step] for i in range(0, len(updates), step)):
         made = [readout.frozen(onward(run, v[None], pos, state), pos % run.n_tokens) for v, pos, state in some]
         found += promoted_of(run, readout.added(torch.cat(made)), k)
@@ -123,7 +123,7 @@ class Peek:
 
     def __init__(self, run: Run, at: np.ndarray, step: int | None = None) -> None:
         self.run = run
-        step = max(1, LENS_AT_ONCE // run.logits.shape[-1]) if step is None else step
+        step = rows_at_once(run) if step is None else step
         nodes = np.argwhere(at)
         self._left = [nodes[i : i + step] for i in range(0, len(nodes), step)][::-1]
         self.ids, self.p = np.full(at.shape, -1), np.zeros(at.shape, np.float32)  # -1: not read, or not yet

@@ -189,7 +189,7 @@ def test_only_what_is_asked_for_is_unembedded(monkeypatch: pytest.MonkeyPatch) -
         return unembed(self, x)
 
     monkeypatch.setattr(Readout, "unembed", counted)
-    monkeypatch.setattr("lmtt_widget.readings.LENS_AT_ONCE", 7 * run.logits.shape[-1])
+    monkeypatch.setattr("lmtt_widget.lens._AT_ONCE", 7 * run.logits.shape[-1])
     logit_lens(run, pos=-1, states=[1, 2])
     assert rows == [2]
     rows.clear()
