@@ -320,8 +320,8 @@ def test_numbers_that_are_not_finite_inside_are_refused_as_such() -> None:
         record(load_model(model), IDS)
 
 
-def test_interventions_are_refused_until_they_exist() -> None:
-    with pytest.raises(NotImplementedError):
+def test_what_is_no_edit_is_no_intervention() -> None:
+    with pytest.raises(ValueError, match="an intervention is an Edit, got 'ablate'"):
         record(text.model(), [5], interventions=["ablate"])
 
 

@@ -141,8 +141,8 @@ def test_a_closed_widget_is_not_woken_by_a_timer(recorded: list[Any], monkeypatc
         assert w.run
 
 
-def test_an_edit_that_cannot_be_applied_yet_is_said() -> None:
-    with pytest.raises(NotImplementedError, match="record does not apply interventions yet"):
+def test_what_is_no_edit_is_said() -> None:
+    with pytest.raises(ValueError, match="an intervention is an Edit, got 'cut'"):
         Session(text.model()).open("the dog", edits=["cut"])
 
 
