@@ -1,7 +1,7 @@
 """What it costs to see that labels and sums are right, in plain forward passes: python -m benchmarks.checks
 
 The self-test is done in every recording: sums of states, heads, linear maps, logits. The probe is done once per model.
-Plain passes and recordings run in turn, and medians are divided; targets stand in brackets.
+Plain passes and recordings run in turn, and medians of the processor's time are divided; targets stand in brackets.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def main() -> None:
 
 def _round(model: Any, prompt: list[int]) -> dict[str, float]:
     """Seconds of a plain pass, and of what is timed in a recording that probes."""
-    start = time.perf_counter()
+    start = time.process_time()
     with torch.no_grad():
         model.module(torch.tensor([prompt]))
-    forward = time.perf_counter() - start
+    forward = time.process_time() - start
     with _timed() as probing:
         run._labels.clear()
         record(model, prompt, progress=quiet)
@@ -65,11 +65,11 @@ def _timed() -> Iterator[dict[str, float]]:
 
     def timing(name: str, f: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 return f(*args, **kwargs)
             finally:
-                seconds[name] += time.perf_counter() - start
+                seconds[name] += time.process_time() - start
 
         return timed
 

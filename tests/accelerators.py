@@ -1,6 +1,6 @@
 """The whole zoo on accelerators, every answer compared with the CPU's: python -m tests.accelerators [type ...]
 
-The devices are pretended (tests/devices.py). `python -m tests.loading` writes the table into docs/loading.md.
+The devices are pretended (tests/devices.py). `--write` puts the table into docs/loading.md; it takes most of an hour.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import nn
 from lmtt_widget.decomposition.layers import find_layers
 
 from . import answers, devices, zoo
+from .loading import ACCELERATORS, PAGE
 
 IDS = zoo.prompt()
 
@@ -30,6 +31,7 @@ class Way(NamedTuple):
 
     put: Callable[[nn.Module], Any]
     kernel: str = "torch"
+    asks: Callable[..., dict[str, Any]] = answers.everything
     dtype: torch.dtype | None = None  # of the model; None: float64 where it can run so
     lacks: torch.dtype | None = None  # what the device has no numbers of
 
@@ -44,7 +46,7 @@ def _moved(model: nn.Module) -> nn.Module:
 
 WAYS = {
     "one accelerator": Way(_moved),
-    "one accelerator, shares by the CPU's kernel (numba) on copies": Way(_moved, "numba"),
+    "one accelerator, shares by the CPU's kernel (numba) on copies": Way(_moved, "numba", answers.shares),
     "one accelerator without float64 (Apple's)": Way(_moved, dtype=torch.float32, lacks=torch.float64),
     "layers divided over two accelerators": Way(_divided),
 }
@@ -62,10 +64,10 @@ def outcome(case: zoo.Case, way: Way) -> str:
         except (RuntimeError, TypeError, AttributeError, NotImplementedError) as e:
             return f"cannot run there: {_first_line(e)}"
         try:
-            found = answers.everything(model, IDS, way.kernel)
+            found = way.asks(model, IDS, way.kernel)
         except (RuntimeError, TypeError) as e:
             return f"{'mixed' if 'same device' in str(e) else 'fails'}: {_first_line(e)}"
-    return "; ".join(answers.difference(expected, found)[:2]) or "same"
+    return "; ".join(answers.difference({name: expected[name] for name in found}, found)[:2]) or "same"
 
 
 @cache
@@ -79,19 +81,24 @@ def _first_line(e: Exception) -> str:
     return f"{type(e).__name__}: {str(e).splitlines()[0]:.150}{where}"
 
 
-def table(types: Sequence[str] = ()) -> Iterator[str]:
+def found(types: Sequence[str] = ()) -> Iterator[tuple[zoo.Case, str, str]]:
+    """The outcome of each case in each way."""
+    for case in zoo.cases():
+        if not types or case.type in types:
+            _on_the_cpu.cache_clear()
+            for name, way in WAYS.items():
+                yield case, name, outcome(case, way)
+
+
+def table(outcomes: Iterable[tuple[object, str, str]]) -> Iterator[str]:
     """A row for each way, then what is not the same."""
-    cases = [c for c in zoo.cases() if not types or c.type in types]
     counts: dict[str, Counter[str]] = {way: Counter() for way in WAYS}
     rest = []
-    for case in cases:
-        _on_the_cpu.cache_clear()
-        for name, way in WAYS.items():
-            found = outcome(case, way)
-            kind = found if found == "same" else found.partition(":")[0]
-            counts[name][kind if kind in ("same", "mixed", "cannot run there") else "other"] += 1
-            if found != "same":
-                rest.append(f"* {case}, {name}: {found}")
+    for case, name, outcome in outcomes:
+        kind = outcome if outcome == "same" else outcome.partition(":")[0]
+        counts[name][kind if kind in ("same", "mixed", "cannot run there") else "other"] += 1
+        if outcome != "same":
+            rest.append(f"* {case}, {name}: {outcome}")
     yield "| where | models | the same as on the CPU | devices mixed | other | the model itself cannot run there |"
     yield "|---|---|---|---|---|---|"
     for name, n in counts.items():
@@ -99,8 +106,31 @@ def table(types: Sequence[str] = ()) -> Iterator[str]:
     yield from ["", *rest] if rest else []
 
 
+def write(outcomes: Iterable[tuple[object, str, str]]) -> None:
+    """Puts the table at the end of docs/loading.md."""
+    outcomes, above = list(outcomes), PAGE.read_text("utf-8").partition(ACCELERATORS)[0].rstrip()
+    asked = (
+        f"{len({str(case) for case, *_ in outcomes})} of the {len(zoo.cases())} models were asked at the last count."
+    )
+    PAGE.write_text("\n".join([above, "", ACCELERATORS, "", _SAID, asked, "", *table(outcomes), ""]), "utf-8")
+
+
+_SAID = """\
+Made by `python -m tests.accelerators --write`, without a GPU: devices are pretended (tests/devices.py). Their tensors
+say that they live there, hold memory of the CPU, and refuse to be in one call with tensors of another place, as a GPU's
+do. Every type that the engine's tests name is recorded there, and everything that can be asked of it (every share, map
+and pattern, the lens, direct effects, every kind of selection, saved files) is compared with the answers on the CPU.
+"""
+
+
 if __name__ == "__main__":
+    types = [word for word in sys.argv[1:] if word != "--write"]
+    outcomes = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of transformers and torch.compile, about themselves
-        for line in table(sys.argv[1:]):
-            print(line, flush=True)
+        for one in found(types):
+            print("{}, {}: {}".format(*one), file=sys.stderr, flush=True)
+            outcomes.append(one)
+    print(*table(outcomes), sep="\n")
+    if "--write" in sys.argv:
+        write(outcomes)

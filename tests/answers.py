@@ -56,6 +56,15 @@ def everything(model: nn.Module, ids: list[int], kernel: Any = "torch") -> dict[
     return found
 
 
+def shares(model: nn.Module, ids: list[int], kernel: Any) -> dict[str, Any]:
+    """Only what a kernel computes."""
+    run = lmtt.record(lmtt.load_model(model), ids)
+    return {"rounded": _columns(lmtt.attribute(run, tolerance=1e-3, most_keys=3, kernel=kernel))} | {
+        name: _columns(lmtt.attribute(run, bias_part=bias_part, kernel=kernel))
+        for name, bias_part in (("graph", False), ("constants too", True))
+    }
+
+
 def _columns(graph: lmtt.Graph) -> dict[str, Tensor]:
     """The shares of a graph as maps: edges without a share may be there or not."""
     found = {name: getattr(graph, name) for name in ("carried", "ended", "truncated", "error", "total", "head_sum")}

@@ -25,10 +25,11 @@ from torch.nn import functional
 
 from lmtt_widget import Run, attribute, load_model, record
 
-from . import zoo
+from . import devices, zoo
 from .untouched import changed, everything
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "loading.md"
+ACCELERATORS = "## On accelerators"
 IDS = zoo.prompt(12)
 Made = Iterator[nn.Module]
 
@@ -58,7 +59,7 @@ def measured(name: str) -> Row:
         warnings.simplefilter("ignore")  # of the loaders, about themselves
         with SITUATIONS[name].make() as module:
             with torch.no_grad():
-                own = module(input_ids=torch.tensor([IDS])).logits[0]
+                own = module(input_ids=torch.tensor([IDS], device=load_model(module).device)).logits[0]
             before = everything(module)
             run = record(load_model(module), IDS, check="all")
             attribute(run)
@@ -271,12 +272,33 @@ def _() -> Made:
         yield module
 
 
-@_situation("several devices")
+@_situation("on an accelerator (pretended)")
 def _() -> Made:
-    if torch.cuda.device_count() < 2:
-        raise NotHere("needs two devices")
-    with _loaded(device_map="balanced") as module:
-        yield module
+    yield _llama().to(_accelerator())
+
+
+@_situation("layers divided over two accelerators (pretended)")
+def _() -> Made:
+    _accelerator()
+    module = _llama()
+    yield devices.divided(module, module.model.layers)
+
+
+@_situation("device_map over two accelerators (pretended)")
+def _() -> Made:
+    _need("accelerate")
+    first, second = _accelerator(), devices.device(1)
+    places = {f"model.layers.{n}": second if 2 * n >= zoo.N_LAYERS else first for n in range(zoo.N_LAYERS)}
+    top = {"model.embed_tokens": first, "model.rotary_emb": first, "model.norm": second, "lm_head": second}
+    from accelerate import dispatch_model
+
+    yield dispatch_model(_llama(), {**top, **places}, main_device=first)
+
+
+def _accelerator() -> torch.device:
+    if not devices.IS_POSSIBLE:
+        raise NotHere("needs torch 2.9, where devices can be pretended")
+    return devices.device()
 
 
 # ---- PEFT ----
@@ -472,21 +494,24 @@ def page() -> str:
         "| situation | error | exact | untouched | remark |",
         "|---|---|---|---|---|",
     ]
-    for name in SITUATIONS:
-        try:
-            row = measured(name)
-        except NotHere as e:
-            lines.append(f"| {name} | | | | not run: {e} |")
-            continue
-        f = row.run.fidelity
-        remark = f.notes[0] if f.notes else ""
-        if f.approximate:
-            rounding = sum(p.kind == "rounding" for p in row.run.parts)
-            remark = f"projections round their inputs in {len(f.approximate)} layers: {rounding} rounding parts"
-        exact = "yes" if f.exact else "approximate"
-        untouched = "yes" if not row.changed else "no: " + ", ".join(row.changed)
-        lines.append(f"| {name} | {f.worst:.0e} | {exact} | {untouched} | {remark} |")
-    return "\n".join(lines) + "\n"
+    lines += [_row(name) for name in SITUATIONS]
+    rest = PAGE.read_text("utf-8").partition(ACCELERATORS)  # python -m tests.accelerators --write wrote it
+    return "\n".join([*lines, "", rest[1] + rest[2]])
+
+
+def _row(name: str) -> str:
+    try:
+        row = measured(name)
+    except NotHere as e:
+        return f"| {name} | | | | not run: {e} |"
+    f = row.run.fidelity
+    remark = f.notes[0] if f.notes else ""
+    if f.approximate:
+        rounding = sum(p.kind == "rounding" for p in row.run.parts)
+        remark = f"projections round their inputs in {len(f.approximate)} layers: {rounding} rounding parts"
+    exact = "yes" if f.exact else "approximate"
+    untouched = "yes" if not row.changed else "no: " + ", ".join(row.changed)
+    return f"| {name} | {f.worst:.0e} | {exact} | {untouched} | {remark} |"
 
 
 def _versions() -> str:

@@ -8,6 +8,7 @@ import torch
 
 from lmtt_widget import attribute, head_shares
 
+from .accelerators import WAYS
 from .loading import IDS, PAGE, SITUATIONS, NotHere, measured
 
 
@@ -23,7 +24,7 @@ def test_a_loaded_model_is_read_exactly_and_left_untouched(name: str) -> None:
     if any("instead of" in note for note in fidelity.notes):
         assert fidelity.identities["own forward"] < 1e-5
     else:
-        assert torch.equal(run.logits, own)
+        assert torch.equal(run.logits.cpu(), own.cpu())
 
     rounding = [p for p in run.parts if p.kind == "rounding"]
     if not fidelity.exact:
@@ -54,6 +55,6 @@ def test_shares_are_the_same_inside_and_outside_of_autocast(name: str) -> None:
             assert np.array_equal(value, getattr(outside[0], name)), name
 
 
-def test_the_page_has_a_row_for_every_situation() -> None:
+def test_the_page_has_a_row_for_every_situation_and_way() -> None:
     rows = [line.split("|")[1].strip() for line in PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
-    assert rows == ["situation", *SITUATIONS], "run python -m tests.loading"
+    assert rows == ["situation", *SITUATIONS, "where", *WAYS], "run python -m tests.loading"
