@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .circuit import circuit_graph
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
+    from .difference import Difference, contrast
     from .estimates import Estimate, estimate
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .faithful import Faithfulness, faithfulness
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "difference": ("Difference", "contrast"),
     "faithful": ("Faithfulness", "faithfulness"),
     "estimates": ("Estimate", "estimate"),
     "verdicts": ("Effects", "Verdict", "effects"),
@@ -96,13 +98,13 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Edit", "Effects", "Estimate", "Faithfulness", "Fidelity", "FlowWidget", "ForwardError", "Graph", "Model",
-    "Part", "RankedNeurons", "Reft", "Report", "Routes", "Run", "SavedWidget", "State", "Token", "UndecomposableError",
-    "Verdict", "attention_pattern", "attribute", "bundled_model", "circuit_graph", "direct_effects",
-    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "head_output",
-    "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "logit_lens", "neuron_shares",
-    "neuron_vectors", "neurons_by_effect", "promoted", "proximity", "record", "renormalise", "save_html", "save_json",
-    "save_png", "save_svg", "top_tokens", "trace", "value_vectors",
+    "Check", "Difference", "Edit", "Effects", "Estimate", "Faithfulness", "Fidelity", "FlowWidget", "ForwardError",
+    "Graph", "Model", "Part", "RankedNeurons", "Reft", "Report", "Routes", "Run", "SavedWidget", "State", "Token",
+    "UndecomposableError", "Verdict", "attention_pattern", "attribute", "bundled_model", "circuit_graph", "contrast",
+    "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness",
+    "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "logit_lens",
+    "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "proximity", "record", "renormalise",
+    "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .given import of_kind, told
 from .graph import ATTENTION, PART, SHARED, Block, Graph, Table
+from .tokens import Token
 
 _COLUMNS = ("share_sum", "share_max", "head")
 
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """Two graphs in the same columns, so that a number of one stands beside the same edge's of the other."""
+    """Two graphs in the same columns, so that a number of one stands beside the same edge's of the other.
+
+    >>> other = lmtt.attribute(lmtt.record(model, prompt.replace("John gave", "Mary gave")))
+    >>> lmtt.contrast(graph, other).change.max() > 0.1
+    np.True_
+    """
 
     before: Graph
     after: Graph
@@ -42,6 +49,83 @@ class Difference:
 def difference(graph: Graph, other: Graph) -> Difference:
     """What is larger and smaller in the other graph. Raises ValueError for graphs that have not the same nodes."""
     return Difference(*aligned([graph, other]))
+
+
+def contrast(graph: Graph, other: Graph, alignment: Sequence[tuple[int, int]] | None = None) -> Difference:
+    """Two prompts as one difference: what is larger and smaller in the other, also where it is longer or shorter.
+
+    alignment: pairs (position, position in the other), both rising; by default what the prompts begin and end with
+    alike, and position by position where they have as many tokens. What has no partner stands alone: it has a place of
+    its own, where the other prompt has no shares.
+
+    Raises ValueError for an alignment that is not rising or not there, or for graphs of different models.
+
+        >>> longer = lmtt.attribute(lmtt.record(model, prompt.replace("Mary and", "Mary and Anna and")))
+        >>> found = lmtt.contrast(graph, longer)
+        >>> "".join(token.text for token in found.after.tokens[:7])
+        'When·Mary·and·Anna·and·John·went'
+    """
+    n, m = graph.n_tokens, other.n_tokens
+    pairs = _alike(graph, other) if alignment is None else [(int(a), int(b)) for a, b in alignment]
+    rising = all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
+    if not rising or any(not (0 <= a < n and 0 <= b < m) for a, b in pairs):
+        raise ValueError(
+            f"an alignment is pairs of positions in 0..{n - 1} and 0..{m - 1}, each larger than the last, got {pairs}"
+        )
+    mine, theirs = np.zeros(n, np.int64), np.zeros(m, np.int64)
+    place = a = b = 0
+    for c, d in [*pairs, (n, m)]:
+        mine[a:c] = np.arange(place, place + c - a)
+        theirs[b:d] = np.arange(place + c - a, place + c - a + d - b)
+        place += c - a + d - b
+        if c < n and d < m:
+            mine[c] = theirs[d] = place
+            place += 1
+        a, b = c + 1, d + 1
+    tokens = dict(zip(theirs.tolist(), other.tokens, strict=True)) | dict(zip(mine.tolist(), graph.tokens, strict=True))
+    both = [_spread(g, at, place, tokens) for g, at in ((graph, mine), (other, theirs))]
+    return Difference(*aligned(both))
+
+
+def _alike(graph: Graph, other: Graph) -> list[tuple[int, int]]:
+    one, two = ([t.id for t in g.tokens] for g in (graph, other))
+    if len(one) == len(two):
+        return [(k, k) for k in range(len(one))]
+    most = min(len(one), len(two))
+    first = next((k for k in range(most) if one[k] != two[k]), most)
+    last = next((k for k in range(most - first) if one[-1 - k] != two[-1 - k]), most - first)
+    ends = zip(range(len(one) - last, len(one)), range(len(two) - last, len(two)), strict=True)
+    return [*((k, k) for k in range(first)), *ends]
+
+
+def _spread(g: Graph, at: np.ndarray, n: int, tokens: dict[int, Token]) -> Graph:
+    """A graph whose position k stands at `at` [k], among others where it has nothing."""
+    if n == g.n_tokens:
+        return g
+    table = Table(n, len(g.states), g.parts, len(g.query) + n * len(g.blocks), g.share_sum.dtype)
+
+    def wider(column: np.ndarray, empty: float = 0) -> np.ndarray:
+        out = np.full((*column.shape[:-1], n), empty, column.dtype)
+        out[..., at] = column
+        return out
+
+    for b in g.blocks:
+        if b.kind == ATTENTION:
+            columns = (getattr(g, name)[b.edges] for name in _COLUMNS)
+            table.attention(g.parts[b.part], at[g.query[b.edges]], at[g.key[b.edges]], *columns)
+        elif b.kind == PART:
+            table.part(g.parts[b.part], wider(g.share_sum[b.edges]))
+        elif b.part < 0:
+            table.carried(b.source, b.entered, wider(g.share_sum[b.edges]))
+    own = dict(zip(at.tolist(), g.tokens, strict=True))
+    roles = dict(zip(at.tolist(), g.roles, strict=True))
+    names = ("truncated", "error", "total", "constant", "head_sum")
+    wide: dict[str, Any] = {name: wider(getattr(g, name)) for name in names}
+    return replace(
+        g, **table.filled(), **wide, ended=wider(g.ended, 1),
+        tokens=tuple(own.get(k, tokens[k]) for k in range(n)), roles=tuple(roles.get(k) for k in range(n)),
+        run=None, find_facts=None,
+    )  # fmt: skip
 
 
 def mean(graphs: Sequence[Graph]) -> Graph:

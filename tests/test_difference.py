@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lmtt_widget import Graph, attribute, load_model, record, trace
-from lmtt_widget.difference import aligned, difference, mean
+from lmtt_widget import Graph, Model, attribute, load_model, record, trace
+from lmtt_widget.difference import aligned, contrast, difference, mean
 from lmtt_widget.graph import READ
 
 from . import synthetic, zoo
 
+PROMPT = "When Mary and John went to the store, John gave a drink to"
 CASES = [zoo.Case(*c.split()) for c in ("gpt2", "gpt_neox parallel", "falcon_h1", "hrm_text")]
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -85,3 +86,37 @@ def test_what_has_not_the_same_nodes_is_refused() -> None:
         difference(graph, replace(graph, parts=graph.parts[:-1]))
     with pytest.raises(ValueError, match="there are no graphs to compare"):
         mean([])
+
+
+@each_case
+def test_a_contrast_keeps_every_share_of_both_prompts(case: zoo.Case) -> None:
+    """A longer prompt beside a shorter one: each node still sums to what it did, and its edges are its own."""
+    model = load_model(zoo.shared(case))
+    ids = zoo.prompt()
+    one, other = (attribute(record(model, i)) for i in (ids, [*ids[:3], 60, 61, *ids[3:]]))
+    found = contrast(one, other)
+    mine, theirs = [0, 1, 2, 5, 6, 7, 8], list(range(9))
+    assert [t.id for t in found.after.tokens] == [t.id for t in other.tokens]
+    for graph, spread, at in ((one, found.before, mine), (other, found.after, theirs)):
+        sums, before = entering(spread), entering(graph)
+        np.testing.assert_allclose(sums[:, at], before, atol=1e-6)
+        assert not np.delete(sums, at, axis=1).any()
+        old = {(e["kind"], e["state"], at[e["query"]], at[e["key"]]): e["share"] for e in graph.to_dict()}
+        new = {(e["kind"], e["state"], e["query"], e["key"]): e["share"] for e in spread.to_dict()}
+        assert {k: v for k, v in new.items() if v > 0} == {k: v for k, v in old.items() if v > 0}
+
+
+def test_prompts_of_one_length_are_compared_position_by_position() -> None:
+    one, other = two(CASES[0])
+    assert np.array_equal(contrast(one, other).change, difference(one, other).change)
+
+
+def test_an_alignment_is_taken_as_given_or_refused(bundled: Model) -> None:
+    one = attribute(record(bundled, PROMPT))
+    other = attribute(record(bundled, "When Anna went to the store, John gave a drink to"))
+    found = contrast(one, other, [(0, 0), *((k, k - 2) for k in range(4, 14))])
+    assert found.before.n_tokens == 14 + 12 - 11
+    assert np.isclose(found.before.total.sum(), one.total.sum())
+    for bad in ([(1, 1), (0, 0)], [(0, 12)], [(3, 3), (3, 4)]):
+        with pytest.raises(ValueError, match="each larger than the last"):
+            contrast(one, other, bad)
