@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .given import of_kind, told
+from .given import integer, of_kind, told
 from .graph import ATTENTION, PART, SHARED, Block, Graph, Table
 from .tokens import Token
 
@@ -65,8 +65,10 @@ def contrast(graph: Graph, other: Graph, alignment: Sequence[tuple[int, int]] | 
         >>> "".join(token.text for token in found.after.tokens[:7])
         'When·Mary·and·Anna·and·John·went'
     """
+    of_kind(graph, Graph, "graph", SHARED)
+    of_kind(other, Graph, "other", SHARED)
     n, m = graph.n_tokens, other.n_tokens
-    pairs = _alike(graph, other) if alignment is None else [(int(a), int(b)) for a, b in alignment]
+    pairs = _alike(graph, other) if alignment is None else _pairs(alignment)
     rising = all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
     if not rising or any(not (0 <= a < n and 0 <= b < m) for a, b in pairs):
         raise ValueError(
@@ -85,6 +87,14 @@ def contrast(graph: Graph, other: Graph, alignment: Sequence[tuple[int, int]] | 
     tokens = dict(zip(theirs.tolist(), other.tokens, strict=True)) | dict(zip(mine.tolist(), graph.tokens, strict=True))
     both = [_spread(g, at, place, tokens) for g, at in ((graph, mine), (other, theirs))]
     return Difference(*aligned(both))
+
+
+def _pairs(alignment: Any) -> list[tuple[int, int]]:
+    if not isinstance(alignment, (list, tuple)) or any(
+        not isinstance(pair, (list, tuple)) or len(pair) != 2 for pair in alignment
+    ):
+        raise TypeError(f"alignment must be a list of pairs of positions, got {told(alignment)}")
+    return [(integer(a, "a position", 0), integer(b, "a position", 0)) for a, b in alignment]
 
 
 def _alike(graph: Graph, other: Graph) -> list[tuple[int, int]]:

@@ -16,8 +16,9 @@ from .decomposition.nodes import Node
 from .decomposition.restored import Undo, whatever_happens
 from .decomposition.streams import Streams
 from .decomposition.vectors import head_vectors
+from .given import integer, of_kind, place, told
 from .parts import Part, wide
-from .run import Run
+from .run import RECORDED, Run
 from .verdicts import log_odds
 
 _STEPS = 5
@@ -97,19 +98,20 @@ def estimate(
         >>> int(found.all_heads().argmin()) // 8  # the layer of the strongest head
         0
     """
+    of_kind(run, Run, "run", RECORDED)
     n, n_vocab = run.n_tokens, run.logits.shape[-1]
-    token = int(run.logits[pos].argmax()) if token is None else token
-    for i in (token, foil):
-        if i is not None and not 0 <= i < n_vocab:
-            raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
-    if steps < 1 or (steps > 1 and other is None):
-        raise ValueError(f"steps lead from another run to this one, so they need `other`, got {steps}")
+    pos, steps = place(pos, n, "pos"), integer(steps, "steps", 1)
+    token = int(run.logits[pos].argmax()) if token is None else integer(token, "token", 0, n_vocab - 1)
+    if foil is not None:
+        integer(foil, "foil", 0, n_vocab - 1)
+    if other is not None:
+        of_kind(other, Run, "other", RECORDED)
+    if steps > 1 and other is None:
+        raise ValueError(f"steps lead from another run to this one, so they need `other`, got {told(steps)}")
     if other is not None and (other.n_tokens != n or [p.kind for p in other.parts] != [p.kind for p in run.parts]):
         raise ValueError(
             f"the other run must have the same parts and as many tokens; they have {n} and {other.n_tokens} tokens"
         )
-    if not -n <= pos < n:
-        raise ValueError(f"pos must be a position in 0..{n - 1} (the prompt has {n} tokens), got {pos}")
 
     def metric(logits: Tensor) -> Tensor:
         return log_odds(wide(logits.reshape(n, -1)[pos]), token, foil)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from .decomposition.forward import in_plain_precision
+from .given import integer, number, of_kind, place, told
 from .graph import ATTENTION, PART
 from .interventions import Kept
 from .parts import wide
 from .routes import Routes
-from .run import Run, record
+from .run import RECORDED, Run, record
 from .verdicts import log_odds
 
 Off = Literal["mean", "zero"]
@@ -105,7 +106,18 @@ def faithfulness(
         >>> found.nothing_to_lose, found.kept > found.kept_random
         (False, True)
     """
+    if not isinstance(routes, (Routes, Mapping)):
+        raise TypeError(f"routes must be what trace(graph) gives, or a mask for each part, got {told(routes)}")
+    if not (isinstance(off, Run) or (isinstance(off, str) and off in ("mean", "zero"))):
+        raise ValueError(f'off is "mean", "zero" or another run, got {told(off)}')
+    if run is not None:
+        of_kind(run, Run, "run", RECORDED)
+    if threshold is not None:
+        threshold = number(threshold, "threshold")
     if isinstance(routes, Routes):
+        place(pos, routes.graph.n_tokens, "pos")
+        if run is not None and run is not routes.graph.run:
+            raise ValueError("routes know their own run; leave run out")
         run, pos, masks = routes.graph.run, routes.target, drawn(routes, routes.drawn_threshold(threshold))
         if run is None:
             raise ValueError("faithfulness needs the model; this graph was opened without its run")
@@ -113,7 +125,10 @@ def faithfulness(
         raise ValueError("a set of your own needs the run it is about: faithfulness(masks, run=run)")
     else:
         masks = dict(routes)
-    token = int(run.logits[pos].argmax()) if token is None else token
+    pos, n_vocab = place(pos, run.n_tokens, "pos"), run.logits.shape[-1]
+    token = int(run.logits[pos].argmax()) if token is None else integer(token, "token", 0, n_vocab - 1)
+    if foil is not None:
+        integer(foil, "foil", 0, n_vocab - 1)
     whole = {p.number: _everything(p, run.n_tokens) for p in _parts(run)}
     given = {k: masks[k].to(torch.bool) & mask if k in masks else mask & False for k, mask in whole.items()}
 

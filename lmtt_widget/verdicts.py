@@ -12,12 +12,13 @@ from torch import Tensor
 from .decomposition.forward import in_plain_precision
 from .decomposition.readout import Readout
 from .edited import edited
+from .given import flag, integer, of_kind, place, told
 from .interventions import Edit, checked_edits
 from .lens import TokenList
 from .parts import wide
 from .progress import Progress, reported
 from .rest import Rest
-from .run import Run, record
+from .run import RECORDED, Run, record
 from .tokens import Token
 
 Ablation = Literal["zero", "mean"]
@@ -129,6 +130,8 @@ def effects(
         >>> found[0].token.text, found[0].change < 0
         ('·Mary', True)
     """
+    of_kind(run, Run, "run", RECORDED)
+    flag(whole_pass, "whole_pass")
     jobs = _jobs(run, edits, ablation)
     named = "as the edits say" if edits != "heads" else ablation if isinstance(ablation, str) else "another prompt"
     asked = _Asked(run, token, foil, pos)
@@ -159,11 +162,17 @@ def heads_of(run: Run, ablation: Ablation | Run = "zero") -> list[Edit]:
 def _jobs(run: Run, edits: Any, ablation: Any) -> list[tuple[Edit, ...]]:
     if isinstance(edits, str) and edits != "heads":
         raise ValueError(f'edits are a list of Edit, or "heads", got {edits!r:.40}')
-    if isinstance(ablation, str) and ablation not in ("zero", "mean"):
-        raise ValueError(f'an ablation is "zero", "mean" or another run, got {ablation!r:.40}')
+    known = isinstance(edits, str) or (
+        isinstance(edits, (list, tuple)) and all(isinstance(e, (Edit, list, tuple)) for e in edits)
+    )
+    if not known:
+        raise TypeError(f'edits must be a list of Edits, or "heads", got {told(edits)}')
+    if not (isinstance(ablation, Run) or (isinstance(ablation, str) and ablation in ("zero", "mean"))):
+        raise ValueError(f'an ablation is "zero", "mean" or another run, got {told(ablation)}')
     if run.interventions:
         raise ValueError("effects are of a run that nothing was edited in; give the edits together instead")
-    given = heads_of(run, ablation) if isinstance(edits, str) else edits
+    with_: Any = ablation
+    given = heads_of(run, with_) if isinstance(edits, str) else edits
     jobs = [(e,) if isinstance(e, Edit) else tuple(e) for e in given]
     for job in jobs:
         if not checked_edits(job, run.states, run.n_tokens):
@@ -176,14 +185,12 @@ class _Asked:
 
     def __init__(self, run: Run, token: int | None, foil: int | None, pos: int) -> None:
         n, n_vocab = run.n_tokens, run.logits.shape[-1]
-        if not -n <= pos < n:
-            raise ValueError(f"pos must be a position in 0..{n - 1} (the prompt has {n} tokens), got {pos}")
-        self.run, self.pos = run, pos % n
+        self.run, self.pos = run, place(pos, n, "pos")
         self.before = wide(run.logits[self.pos]).cpu()
         self.token, self.foil = int(self.before.argmax()) if token is None else token, foil
-        for i in (self.token, foil):
-            if i is not None and not 0 <= i < n_vocab:
-                raise ValueError(f"a token id must be in 0..{n_vocab - 1}, got {i}")
+        for i, name in ((self.token, "token"), (foil, "foil")):
+            if i is not None:
+                integer(i, name, 0, n_vocab - 1)
         if self.foil == self.token:
             raise ValueError("the foil is the token itself; choose another, or none")
 

@@ -69,7 +69,7 @@ def test_frozen_and_half_precision_models_are_estimated_and_lengths_compared(bun
     for options, message in (
         ({"other": record(bundled, "Mary went")}, "they have 14 and 2 tokens"),
         ({"steps": 5}, "they need `other`"),
-        ({"token": -1}, "a token id must be in"),
+        ({"token": -1}, "token must be in"),
     ):
         with pytest.raises(ValueError, match=message):
             estimate(run, **options)  # type: ignore[arg-type]

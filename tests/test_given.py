@@ -80,12 +80,32 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             {"run": {"run"}, "tolerance": {"half"}, "most_keys": {"None", "huge"}, "progress": {"None"}},
         ),
         "bundled_model": (lmtt.bundled_model, {}, {}),
+        "contrast": (
+            lmtt.contrast,
+            {"graph": "graph", "other": "graph", "alignment": None},
+            {"graph": {"graph"}, "other": {"graph"}, "alignment": {"None"}},
+        ),
         "direct_logit_attribution": (
             lmtt.direct_logit_attribution,
             at | {"token": 5, "foil": 6, "by": "head"},
             {"run": {"run"}, "token": {"None"}, "foil": {"None"}},
         ),
         "doctor": (lmtt.doctor, {}, {}),
+        "effects": (
+            lmtt.effects,
+            at | {"edits": "heads", "token": 5, "foil": 6, "ablation": "zero", "whole_pass": False, "progress": None},
+            {"run": {"run"}, "token": {"None"}, "foil": {"None"}, "progress": {"None"}},
+        ),
+        "estimate": (
+            lmtt.estimate,
+            at | {"token": 5, "foil": 6, "other": None, "steps": 1},
+            {"run": {"run"}, "token": {"None"}, "foil": {"None"}, "other": {"None"}},
+        ),
+        "faithfulness": (
+            lmtt.faithfulness,
+            {"routes": "routes", "threshold": 0.1, "off": "mean", "run": None, "token": 5, "foil": 6, "pos": -1},
+            {"threshold": ANY_SHARE | {"None"}, "run": {"None"}, "token": {"None"}, "foil": {"None"}},
+        ),
         "explore": (
             lambda **given: closed(lmtt.explore(**given)),
             {"model": "model", "prompt": PROMPT} | traits,

@@ -120,7 +120,7 @@ def test_what_cannot_be_asked_is_refused_in_words() -> None:
         ("neurons", {}, 'or "heads"'),
         ("heads", {"ablation": "median"}, '"zero", "mean" or another run'),
         ([head], {"token": 97}, r"in 0\.\.96"),
-        ([head], {"pos": 7}, "the prompt has 7 tokens"),
+        ([head], {"pos": 7}, r"pos must be in 0\.\.6"),
         ([head], {"token": 3, "foil": 3}, "the foil is the token itself"),
         ([()], {}, "at least one"),
         ([Edit({"kind": "mlp", "state": 1})], {}, "has no mlp part"),
