@@ -54,6 +54,7 @@ class Run:
     interventions: tuple[Edit, ...] = ()
     probed: Probed | None = field(default=None, repr=False)  # what its parts depend on
     call_by_call: bool = field(default=False, repr=False)  # also what TorchScript and C++ did inside was taped
+    above: Any = field(default=None, repr=False, compare=False)  # how its layers were called, once effects asked for it
 
     @property
     def n_tokens(self) -> int:
@@ -291,7 +292,7 @@ _labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weak
 def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
     """What the parts of this model depend on: remembered, or seen now."""
     known, deep = _labels.setdefault(layers[0], {}), recording.call_by_call
-    key = (structure(recording), len(ids) >= SHORTEST, _fingerprint(model.module))
+    key = (structure(recording), len(ids) >= SHORTEST, fingerprint(model.module))
     if key not in known:
 
         def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
@@ -301,7 +302,7 @@ def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recordi
     return known[key]
 
 
-def _fingerprint(module: torch.nn.Module) -> int:
+def fingerprint(module: torch.nn.Module) -> int:
     """Changes with a module's parts, hooks, replaced forwards and weights."""
     facts = [(id(m), *m._forward_hooks, *m._forward_pre_hooks, id(vars(m).get("forward"))) for m in module.modules()]
     plain = [p for p in module.parameters() if type(p) is torch.nn.Parameter and not p.is_inference()]

@@ -18,7 +18,7 @@ from .lens import TokenList
 from .parts import wide
 from .progress import Progress, reported
 from .rest import Rest
-from .run import RECORDED, Run, record
+from .run import RECORDED, Run, fingerprint, record
 from .tokens import Token
 
 Ablation = Literal["zero", "mean"]
@@ -262,10 +262,14 @@ def _rest(run: Run) -> Rest | None:
         edit = Edit({"kind": "state", "state": 0}, lambda _: wide(value))
         return record(run.model, run, interventions=[edit]).states[-1].value
 
-    try:
-        return Rest(run, whole)
-    except (RuntimeError, TypeError, ValueError, StopIteration):
-        return None
+    now = fingerprint(run.model.module)
+    if run.above is None or run.above[0] != now:
+        try:
+            run.above = now, Rest(run, whole)
+        except (RuntimeError, TypeError, ValueError, StopIteration):
+            run.above = now, None
+    found: Rest | None = run.above[1]
+    return found
 
 
 def _batches(

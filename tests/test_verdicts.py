@@ -88,6 +88,20 @@ def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -
     assert [v.odds for v in found] == pytest.approx([v.odds for v in expected], abs=1e-9)
 
 
+def test_effects_are_of_the_weights_that_are_there() -> None:
+    """How the layers were called is kept with the run, but not beyond a change of the model."""
+    model = zoo.make("llama")
+    run = record(lmtt.load_model(model), zoo.prompt())
+    head = Edit(at(of_kind(run, "attention")[2], "head", head=0))
+    before = effects(run, [head])[0].odds
+    with torch.no_grad():
+        model.lm_head.weight.mul_(0.5)
+        model.model.layers[3].mlp.down_proj.weight.mul_(0.5)
+    now = record(lmtt.load_model(model), zoo.prompt())
+    assert effects(now, [head])[0].odds == pytest.approx(effects(now, [head], whole_pass=True)[0].odds, abs=1e-9)
+    assert effects(now, [head])[0].odds != pytest.approx(before)
+
+
 def test_an_interrupt_keeps_what_is_there_and_leaves_the_model() -> None:
     run = clean(zoo.Case("llama"))
     before = untouched.everything(run.model.module)
