@@ -85,7 +85,9 @@ else if (asked.watch) {
     const size = { minified: code.length, gzip: gzipSync(code).length };
     console.log(`${name}: ${size.minified} bytes, ${size.gzip} gzip`);
     for (const [what, bytes] of Object.entries(size)) {
-      if (bytes > LIMIT[what]) throw new Error(`${name} must stay under ${LIMIT[what]} bytes ${what}, got ${bytes}`);
+      // A bundle with more kinds and encodings than the package's own is as large as whoever makes it wants it.
+      if (bytes > LIMIT[what] && asked.with.length === 0)
+        throw new Error(`${name} must stay under ${LIMIT[what]} bytes ${what}, got ${bytes}`);
     }
   }
 }

@@ -46,14 +46,14 @@ def test_a_click_on_empty_ground_lets_the_selection_step_back_and_loses_nothing(
 ) -> None:
     select(host, {"kind": "state", "state": 2, "pos": 3}, STATE)
     marked = picture.pixels()
-    picture.flow.click(position={"x": 10, "y": 10})
+    picture.flow.click(position={"x": 10, "y": 60})
     dimmed = picture.pixels()
     assert dimmed != marked
     assert widget.selection == STATE
     expect(view.locator(".crumb")).to_have_count(2)
-    picture.flow.click(position={"x": 10, "y": 10})
+    picture.flow.click(position={"x": 10, "y": 60})
     assert picture.pixels() == marked
-    picture.flow.click(position={"x": 10, "y": 10})
+    picture.flow.click(position={"x": 10, "y": 60})
     view.locator(".crumb").first.click()  # whatever is selected next is marked
     view.locator(".crumb").last.click()
     host.until(lambda: widget.selection == STATE, "the second state again")

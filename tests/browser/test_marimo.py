@@ -124,7 +124,7 @@ def test_a_click_reaches_python_and_what_python_sets_is_drawn(picture: Picture, 
 
 
 def test_what_python_answers_about_a_selection_is_shown(picture: Picture) -> None:
-    picture.click("^4 ·went$")
+    picture.click("^1 ·Mary$")
     picture.flow.press("ArrowUp")
     picture.flow.press("Enter")
     panel = picture.view.locator(".panel")

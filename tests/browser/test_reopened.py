@@ -29,8 +29,8 @@ def saved(lab: JupyterServer, browser: Browser) -> dict[str, Any]:
     lab.open(page, lab.write(NAME, *CELLS))
     run_all(page)
     picture = Picture(live(page))
-    picture.click("^4 ·went$")
-    expect(picture.view.get_by_role("combobox", name="Explain")).to_have_value("4")
+    picture.click("^6 ·the$")
+    expect(picture.view.get_by_role("combobox", name="Explain")).to_have_value("6")
     save(page)
     page.close()
     return json.loads((lab.notebooks / NAME).read_text())
@@ -68,8 +68,8 @@ def expect_snapshot_alive(page: Page) -> None:
     frame.locator("[data-ready='1']").wait_for()
     picture = Picture(frame.locator("#page"))
     picture.flow.scroll_into_view_if_needed()
-    picture.click("^4 ·went$")
-    expect(frame.get_by_role("combobox", name="Explain")).to_have_value("4")
+    picture.click("^6 ·the$")
+    expect(frame.get_by_role("combobox", name="Explain")).to_have_value("6")
 
 
 def test_a_picture_is_saved_beside_the_widget_and_no_state(saved: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def test_with_its_kernel_it_is_alive_again_as_it_was_left(
 ) -> None:
     lab.open(page, NAME)
     picture = Picture(live(page))
-    expect(picture.view.get_by_role("combobox", name="Explain")).to_have_value("4")
+    expect(picture.view.get_by_role("combobox", name="Explain")).to_have_value("6")
     assert output(page, 0).locator("img").count() == 0  # the widget stands for its picture
     picture.click("^1 ·Mary$")
     picture.flow.press("ArrowUp")

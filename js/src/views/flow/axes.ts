@@ -44,7 +44,7 @@ export function drawLabels(pen: Pen, scene: Scene): void {
   }
   const [before, after] = outside(layout);
   const beyond = { size: 11, colour: palette.muted };
-  if (before) pen.text(`‹ ${before}`, left + 22, layout.top - 13, beyond);
+  if (before) pen.text(`‹ ${before}`, left + 50, layout.top - 13, beyond);
   if (after) pen.text(`${after} ›`, right - 2, layout.top - 13, { ...beyond, anchor: "end" });
   pen.text(words.inputs, left - 5, base - 1, { size: 11, colour: palette.muted, anchor: "end" });
   pen.clip(0, bottom, right, layout.height - bottom, () => {
