@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .given import of_kind, told
 from .graph import Graph
 from .routes import Edge, Routes
 
@@ -31,6 +32,9 @@ def circuit_graph(routes: Routes, threshold: float | None = None, *, slug: str =
         >>> found["nodes"][-1]["clerp"]
         'Output "·Mary" (p=1.000)'
     """
+    of_kind(routes, Routes, "routes", "trace(graph) makes some")
+    if not isinstance(slug, str):
+        raise TypeError(f"slug must be the name of the graph, a text, got {told(slug)}")
     g = routes.graph
     edges = routes.edges(routes.drawn_threshold(threshold))
     top = (len(g.states) - 1, routes.target)

@@ -18,7 +18,7 @@ from .given import integer, number, of_kind, one_of
 from .graph import ATTENTION, READ, SHARED, Block, Graph
 from .kernels.sums import head_proximities, kernel_for
 from .parts import Part
-from .run import RECORDED, Run
+from .run import Run, need_own
 
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 
@@ -35,7 +35,7 @@ def head_shares(run: Run, part: Part, query: int | None = None, *, graph: Graph 
         >>> lmtt.head_shares(run, run.parts[0], 13, graph=graph).shape  # [head, key] of one query
         torch.Size([8, 14])
     """
-    _need_own(run, part)
+    need_own(run, part)
     if part.heads is None:
         raise ValueError(f"only an attention part has heads, got {part!r}")
     if graph is not None:
@@ -92,7 +92,7 @@ def neuron_shares(run: Run, part: Part, pos: int) -> NeuronShares:
         >>> 0 <= float(shares.share.sum()) <= 1
         True
     """
-    _need_own(run, part)
+    need_own(run, part)
     if part.kind != "mlp":
         raise ValueError(f"only an MLP part has neurons, got {part!r}")
     pos = integer(pos, "position", 0, run.n_tokens - 1)
@@ -206,14 +206,6 @@ def _strong_heads(graph: Graph, b: Block, threshold: float) -> tuple[np.ndarray,
         share[query == q] = strong.sum(0)[key[query == q]]
         over_keys[: len(strong), q] = strong.sum(1)
     return share, over_keys
-
-
-def _need_own(run: Run, part: Part) -> None:
-    """Raises TypeError or ValueError unless the part is one of this run's."""
-    of_kind(run, Run, "run", RECORDED)
-    of_kind(part, Part, "part", "one of run.parts")
-    if not (0 <= part.number < len(run.parts) and run.parts[part.number] is part):
-        raise ValueError(f"{part!r} belongs to another recording; take it from run.parts of the run that is given")
 
 
 def _others(run: Run, part: Part, start: int, stop: int) -> Tensor:

@@ -118,6 +118,14 @@ class Run:
         return f"Run({text!r}, {sizes}, {self.fidelity})"
 
 
+def need_own(run: Run, part: Part) -> None:
+    """Raises TypeError or ValueError unless the part is one of this run's."""
+    of_kind(run, Run, "run", RECORDED)
+    of_kind(part, Part, "part", "one of run.parts")
+    if not (0 <= part.number < len(run.parts) and run.parts[part.number] is part):
+        raise ValueError(f"{part!r} belongs to another recording; take it from run.parts of the run that is given")
+
+
 @unharmed
 def record(
     model: Model,

@@ -91,6 +91,37 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             {"run": {"run"}, "token": {"None"}, "foil": {"None"}},
         ),
         "doctor": (lmtt.doctor, {}, {}),
+        "attention_pattern": (
+            lmtt.attention_pattern,
+            {"part": "attention", "query": 1},
+            {"part": {"part"}, "query": {"None"}},
+        ),
+        "circuit_graph": (
+            lmtt.circuit_graph,
+            {"routes": "routes", "threshold": 0.1, "slug": "it"},
+            {"threshold": ANY_SHARE | {"None"}, "slug": {"text"}},
+        ),
+        "direct_effects": (
+            lmtt.direct_effects,
+            at | {"vectors": made["run"].value(1)[:2], "state": 1, "token": 5, "foil": 6},
+            {"run": {"run"}, "foil": {"None"}},
+        ),
+        "head_vectors": (
+            lmtt.head_vectors,
+            {"part": "attention", "query": 1, "head": 1},
+            {"part": {"part"}, "head": {"None"}},
+        ),
+        "neuron_vectors": (
+            lmtt.neuron_vectors,
+            {"run": "run", "part": "mlp", "pos": 1, "neurons": [1, 2]},
+            {"neurons": {"None"}},
+        ),
+        "neurons_by_effect": (
+            lmtt.neurons_by_effect,
+            at | {"part": "mlp", "token": 5, "foil": 6, "k": 2},
+            {"token": {"None"}, "foil": {"None"}, "k": {"huge"}},
+        ),
+        "value_vectors": (lmtt.value_vectors, {"part": "attention", "head": 1}, {"part": {"part"}}),
         "effects": (
             lmtt.effects,
             at | {"edits": "heads", "token": 5, "foil": 6, "ablation": "zero", "whole_pass": False, "progress": None},

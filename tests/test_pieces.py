@@ -26,7 +26,7 @@ def test_a_pattern_is_what_the_model_gives_out(run: lmtt.Run) -> None:
         torch.testing.assert_close(lmtt.attention_pattern(part, -1), truth[0, :, -1])
     with pytest.raises(ValueError, match="only an attention part has heads"):
         lmtt.attention_pattern(run.part("mlp", layer=0))
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError):
         lmtt.attention_pattern(part, run.n_tokens)
 
 
@@ -58,7 +58,7 @@ def test_neurons_add_up_to_their_mlp_and_so_do_their_effects(case: str) -> None:
     bias = part.output(recorded.n_tokens)[pos] - made.sum(0)
     some = lmtt.neuron_vectors(recorded, part, pos, [3, 0, -1])
     torch.testing.assert_close(some, made[[3, 0, -1]])
-    with pytest.raises(IndexError):
+    with pytest.raises(ValueError):
         lmtt.neuron_vectors(recorded, part, pos, [len(made)])
     ranked = lmtt.neurons_by_effect(recorded, part, pos, token=5, foil=7, k=len(made))
     effects = lmtt.direct_effects(recorded, made, pos, part.state, 5, 7)
