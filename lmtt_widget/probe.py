@@ -1,17 +1,15 @@
 """What each part depends on, seen by changing states at some tokens and looking at what moves.
 
 That sums close says nothing about what a branch reads. So the pass is repeated with every state forced to its value,
-but for a change at some tokens. First the same tokens in all states, a random half and then the other half: whatever is
-of one token may move only there. Then a random half of its own for every state: what moves is what reads that state.
+but for a change at some tokens, others for every state. Each token of each state has a code, the passes in which it is
+changed, and no code holds another (Sperner 1928): so what moves in exactly the passes of one code reads that token of
+that state and nothing else, and whatever reads two moves in more passes than any code has.
 
-    all states changed at tokens  0 . 2 . . 5 6      an MLP moves at                   0 . 2 . . 5 6
-                                                     one that looks a token back at    0 1 2 3 . 5 6  -> a mixer
-    state 1 changed at 1 2 4, state 2 at 0 4 6       an MLP that reads state 2 at      0 . . . 4 . 6
+    code of token 3 of state 1     1 0 1 1 0 0        an MLP that reads state 1, at token 3      1 0 1 1 0 0
+    code of token 2 of state 1     0 1 1 0 1 0        one that looks at the token before, too    1 1 1 1 1 0
 
-Once all states are changed at the later half of the tokens: then nothing before may move.
-
-A pair of tokens in the same half is not told apart. Where a call may move rows (indexing, sorting, anything that is not
-known to work on each row by itself) the passes are more, and every pair is.
+Where that is not told at once, all states are changed at the same tokens as well: whatever is of one token moves only
+there. What may look at later tokens is seen by changing everything from some token on: then nothing before may move.
 """
 
 from __future__ import annotations
@@ -19,251 +17,197 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .decomposition.nodes import FRESH, Place
-from .decomposition.ops import IDENTITY, PICK, VIEW
-from .decomposition.streams import Streams
-from .decomposition.writes import LayerState, Recording
-from .fidelity import coarsest
-from .parts import Part, PartKind, State, assembled, named, wide
+from .decomposition.writes import Recording
+from .explained import explained, predicted
+from .labels import At, Label, Probed, structure
+from .moved import Pass, Passes, Seen
+from .parts import Part, PartKind
 
-Pass = Callable[[list[int], dict[Place, Tensor]], Recording]  # (token ids, values to go on with) -> what was recorded
-LONGEST, SHORTEST = 32, 6  # tokens of the prompt it is done on
-_CHANGE, _LARGE_CHANGE = 1.5, 5.0  # of a row's size; the larger where the order of rows may decide
+LONGEST, SHORTEST = 64, 6  # tokens of a prompt that is probed itself, and of one whose labels hold for others
+_FIRST, _MOST, _TOKENS = 32, 512, 1536  # of a longer one: probed whole, probed coarsely; and of all passes together
 _BELOW = "tokens are mixed before the first layer that was found; pass layers=..."
 _ABOVE = "tokens are mixed after the last layer that was found; pass layers=..."
+_KEPT = "differs between two equal passes (randomness, or something kept between calls)"
+_OTHER_CALLS = "other calls in a second equal pass (something kept between calls)"
+_AHEAD = "looks at later tokens, so this is not a causal language model"
 
 
-@dataclass(frozen=True)
-class Label:
-    """What one part is, as far as changing states can tell."""
+def probed_labels(run: Pass, ids: list[int], clean: Recording) -> Probed:
+    """Labels for the parts of a model, from a recording of `ids` (`clean`) and some more.
 
-    kind: PartKind
-    reads: int
-    also: tuple[int, ...] = ()  # earlier states it reads besides
-    note: str | None = None  # what it was taken for, and why it is none
-
-
-@dataclass(frozen=True)
-class Probed:
-    """The labels of all parts of a model, and what cannot be drawn truly."""
-
-    labels: dict[tuple[int, int], Label]  # (state, number among its parts) -> what it is
-    problems: tuple[str, ...] = ()
-    unseen: tuple[str, ...] = ()  # what could not be probed, in words
-
-    def __str__(self) -> str:
-        return "labels probed" if not self.unseen else f"labels probed but for {'; '.join(self.unseen)}"
-
-
-def structure(recording: Recording) -> tuple[object, ...]:
-    """What two recordings of the same model have in common for the labels of one to hold for the other."""
-    return tuple(
-        (
-            layer.calls,
-            tuple((s.carried[0], frozenset((w.kind, w.reads) for w in s.writes)) for s in layer.states if s.carried),
-        )
-        for layer in recording.layers
-    )
-
-
-def relabel(states: list[State], probed: Probed) -> list[str]:
-    """Puts what was seen in place of what was read off the tape; what that changes, in words."""
-    notes = []
-    for s in states:
-        for k, p in enumerate(s.parts):
-            label = probed.labels.get((s.index, k))
-            if label is not None:
-                p.kind, p.reads, p.also, p.probed = label.kind, label.reads, label.also, True
-                if label.note:
-                    notes.append(label.note)
-    named(states)
-    return notes
-
-
-def probed_labels(run: Pass, ids: list[int], clean: Recording | None = None) -> Probed:
-    """Labels for the parts of a model, from a recording of `ids` (`clean`) and two or three more.
-
-    A longer prompt is cut and a shorter one repeated; where the model does not take that, `ids` is used as it is.
+    A long prompt is cut; how it goes on is seen in two passes of its own, and probed whole only where they differ.
     """
-    if not SHORTEST <= len(ids) <= LONGEST:
-        other = ids[:LONGEST] if len(ids) > LONGEST else list(itertools.islice(itertools.cycle(ids), SHORTEST))
-        with contextlib.suppress(RuntimeError):  # a hook of the user's on one position, fewer positions than tokens
-            again = run(other, {})
-            if clean is None or structure(again) == structure(clean):
-                clean, ids = again, other
+    if len(ids) > LONGEST:
+        with contextlib.suppress(RuntimeError):  # a hook of the user's on one position
+            first = ids[:_FIRST]
+            again = run(first, {})
+            if structure(again) == structure(clean):
+                found = _tried(run, first, again)
+                if found.problems or still_holds(run, ids, clean, found):
+                    return found
+    if len(ids) > _MOST:
+        ids, clean = ids[:_MOST], run(ids[:_MOST], {})
+    return _tried(run, ids, clean)
+
+
+def still_holds(run: Pass, ids: list[int], clean: Recording, probed: Probed) -> bool:
+    """Do the labels of one prompt hold for another one, as far as some passes tell?"""
     try:
-        return _Probe(run, ids, clean or run(ids, {})).result()
-    except RuntimeError as e:  # what the model or its reading cannot do with changed states
-        return Probed({}, unseen=(f"everything ({type(e).__name__}: {e})",))
+        if len(ids) > _MOST:
+            ids, clean = ids[:_MOST], run(ids[:_MOST], {})
+        return _Probe(run, ids, clean).agrees(probed)
+    except RuntimeError:
+        return False
 
 
-class _Probe:
-    def __init__(self, run: Pass, ids: list[int], clean: Recording) -> None:
-        self.run, self.ids, self.clean, self.n = run, ids, clean, len(ids)
-        self.states = assembled(clean)
-        assert clean.embedding is not None
-        self.values: list[LayerState] = [clean.embedding, *(s for layer in clean.layers for s in layer.states)]
-        self.generator = torch.Generator().manual_seed(len(ids))
-        self.changed: list[Tensor] = []  # per pass: [state, pos], bool
-        self.seen: list[tuple[Recording, list[State]]] = []
-        self.given: list[list[Tensor | None]] = []  # per pass: what each state was to be
-        self.unlike: set[int] = set()  # states that other passes made in another way
-        self.alike: list[int] = []  # the passes in which all states were changed at the same tokens
-        linear = [w for s in self.values for w in s.writes if w.kind != "constant"]
-        self.simple = clean.simple_end and all(s.simple for s in self.values) and all(w.simple for w in linear)
+def _tried(run: Pass, ids: list[int], clean: Recording) -> Probed:
+    why = ""
+    for other_tokens in (True, False):
+        try:
+            return _Probe(run, ids, clean, other_tokens).result()
+        except RuntimeError as e:  # what the model or its reading cannot do with changed states
+            why = f"{type(e).__name__}: {e}"
+    unknown = f"what its layers read cannot be seen, and not all of its calls are known to keep tokens apart ({why})"
+    return Probed({}, () if clean.keeps_rows else (unknown,), unseen=(f"everything ({why})",))
 
+
+class _Probe(Passes):
     def result(self) -> Probed:
-        n, some = self.n, torch.arange(self.n)
-        half = torch.randperm(n, generator=self.generator) < n // 2
-        self._look_alike(half)
-        self._look_alike(~half)
-        self._look(torch.stack([torch.randperm(n, generator=self.generator) < n // 2 for _ in self.values]))
-        self._look_alike(some >= n // 2)
-        labels, problems = self._labels()
-        turned = any(p.kind == "mixer" and labels[at].kind == "mlp" for at, p in self._parts() if at in labels)
-        if turned or not self.simple:
-            for rows in _codes(n):
-                self._look_alike(rows, _LARGE_CHANGE)
-            labels, problems = self._labels()
-        other_calls = any(_calls(r) != _calls(self.clean) for r, _ in self.seen)
-        if problems or other_calls or any(label.note for label in labels.values()):
-            unsteady = self._unsteady()
-            if unsteady:
-                return Probed({}, (unsteady,))
-        return Probed(labels, tuple(problems), tuple(self._unseen()))
+        same = self.look(torch.zeros(len(self.values), self.n, dtype=torch.bool))
+        unsteady = self._unsteady(same)
+        if unsteady:
+            return Probed({}, (unsteady,))
+        mine = [self.look(rows) for rows in self._codes()]
+        if not self.clean.keeps_rows or self._doubtful(mine):
+            mine += [self.look(rows) for rows in self._codes()[:4]]
+            alike = [self.look(rows.expand(len(self.values), -1)) for rows in antichain(self.n).T]
+        else:
+            alike = []
+        labels, problems = self._labels(mine, alike)
+        problems += self._ends([*mine, *alike])
+        other_calls = any(s.calls != self.calls for s in [*mine, *alike])
+        if other_calls or problems or any(label.note for label in labels.values()):
+            for layer, a, b in zip(self.clean.layers, self.calls, same.calls, strict=False):
+                if a != b:
+                    return Probed({}, (f"layer {layer.index}: makes {_OTHER_CALLS}",))
+        return Probed(labels, tuple(dict.fromkeys(problems)), tuple(self._unseen()))
 
-    def _parts(self) -> Iterator[tuple[tuple[int, int], Part]]:
-        return (((s.index, number), p) for s in self.states for number, p in enumerate(s.parts))
+    def agrees(self, probed: Probed) -> bool:
+        """Does everything move in a few passes as the labels say?"""
+        if set(probed.labels) != {*self.parts}:
+            return False
+        if self.n <= 16:
+            passes = [*self._codes()]
+        else:
+            some = torch.rand(len(self.values), self.n, generator=self.generator) < 0.5
+            passes = [some & (torch.arange(self.n) >= self.n // 2), ~some]
+            passes += [some.roll(1, 1), ~some.roll(1, 1)] if self.n <= LONGEST else []
+        for rows in passes:
+            seen = self.look(rows)
+            if self._ends([seen]) or any(self._looks_ahead(at, [seen]) for at in self.parts):
+                return False
+            for at, label in probed.labels.items():
+                moved = seen.moved[at]
+                if moved is None or not predicted(label, moved, seen.changed, self.parts[at].heads is not None):
+                    return False
+        return True
 
     # ---- passes ----
 
-    def _look_alike(self, rows: Tensor, by: float = _CHANGE) -> None:
-        """All states changed at the same tokens."""
-        self.alike.append(len(self.seen))
-        self._look(rows.expand(len(self.values), -1), by)
+    def _codes(self) -> Tensor:
+        """[pass, state, pos], bool: which tokens of which states are changed."""
+        n = len(self.values) * self.n
+        codes = antichain(n, self.generator)
+        return codes.T.reshape(-1, len(self.values), self.n)
 
-    def _look(self, changed: Tensor, by: float = _CHANGE) -> None:
-        forced, given = dict[Place, Tensor](), list[Tensor | None]()
-        for s, rows in zip(self.values, changed, strict=True):
-            if s.place is None:
-                given.append(None)
-                continue
-            streams = Streams.of(s.place[2], self.n)
-            value = wide(s.value)
-            noise = torch.randn(value.shape, generator=self.generator).to(value)
-            size = value.pow(2).mean(-1, keepdim=True).sqrt().clamp_min(1e-3)
-            value = torch.where(rows[:, None].to(value.device), value + by * size * noise, value).to(s.value.dtype)
-            given.append(value)
-            forced[s.place] = value.reshape(s.place[2]) if streams is None else streams.shaped(value)
-        recording = self.run(self._other_tokens(changed[0]), forced)
-        self.changed.append(changed)
-        self.given.append(given)
-        self.seen.append((recording, assembled(recording)))
+    # ---- what it tells ----
 
-    def _other_tokens(self, rows: Tensor) -> list[int]:
-        """Other tokens of the same prompt at these positions (a new one might be special)."""
-        others = sorted(set(self.ids))
-        if len(others) == 1:
-            return [
-                i + 1 if change and i == 0 else i - 1 if change else i for i, change in zip(self.ids, rows, strict=True)
-            ]
-        at = {i: k for k, i in enumerate(others)}
-        return [others[at[i] - 1] if change else i for i, change in zip(self.ids, rows.tolist(), strict=True)]
-
-    def _unsteady(self) -> str | None:
+    def _unsteady(self, same: Seen) -> str | None:
         """What moves although nothing is changed."""
-        self._look(torch.zeros(len(self.values), self.n, dtype=torch.bool))
-        recording, states = self.seen.pop()
-        for layer, mine, theirs in zip(self.clean.layers, _calls(self.clean), _calls(recording), strict=False):
-            if mine != theirs:
-                return f"layer {layer.index}: makes other calls in a second equal pass (something kept between calls)"
-        for s, again in zip(self.states, states, strict=False):
-            for p, q in zip(s.parts, again.parts, strict=False):
-                if bool(self._moved(p.output(self.n), q.output(self.n)).any()):
-                    return f"{_where(p)} differs between two equal passes (randomness, or something kept between calls)"
+        for at, p in self.parts.items():
+            if any(rows is not None and bool(rows.any()) for rows in (same.moved[at], same.outputs[at])):
+                return f"{_where(p)} {_KEPT}"
+        for what, rows in (("the embedding", same.below), ("what makes the logits of the last state", same.above)):
+            if rows is not None and bool(rows.any()):
+                return f"{what} {_KEPT}"
         return None
 
-    # ---- what moved ----
+    def _read(self, at: At, seen: list[Seen]) -> tuple[tuple[int, ...], bool] | None:
+        """The states that explain where a part moved, and whether nothing else can."""
+        p, there = self.parts[at], [(s.changed, rows) for s in seen if (rows := s.moved[at]) is not None]
+        order = list(dict.fromkeys(k for k in (p.reads, *range(p.state - 1, -1, -1)) if 0 <= k < p.state))
+        changed, moved = (torch.stack(found).numpy() for found in zip(*there, strict=True))
+        return explained(changed, moved, order, exactly=p.heads is not None)
 
-    def _moved(self, a: Tensor, b: Tensor, over: tuple[int, ...] = (-1,)) -> Tensor:
-        """Which rows differ by more than rounding: [row], bool."""
-        a, b = wide(a.detach()).cpu(), wide(b.detach()).cpu().to(torch.promote_types(a.dtype, torch.float32))
-        eps = torch.finfo(coarsest(self.values[0].value)).eps
-        size = torch.maximum(a.abs(), b.abs()).amax(over)
-        return (a - b).abs().amax(over) > (4 if eps > 1e-4 else 32) * eps * size
+    def _comparable(self, at: At, seen: list[Seen]) -> bool:
+        return all(s.moved[at] is not None for s in seen)
 
-    def _was_forced(self, which: int, first: int, stop: int) -> bool:
-        """Were all of these states really changed in a pass? (Where a pass makes other calls, places are not met.)"""
-        states, given = self.seen[which][1], self.given[which]
-        return len(states) == len(given) and all(
-            value is not None and torch.equal(s.value, value)
-            for s, value in zip(states, given, strict=True)
-            if first <= s.index < stop
+    def _doubtful(self, mine: list[Seen]) -> bool:
+        """Is there anything local that the codes alone do not explain?"""
+        for at, p in self.parts.items():
+            if self._may_be_local(p) and self._comparable(at, mine) and self._moves(at, mine):
+                found = self._read(at, mine)
+                if found is None or not found[1]:
+                    return True
+        return any(
+            s.strays(rows, s.changed[self.states[k].carried or 0]) for s in mine for k, rows in s.carried.items()
         )
 
-    def _rows(self, k: int, number: int, which: int) -> Tensor | None:
-        """Of one part, the rows that moved in one pass: [pos]; None where the two cannot be compared."""
-        states = self.seen[which][1]
-        mine, theirs = self.states[k].parts, states[k].parts if k < len(states) else []
-        if [p.kind for p in mine] != [p.kind for p in theirs]:
-            return None
-        p, q = mine[number], theirs[number]
-        oldest = min(k for k in (p.reads, self.states[k].carried, p.state) if k is not None and k >= 0)
-        if not self._was_forced(which, oldest, p.state):
-            return None
-        if p.heads is None or q.heads is None:
-            return self._moved(p.output(self.n), q.output(self.n))
-        found = [self._moved(a.value, b.value, (0, 2)) for a, b in zip(p.heads.products, q.heads.products, strict=True)]
-        return found[0] if all(torch.equal(f, found[0]) for f in found) else torch.stack(found).any(0)
+    def _may_be_local(self, p: Part) -> bool:
+        if p.kind == "mixer":
+            return bool(p.linear) and p.linear[0].heads is None
+        return p.kind in ("attention", "mlp", "skip")
 
-    def _labels(self) -> tuple[dict[tuple[int, int], Label], list[str]]:
-        labels, problems = {}, []
-        for at, p in self._parts():
-            moved = [self._rows(*at, which) for which in range(len(self.seen))]
-            if any(rows is None for rows in moved[:3]):
-                self.unlike.add(at[0])
-                continue
-            found = self._label(p, moved)
+    def _moves(self, at: At, seen: list[Seen]) -> bool:
+        return any(rows is not None and bool(rows.any()) for s in seen for rows in (s.moved[at], s.outputs[at]))
+
+    def _labels(self, mine: list[Seen], alike: list[Seen]) -> tuple[dict[At, Label], list[str]]:
+        labels, problems = dict[At, Label](), list[str]()
+        for at, p in self.parts.items():
+            if not self._comparable(at, mine):
+                found: Label | str | None = self._uncompared(p)
+            else:
+                found = self._label(at, p, mine, alike)
             if isinstance(found, str):
                 problems.append(found)
-            else:
+            elif found is not None:
                 labels[at] = found
-        for s in self.states:
-            mixed = any(
-                labels[at].kind in ("attention", "mixer")
-                for at, _ in self._parts()
-                if at[0] == s.index and at in labels
-            )
-            if s.index and not mixed and not self._carries_rows(s.index):
+        ahead = [at for at, label in labels.items() if self._looks_at_others(at, label)]
+        cuts = self._cuts(every=any(self._unproven(at, labels[at]) for at in ahead)) if ahead else []
+        seen = [*mine, *alike, *(self.look((torch.arange(self.n) >= r).expand(len(self.values), -1)) for r in cuts)]
+        for at in ahead:
+            if self._looks_ahead(at, seen):
+                problems.append(
+                    f"{_where(self.parts[at])} looks at later tokens, so this is not a causal language model"
+                )
+        for s in self.states[1:]:
+            mixed = any(labels[at].kind in ("attention", "mixer") for at in labels if at[0] == s.index)
+            if not mixed and any(a.strays(a.carried.get(s.index), a.changed[s.carried or 0]) for a in (alike or mine)):
                 problems.append(f"layer {s.layer}: what the stream carries is scaled by other tokens")
-        return labels, [*problems, *self._ends()]
+        return labels, problems
 
-    def _label(self, p: Part, moved: Sequence[Tensor | None]) -> Label | str:
+    def _label(self, at: At, p: Part, mine: list[Seen], alike: list[Seen]) -> Label | str:
         """What a part is, or why it cannot be drawn."""
-        there = [(which, rows) for which, rows in enumerate(moved) if rows is not None]
-        nowhere = not any(bool(rows.any()) for _, rows in there)
-        exactly = p.heads is not None
-        local = all(self._only_where_changed(rows, which, exactly) for which, rows in there if which in self.alike)
+        nowhere = not self._moves(at, [*mine, *alike])
         if p.kind in ("constant", "rounding"):
             unknown = f"{_where(p)}: adds a vector that depends on the tokens, made by a call outside torch"
             return Label(p.kind, p.reads) if nowhere or all(w.simple for w in p.writes) else unknown
         if p.kind == "embedding":
-            return Label(p.kind, p.reads) if local else _BELOW
+            return _BELOW if any(s.strays(s.moved[at], s.changed[0]) for s in mine) else Label(p.kind, p.reads)
+        if nowhere and p.kind == "skip" and self.other_tokens:  # of positions only
+            return Label("constant", -1)
         if nowhere and p.heads is None:
             return Label(p.kind, p.reads if p.kind == "mixer" else -1)
-        if self._sees_later(p, [which for which, _ in there if which in self.alike]):
-            return f"{_where(p)} looks at later tokens, so this is not a causal language model"
-        mapped = p.kind == "mixer" and p.linear and p.linear[0].heads is None
-        if local and (p.kind != "mixer" or mapped):
-            kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
-            reads = self._states_behind(there[2][1], p)
-            if reads:
+        if self._may_be_local(p):
+            found = self._read(at, mine)
+            exactly = p.heads is not None
+            if found is not None and (found[1] or all(self._is_local(s, at, exactly) for s in alike)):
+                kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
+                reads = found[0]
                 main = p.reads if p.reads in reads else reads[-1]
                 also = tuple(k for k in reads if k != main)
                 others = " and ".join(f"state {k}" for k in also)
@@ -271,97 +215,72 @@ class _Probe:
         if p.kind == "mixer":
             return Label("mixer", p.reads)
         why = "its values are not each of one token" if p.heads is not None else "it reads other tokens than its own"
+        if p.heads is None and alike and all(self._is_local(s, at, False) for s in alike):
+            why = "more than a few states, or other tokens, decide what it writes"
         return Label("mixer", p.reads, note=f"{_where(p)} is shown as a mixer, without keys: {why}")
 
-    def _only_where_changed(self, rows: Tensor, which: int, everywhere: bool) -> bool:
-        may = self.changed[which][0]
-        return len(rows) == self.n and not bool((rows != may).any() if everywhere else (rows & ~may).any())
+    def _is_local(self, seen: Seen, at: At, exactly: bool) -> bool:
+        rows, may = seen.moved[at], seen.changed[0]
+        return rows is not None and not bool((rows != may).any() if exactly else (rows & ~may).any())
 
-    def _states_behind(self, rows: Tensor, p: Part) -> tuple[int, ...]:
-        """The fewest earlier states, three at most, whose changes explain the rows that moved; oldest first."""
-        earlier = list(dict.fromkeys(k for k in (p.reads, *range(p.state - 1, -1, -1)) if 0 <= k < p.state))
-        changed = self.changed[2].numpy()
-        moved = rows.numpy()
-        inside = [k for k in earlier if not (changed[k] & ~moved).any()]  # only these can be among them
-        groups = itertools.chain.from_iterable(itertools.combinations(inside, n) for n in (1, 2, 3))
-        exact = next((g for g in groups if (changed[list(g)].any(0) == moved).all()), None)
-        if exact is None and p.heads is None:
-            exact = next(((k,) for k in earlier if not (moved & ~changed[k]).any()), None)
-        return tuple(sorted(exact or ()))
+    def _uncompared(self, p: Part) -> Label | str | None:
+        if p.kind == "embedding" or (p.kind == "constant" and all(w.simple for w in p.writes)):
+            return Label(p.kind, p.reads)
+        if self.clean.keeps_rows or not self._may_be_local(p):
+            return None
+        lost = [k for k in sorted(self.unmet) if k <= p.state]
+        if lost:
+            return (
+                f"{_where(p)}: what it reads cannot be seen, because state {lost[0]} cannot be changed where it is made"
+            )
+        return f"{_where(p)}: makes other calls where values are others, so what it reads cannot be seen"
 
-    def _sees_later(self, p: Part, passes: list[int]) -> bool:
+    # ---- later tokens ----
+
+    def _looks_at_others(self, at: At, label: Label) -> bool:
+        return label.kind == "mixer" or (label.kind == "attention" and self.parts[at].heads is not None)
+
+    def _unproven(self, at: At, label: Label) -> bool:
+        return label.kind == "mixer" or not all(w.looks_back for w in self.parts[at].linear)
+
+    def _cuts(self, every: bool) -> list[int]:
+        """The tokens from which on everything is changed: one after the other, as far as they are not too many."""
+        if self.n == 1:
+            return []
+        most = max(1, _TOKENS // self.n - self.n_passes) if every else 1
+        if self.n - 1 <= most:
+            return [*range(1, self.n)]
+        return sorted({round(r) for r in torch.linspace(0, self.n, most + 2)[1:-1].tolist()} - {0, self.n})
+
+    def _looks_ahead(self, at: At, seen: list[Seen]) -> bool:
         """Did a row move although everything up to it stayed?"""
-        number = next(k for k, q in enumerate(self.states[p.state].parts) if q is p)
-        for which in passes:
-            again = self.seen[which][1][p.state].parts[number]
-            first = int(self.changed[which][0].int().argmax())
-            if bool(self._moved(p.output(self.n), again.output(self.n))[:first].any()):
+        for s in seen:
+            rows, some = s.outputs[at], s.changed[: at[0]].any(0)
+            first = int(some.int().argmax()) if bool(some.any()) else self.n
+            if rows is not None and bool(rows[:first].any()):
                 return True
         return False
 
-    def _carries_rows(self, k: int) -> bool:
-        """Does the carried state arrive changed only where it was changed?
-
-        Not to be told where attention enters as well: a norm after the sum is frozen at what attention added, too.
-        """
-
-        def carried(states: list[State], values: list[Tensor]) -> Tensor:
-            return states[k].path.apply(values[states[k].carried or 0])
-
-        if not self.states[k].path.steps:
-            return True
-        mine = carried(self.states, [wide(s.value) for s in self.states])
-        for which in self.alike:
-            states = self.seen[which][1]
-            if k >= len(states) or states[k].carried != self.states[k].carried:
-                continue
-            theirs = carried(states, [wide(s.value) for s in states])
-            if theirs.shape != mine.shape or not self._was_forced(which, states[k].carried or 0, k):
-                continue
-            if bool((self._moved(mine, theirs) & ~self.changed[which][0]).any()):
-                return False
-        return True
-
-    def _ends(self) -> list[str]:
+    def _ends(self, seen: list[Seen]) -> list[str]:
         """Is anything mixed below the first state or above the last?"""
-        problems = []
-        for (recording, _), changed in zip(self.seen, self.changed, strict=True):
-            first = self.values[0]
-            natural = recording.natural.get(first.place) if first.place else None
-            if natural is not None:
-                streams = Streams.of(tuple(natural.shape), self.n)
-                rows = streams.rows(natural) if streams else natural.reshape(self.n, -1)
-                if bool((self._moved(first.value, rows) & ~changed[0]).any()):
-                    problems.append(_BELOW)
-            a, b = self.clean.logits, recording.logits
-            if a is None or b is None or a.shape != b.shape or a.shape[1:2] != (self.n,) or not self.values[-1].place:
-                continue
-            if bool((self._moved(a[0], b[0]) & ~changed[-1]).any()):
-                problems.append(_ABOVE)
-        return list(dict.fromkeys(problems))
+        below = any(s.strays(s.below, s.changed[0]) for s in seen)
+        above = any(s.strays(s.above, s.changed[-1]) for s in seen)
+        return [_BELOW] * below + [_ABOVE] * above
 
     def _unseen(self) -> list[str]:
-        found = [
-            f"state {k}"
-            for k, s in enumerate(self.values)
-            if s.place is None or any(s.place not in r.natural for r, _ in self.seen)
-        ]
+        found = [f"state {k}" for k in sorted(self.unmet)]
         return [", ".join(found)] if found else []
 
 
-def _codes(n: int) -> Tensor:
-    """[pass, row]: of any two rows each is changed in some pass in which the other is not (Sperner 1928)."""
+def antichain(n: int, generator: torch.Generator | None = None) -> Tensor:
+    """[n, length], bool: as many codes, as short as can be, none of which holds another; at random or in order."""
     length = next(k for k in itertools.count(2) if math.comb(k, k // 2) >= n)
-    chosen = itertools.islice(itertools.combinations(range(length), length // 2), n)
-    codes = torch.zeros(length, n, dtype=torch.bool)
-    for row, passes in enumerate(chosen):
-        codes[list(passes), row] = True
+    every = list(itertools.combinations(range(length), length // 2))
+    order = range(n) if generator is None else torch.randperm(len(every), generator=generator)[:n].tolist()
+    codes = torch.zeros(n, length, dtype=torch.bool)
+    for row, number in enumerate(order):
+        codes[row, list(every[number])] = True
     return codes
-
-
-def _calls(recording: Recording) -> list[frozenset[str]]:
-    """What each layer called; a buffer that is made at the first call only is no other call."""
-    return [layer.calls - FRESH - IDENTITY - VIEW - PICK for layer in recording.layers]
 
 
 def _where(p: Part) -> str:

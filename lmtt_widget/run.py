@@ -21,12 +21,14 @@ from .decomposition.vectors import constant_vectors, head_vectors
 from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError
 from .edited import changed
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
+from .fingerprint import fingerprint
 from .given import flag, integer, of_kind, one_of, place, told
 from .interventions import Edit, checked_edits
+from .labels import Probed, relabel, structure
 from .memory import check_room
 from .model import Model, Prompt
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
-from .probe import SHORTEST, Probed, probed_labels, relabel, structure
+from .probe import LONGEST, SHORTEST, probed_labels, still_holds
 from .progress import Option, reported
 from .tokens import Token
 
@@ -146,7 +148,7 @@ def record(
     and its parts add up to what the model said.
     strict: refuse what cannot be split exactly; otherwise the missing remainder becomes a visible "rounding" part.
     check: sums of states are checked on all positions; attention and linear maps on three ("sample") or on all.
-    probe: see once per model, in four to eleven more passes over at most 32 tokens, what each part depends on; hooks of
+    probe: see once per model, in ten to forty more passes over at most 64 tokens, what each part depends on; hooks of
     your own run in these, too. False: believe what the tape says.
     force: record also what is likely to take more memory than the device has.
     progress(done, total) is called after every layer; None shows a bar when it takes more than a second,
@@ -294,28 +296,28 @@ def _as_in(state: State, raw: LayerState, probed: Probed | None) -> State:
     return replace(read, name=state.name)
 
 
+_REMEMBERED = 256  # labels of one model
 _labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weakref.WeakKeyDictionary()
 
 
 def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
-    """What the parts of this model depend on: remembered, or seen now."""
-    known, deep = _labels.setdefault(layers[0], {}), recording.call_by_call
-    key = (structure(recording), len(ids) >= SHORTEST, fingerprint(model.module))
-    if key not in known:
+    """What the parts of this model depend on: remembered, or seen now.
 
-        def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
-            return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced, call_by_call=deep)
+    Where its calls may move rows, they may do so on some prompts only: there labels are tried on every short prompt.
+    """
 
+    def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
+        return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced, call_by_call=deep)
+
+    known, deep, n = _labels.setdefault(layers[0], {}), recording.call_by_call, len(ids)
+    length = n if n < SHORTEST else 0 if n <= LONGEST else n.bit_length()
+    key = (structure(recording), length, fingerprint(model.module))
+    proven = recording.keeps_rows or n > LONGEST
+    if key not in known or not (proven or still_holds(again, ids, recording, known[key])):
         known[key] = probed_labels(again, ids, recording)
+        while len(known) > _REMEMBERED:
+            del known[next(iter(known))]
     return known[key]
-
-
-def fingerprint(module: torch.nn.Module) -> int:
-    """Changes with a module's parts, hooks, replaced forwards and weights."""
-    facts = [(id(m), *m._forward_hooks, *m._forward_pre_hooks, id(vars(m).get("forward"))) for m in module.modules()]
-    plain = [p for p in module.parameters() if type(p) is torch.nn.Parameter and not p.is_inference()]
-    weights = [(id(p), p._version) for p in plain]  # nothing of a weight is read: some refuse it
-    return hash((*facts, *weights))
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:

@@ -12,13 +12,14 @@ from torch import Tensor
 from .decomposition.forward import in_plain_precision
 from .decomposition.readout import Readout
 from .edited import edited
+from .fingerprint import fingerprint
 from .given import flag, integer, of_kind, place, told
 from .interventions import Edit, checked_edits
 from .lens import TokenList
 from .parts import wide
 from .progress import Progress, reported
 from .rest import Rest
-from .run import RECORDED, Run, fingerprint, record
+from .run import RECORDED, Run, record
 from .tokens import Token
 
 Ablation = Literal["zero", "mean"]

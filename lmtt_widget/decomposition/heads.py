@@ -50,6 +50,7 @@ class Product:
     slots: Tensor  # [head, d_head]: the coordinates of z that each head fills (empty until it is placed)
     gate: Tensor | None = None  # [query, z]; None is 1 everywhere
     made_by: Node | None = None  # the call that made the values; only while the tape is read
+    asked_by: tuple[Node, ...] = ()  # the pattern, or queries and keys; only while the tape is read
     laid_out: Callable[[Tensor], Tensor] | None = None  # [head, query, d_head] as the call gave it; None: as it is
 
     @property
@@ -128,12 +129,13 @@ class Heads:
     def n_heads(self) -> int:
         return sum(p.n_heads for p in self.products)
 
-    def made_from(self) -> list[Node]:
-        """The calls that made the values; told once, so that the tape need not be kept."""
-        found = [p.made_by for p in self.products if p.made_by is not None]
+    def made_from(self) -> tuple[list[Node], list[tuple[Node, ...]]]:
+        """The calls that made the values and the patterns; told once, so that the tape need not be kept."""
+        values = [p.made_by for p in self.products if p.made_by is not None]
+        patterns = [p.asked_by for p in self.products]
         for p in self.products:
-            p.made_by = None
-        return found
+            p.made_by, p.asked_by = None, ()
+        return values, patterns
 
     def pattern(self, query: Sequence[int] | slice = slice(None)) -> Tensor:
         """Attention probabilities [head, query, key], float32 or better."""
@@ -255,17 +257,21 @@ def _read(n: Node) -> Product:
         laid_out = written.as_attention()
         pattern, value = laid_out.pattern, laid_out.value
         none = pattern.new_empty(0)
-        return Product(value, pattern.shape[0], pattern, None, none, made_by=operands[1], laid_out=laid_out.laid_out)
+        found = Product(value, pattern.shape[0], pattern, None, none, made_by=operands[1], asked_by=operands[:1])
+        found.laid_out = laid_out.laid_out
+        return found
     if operands is not None:
         pattern, value = (x.value.detach() for x in operands)
         pattern, value = pattern.reshape(-1, *pattern.shape[-2:]), value.reshape(-1, *value.shape[-2:])
-        return Product(value, pattern.shape[0], pattern, None, pattern.new_empty(0), made_by=operands[1])
+        none = pattern.new_empty(0)
+        return Product(value, pattern.shape[0], pattern, None, none, made_by=operands[1], asked_by=operands[:1])
     q, k, v = (_without_batch(n.argument(i, name).value) for i, name in enumerate(("query", "key", "value")))
     mask, causal = plain(n.argument(3, "attn_mask")), n.argument(5, "is_causal", False)
     scale = n.kwargs.get("scale")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     scores = (q, k, None if mask is None else _without_batch(mask), causal, scale)
-    return Product(v, q.shape[0], None, scores, q.new_empty(0), made_by=n.argument(2, "value"))
+    asked = n.argument(0, "query"), n.argument(1, "key")
+    return Product(v, q.shape[0], None, scores, q.new_empty(0), made_by=n.argument(2, "value"), asked_by=asked)
 
 
 def _without_batch(x: Tensor) -> Tensor:
@@ -354,7 +360,10 @@ def _place(
             raise ValueError("the heads cannot be followed from the attention product to the output projection")
         one = slice(h, h + 1)
         pattern = product.pattern()[one]
-        alone.append(Product(product.values()[one], 1, pattern, None, slots, gate(everyone[one]), product.made_by))
+        gates = gate(everyone[one])
+        alone.append(
+            Product(product.values()[one], 1, pattern, None, slots, gates, product.made_by, asked_by=product.asked_by)
+        )
     return alone
 
 

@@ -82,6 +82,12 @@ def run_recorded(
         raise UndecomposableError(
             "the pass did not make again what was to be changed, so it is not as it was asked for"
         )
+    if recorder.result.embedding is None:
+        names = [recorder.reader.names.modules.get(id(m), "?") for m in recorder.layers]
+        raise UndecomposableError(
+            f"none of the {len(names)} layers that were found ({names[0]}, ...) is called by the model's forward pass; "
+            "pass layers=..."
+        )
     if isinstance(logits, Tensor):
         recorder.result.logits = logits
         with torch.no_grad(), plain_precision():
@@ -154,6 +160,10 @@ class _Hook:
 
     recorder: _Recorder
     call: Callable[..., Any]
+
+    def __deepcopy__(self, _memo: Any) -> _Hook:
+        """A model may copy its layers while it runs; what listens to them is not theirs."""
+        return self
 
     def __call__(self, *given: Any) -> Any:
         if self.recorder.is_on and threading.get_ident() == self.recorder.thread:

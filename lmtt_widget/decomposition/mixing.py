@@ -5,7 +5,7 @@ Knows nothing of states, heads or models: only what a call does to rows.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from .linear import is_constant, is_linear, is_narrow
 from .nodes import Node, behind
@@ -22,8 +22,9 @@ def row_by_row(n: Node) -> bool:
     """Is this a call that works on each row by itself, whatever is in it?"""
     if n.op in ("param", "const", "embedding") or is_constant(n) or n.op in NORM or is_linear(n) or 0 in n.shape:
         return True
-    if n.op == "cat":  # with an empty cache
-        return sum(0 not in p.shape for p in n.parents()) == 1
+    if n.op == "cat":  # with an empty cache, or side by side
+        dim = n.argument(1, "dim", 0)
+        return sum(0 not in p.shape for p in n.parents()) == 1 or dim in (-1, len(n.shape) - 1)
     x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
     if n.op in _ELEMENTWISE:
         return all(p.shape == n.shape or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
@@ -32,9 +33,10 @@ def row_by_row(n: Node) -> bool:
     if n.op in VIEW:  # rows counted in another way, heads or groups of the last axis split or merged
         split, merged = n.shape[: len(x.shape) - 1] == x.shape[:-1], x.shape[: len(n.shape) - 1] == n.shape[:-1]
         return split or merged or n.shape[-1:] == x.shape[-1:]
-    if n.op == "__getitem__":  # everything
-        key = n.args[1] if isinstance(n.args[1], tuple) else (n.args[1],)
-        return n.shape == x.shape and all(isinstance(k, slice) and k.step in (None, 1) for k in key)
+    if n.op == "__getitem__":  # all rows
+        return _takes_all_rows(n.args[1] if isinstance(n.args[1], tuple) else (n.args[1],), x.shape)
+    if n.op in ("expand", "broadcast_to"):  # heads that share keys and values
+        return n.shape[-2:] == x.shape[-2:]
     if n.op in ("chunk", "split", "split_with_sizes"):
         return n.argument(2, "dim", 0) in (-1, len(x.shape) - 1)
     if n.op in ("mean", "var", "sum", "softmax", "norm"):
@@ -43,6 +45,53 @@ def row_by_row(n: Node) -> bool:
     if n.op in ("transpose", "permute"):  # heads and tokens swapped
         return len(n.shape) == 4 and n.args[1:] in ((1, 2), (2, 1), (0, 2, 1, 3), ((0, 2, 1, 3),))
     return False
+
+
+def _takes_all_rows(key: tuple[object, ...], shape: tuple[int, ...]) -> bool:
+    """Of heads or coordinates it may take some, of tokens all: whole axes, but for the last."""
+    if any(k is not None and k is not ... and not isinstance(k, slice) for k in key):
+        return False
+    axes = [k for k in key if k is not None]
+    at = axes.index(...) if ... in axes else len(axes)
+    missing = len(shape) - (len(axes) - (... in axes))
+    full = [*axes[:at], *[slice(None)] * missing, *axes[at + 1 :]]
+    return all(
+        k.start in (None, 0) and k.step in (None, 1) and (k.stop is None or k.stop >= size)
+        for k, size in zip(full[:-1], shape[:-1], strict=False)
+        if isinstance(k, slice)
+    )
+
+
+_SCORE = IDENTITY | ADD | SUB | MUL | DIV | {"masked_fill", "masked_fill_", "where", "tanh", "baddbmm", "clamp"}
+
+
+def looks_by_keys(pattern: Node, keeps_rows: Callable[[Node], bool]) -> bool:
+    """Is this pattern the softmax, over keys, of products of queries and keys that are each of one token?"""
+    n = pattern
+    while n.op in IDENTITY | VIEW | {"expand"} and n.args and isinstance(n.args[0], Node):
+        n = n.args[0]
+    if n.op not in ("softmax", "_softmax") or n.argument(1, "dim") not in (-1, len(n.shape) - 1):
+        return False
+    todo: list[Node] = [p for p in n.args if isinstance(p, Node)]
+    while todo:
+        n = todo.pop()
+        if is_constant(n) or n.op == "const":
+            continue
+        if n.op in MATMUL and len(n.args) == 2:
+            if not all(isinstance(p, Node) and keeps_rows(_upright(p)) for p in n.args):
+                return False
+        elif n.op in _SCORE or (n.op in VIEW and n.shape[-2:] == n.parents()[0].shape[-2:]):
+            todo += n.parents()
+        else:
+            return False
+    return True
+
+
+def _upright(keys: Node) -> Node:
+    """Keys as rows again, where they were transposed for the product."""
+    x = keys.first()
+    swaps = keys.op in ("transpose", "getattr", "swapaxes", "mT") and x is not None and len(x.shape) > 1
+    return x if x is not None and swaps and keys.shape == (*x.shape[:-2], x.shape[-1], x.shape[-2]) else keys
 
 
 _MIXING = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from .aliases import memory
 from .freivalds import row_errors
 from .heads import FEW, Product, find_heads, is_attention_product
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
-from .mixing import mixes_tokens, row_by_row
-from .nodes import Node, behind
+from .mixing import looks_by_keys, mixes_tokens, row_by_row
+from .nodes import Node, Place, behind
 from .ops import IDENTITY, MUL, PICK, PUT, VIEW
 from .paths import Path, Scale
 from .residual import Walk
@@ -53,7 +53,7 @@ class LayerReader:
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
         """The first layer's input, made by `made` from what is taped."""
-        self.width = _width(h, taped)
+        self.width = _width(made.args[0].value if made is not None and made.op == "forced" else h, taped)
         self.side = h.shape[-1] // self.width
         self._taped_before = [n.value for n in taped if not n.lost and len(n.shape) >= 3 and n.shape[-1] == self.width]
         value = _stream_rows(h, self.n_tokens).clone()
@@ -66,7 +66,7 @@ class LayerReader:
                     kind = "embedding"
                 label = self.names.modules.get(id(leaf.module)) or self.names.parameters.get(id(leaf.value), leaf.op)
                 writes.append(Write(kind, label, path, rows))
-        place = None if made is None else made.place
+        place = None if made is None else _place(made)
         if (changed := self._in_place_of(made)) is not None:
             writes, place = [*writes, *changed.writes], changed.place
         error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
@@ -164,12 +164,16 @@ class LayerReader:
                 writes.append(Write(kind, label, path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
-        return LayerState(value, carried[:2], writes, error, n.place, self.keeps_rows(n, self.states))
+        return LayerState(value, carried[:2], writes, error, _place(n), self.keeps_rows(n, self.states))
 
-    def keeps_rows(self, node: Node, stops: Container[Node] = ()) -> bool:
-        """Did only calls that work on each row by itself lead to this value, but for attention's own products?"""
+    def keeps_rows(self, node: Node, stops: Container[Node] = (), tables: bool = False) -> bool:
+        """Did only calls that work on each row by itself lead to this value, but for attention's own products?
+
+        tables: beside numbers that were made before (sines of positions).
+        """
         ends = lambda n: n in stops or is_attention_product(n)  # noqa: E731
-        return all(ends(n) or self._stays_in_row(n) for n in behind([node], ends))
+        known = lambda n: self._stays_in_row(n) or (tables and n.op == "const")  # noqa: E731
+        return all(ends(n) or known(n) for n in behind([node], ends))
 
     def _stays_in_row(self, n: Node) -> bool:
         """Asked of most nodes of a layer several times; a node that was made anew since is another question."""
@@ -177,6 +181,11 @@ class LayerReader:
         if key not in self._by_row:
             self._by_row[key] = row_by_row(n) and not self._is_unexplained(n)
         return self._by_row[key]
+
+    def _looks_by_keys(self, by: tuple[Node, ...], stops: Container[Node]) -> bool:
+        """Was this pattern, or were queries and keys, made so that no later token can matter but by its own weight?"""
+        keeps = partial(self.keeps_rows, stops=stops, tables=True)
+        return looks_by_keys(by[0], keeps) if len(by) == 1 else bool(by) and all(keeps(n) for n in by)
 
     def _is_unexplained(self, n: Node) -> bool:
         """Numbers that nothing on the tape made and that are no weights: perhaps made by a call that was not seen."""
@@ -260,7 +269,9 @@ class LayerReader:
         else:
             write.gate, write.up = _gate_and_up(x)
         if write.heads is not None:
-            write.simple = all(self.keeps_rows(n, stops) for n in write.heads.made_from())
+            values, patterns = write.heads.made_from()
+            write.simple = all(self.keeps_rows(n, stops) for n in values)
+            write.looks_back = all(self._looks_by_keys(by, stops) for by in patterns)
         write.error = self._map_error(write)
         if self._reads_another_stream(leaf, stops):
             self.problems.append(
@@ -336,6 +347,8 @@ class LayerReader:
             return row_errors(w.input, w.output, weight, bias, owner)
         every = self.check_rows is None or self.n_tokens <= FEW or "forward" in getattr(w.map.module, "__dict__", {})
         rows = torch.arange(n) if every else torch.tensor(sorted({0, n - 1}))
+        if weight is None:  # which row stands where must not matter to a map
+            rows = rows.roll(1)
         x, truth = w.input[rows], w.output[rows]
         if weight is not None:
             y, size = w.map(x), w.map.sizes(x)
@@ -365,6 +378,13 @@ def _stream_rows(x: Tensor, n_tokens: int) -> Tensor:
     """A value of the stream as one row per token."""
     streams = Streams.of(tuple(x.shape), n_tokens)
     return _rows(x) if streams is None else streams.rows(x)
+
+
+def _place(n: Node) -> Place | None:
+    """Where the pass made a value; of a view that was written through another one, where that was."""
+    while n.place is None and n.op in VIEW and isinstance(n.args[0], Node):
+        n = n.args[0]
+    return n.place
 
 
 def _is_copy(state: LayerState) -> bool:

@@ -60,6 +60,7 @@ class Tape(TorchFunctionMode):
         self.time = 0
         self.stretch = 0  # how often it was started anew
         self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results so far, by call and shape
+        self._names: set[str] = set()  # of these calls
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
         self.changes: dict[Place, Callable[[Node], Tensor | None]] = {}  # the same, asked for when it is made
@@ -96,6 +97,7 @@ class Tape(TorchFunctionMode):
         """A node that stands for `value` from here on."""
         made = self._note(value, op, **fields)
         kind = (op, value.shape)
+        self._names.add(op)
         self._counts[kind] = nth = self._counts.get(kind, -1) + 1
         made.place = (self.stretch, *kind, nth)
         return made
@@ -153,6 +155,7 @@ class Tape(TorchFunctionMode):
         self._aliases.clear()
         self._shared.clear()
         self._counts.clear()
+        self._names.clear()
         self.stretch += 1
         for n in nodes:
             self.nodes[id(n._value)] = n
@@ -160,8 +163,7 @@ class Tape(TorchFunctionMode):
 
     def calls(self) -> frozenset[str]:
         """The names of what was called since it was started anew."""
-        made = [n.args[0] if n.op == "forced" else n for n in self.nodes.values()]
-        return frozenset(n.op for n in made if n.place is not None and n.place[0] == self.stretch)
+        return frozenset(self._names)
 
     def keep(self, kept: Iterable[Tensor]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
@@ -271,7 +273,9 @@ class Tape(TorchFunctionMode):
                 shape = tuple(y.shape)
                 self._note(y, "view", fn=torch.reshape, args=(made, shape))
             else:
-                self._note(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
+                over = self.add(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
+                if over.place in self.forced and made.op != "forced":
+                    self._renew_aliases(self._force_in_place(over, y), y)
 
     def _share(self, x: Tensor) -> None:
         where = memory(x)

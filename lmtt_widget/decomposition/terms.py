@@ -42,7 +42,8 @@ def together(terms: list[Term], n_tokens: int, state: tuple[int, ...]) -> list[t
     for ts in by_leaf.values():
         laid_out, paths = Streams.of(ts[0].shape, n_tokens, width), tuple(t.path for t in ts)
         rows = laid_out.rows(ts[0].leaf.value.expand(ts[0].shape)) if laid_out else ts[0].rows()
-        unchanged = laid_out == into and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
+        alike = laid_out == into or (laid_out is not None and laid_out.n == into.n == 1)
+        unchanged = alike and len(ts) == 1 and not paths[0].steps and paths[0].rows is None
         found.append((ts[0].leaf, Path() if unchanged else Spread(paths, laid_out, into), rows))
     return found
 

@@ -63,6 +63,7 @@ class LinearWrite(Write):
     up: Tensor | None = None  # [leaf row, n]
     error: Tensor | None = None  # [], largest relative error of `input W + b = output`
     number: int | None = None  # of an expert, where its label does not say it
+    looks_back: bool = False  # of attention: no later token can matter to its pattern but by its own weight
 
     def expert(self, row: int) -> int | None:
         """The number of the expert that wrote leaf row `row`: by its batched weight or by the label."""
@@ -104,6 +105,14 @@ class Recording:
     simple_end: bool = True  # nor between the last state and the logits
     natural: dict[Place, Tensor] = field(default_factory=dict)  # what was made where the pass was forced on
     call_by_call: bool = False  # also what TorchScript and C++ did inside was taped
+
+    @property
+    def keeps_rows(self) -> bool:
+        """Can no call that was heard of move anything from token to token, but for attention?"""
+        states = [s for layer in self.layers for s in layer.states] + ([self.embedding] if self.embedding else [])
+        writes = [w for s in states for w in s.writes]
+        back = all(w.heads is None or w.looks_back for w in writes if isinstance(w, LinearWrite))
+        return back and self.simple_end and all(s.simple for s in states) and all(w.simple for w in writes)
 
     @property
     def has_unknown(self) -> bool:
