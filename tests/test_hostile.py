@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -11,6 +13,12 @@ from .hostile.oracle import IDS, Watched, look
 from .hostile.trial import try_out
 
 RIGHT = [c for c in CASES if c.labels]
+EIGHTH = [
+    c
+    for _, family in itertools.groupby(sorted(CASES, key=lambda c: c.family), lambda c: c.family)
+    for c in list(family)[::8]
+    if not c.labels
+]
 
 
 def named(way: str) -> Case:
@@ -21,6 +29,18 @@ def named(way: str) -> Case:
 def test_right_models_are_read_in_full(case: Case) -> None:
     verdict = try_out(case)
     assert verdict.result == "right", verdict.said
+
+
+@pytest.mark.parametrize("case", EIGHTH, ids=str)
+def test_no_label_of_a_hostile_model_is_wrong_and_no_refusal_without_a_true_reason(case: Case) -> None:
+    """An eighth of every family; `python -m tests.hostile` tries all."""
+    verdict = try_out(case)
+    assert verdict.result in ("right", "refused"), verdict.said
+
+
+def test_a_sample_of_every_family_is_tried() -> None:
+    assert {c.family for c in (*EIGHTH, *RIGHT)} == {c.family for c in CASES}
+    assert len(EIGHTH) + len(RIGHT) > 120
 
 
 def test_no_two_models_have_the_same_name() -> None:

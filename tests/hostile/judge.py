@@ -31,6 +31,7 @@ class Judge:
         self.n = self.run.n_tokens
         dtype = self.true[0].value.dtype
         self.eps = max(torch.finfo(dtype).eps * (4 if dtype.itemsize == 2 else 64), 1e-9)
+        self.taken: dict[int, Tensor] = {}
         self.at: list[int] = []  # of every state of the run, the true state it is
 
     def faults(self) -> list[str]:
@@ -90,11 +91,23 @@ class Judge:
                 yield f"{s!r}: what it carries is made {_strays(reads, {below}, self.at[0], _diagonal(self.n))}"
             between = range(below + 1, here + 1)
             writes = [(k, i) for k in between for i in range(len(self.true[k].writes))]
+            self.taken = self._not_carried(s, self.true[here].value - sum(self.write(w).added for w in writes))
             for parts, theirs in self._matched(s.parts, writes):
                 if not theirs:
                     yield f"{parts[0]!r} is nothing that the model adds there"
                 else:
                     yield from self._part(parts, theirs)
+
+    def _not_carried(self, s: Any, beside: Tensor) -> dict[int, Tensor]:
+        """Rows that a mixer hands on are carried no more: part -> what it adds less than it would beside them."""
+        missing = self.run.carried(s.index).double() - beside.double()
+        mixers = [p for p in s.parts if p.kind == "mixer" and p.reads == s.carried]
+        return {id(mixers[0]): missing} if mixers else {}
+
+    def added(self, p: Part) -> Tensor:
+        """What a part adds beside the state that is carried, whole."""
+        taken = self.taken.get(id(p))
+        return p.output(self.n) if taken is None else p.output(self.n).double() + taken
 
     def _matched(self, parts: list[Part], writes: list[tuple[int, int]]) -> Iterator[tuple[list[Part], list[Any]]]:
         """Parts and true writes that are the same sum, the smallest groups first; a part of no such group alone."""
@@ -104,7 +117,7 @@ class Judge:
             for some in itertools.combinations(list(parts), n_parts):
                 for theirs in itertools.combinations(list(writes), n_writes):
                     if all(any(p is q for q in parts) for p in some) and all(w in writes for w in theirs):
-                        outputs = [p.output(self.n) for p in some]
+                        outputs = [self.added(p) for p in some]
                         added = [self.write(w).added for w in theirs]
                         size = sum(x.double().abs() for x in [*outputs, *added])
                         if self.same(sum(outputs), sum(added), size):
@@ -112,7 +125,7 @@ class Judge:
                             parts = [p for p in parts if not any(p is q for q in some)]
                             writes = [w for w in writes if w not in theirs]
         for p in parts:
-            if not self.same(p.output(self.n), torch.zeros(()).expand_as(p.output(self.n))):
+            if not self.same(self.added(p), torch.zeros(()).expand_as(p.output(self.n))):
                 yield [p], []
 
     def _read_by(self, p: Part) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -96,7 +97,7 @@ def look(watched: Watched, base: Pass, n_vocab: int, by_prompt: bool = False) ->
 
 
 def looks_ahead(watched: Watched, n_vocab: int) -> bool:
-    """Does a state or a logit move when a later token changes?"""
+    """Does a state or a logit move when a later token changes, or what is known of it by then?"""
     base = watched(in_full=False)
     for r in range(1, len(watched.ids)):
         for step in (1, 5):
@@ -106,10 +107,22 @@ def looks_ahead(watched: Watched, n_vocab: int) -> bool:
                 now = watched(ids, in_full=False)
             except OtherPrompt:
                 continue
-            values = [(a.value, b.value) for a, b in zip(base.states, now.states, strict=True)]
-            if any(moved_rows(a, b)[:r].any() for a, b in [*values, (base.logits, now.logits)]):  # type: ignore
+            if _moved_before(base, now, r):
                 return True
+        for s, state in enumerate(base.states):
+            for by, seed in itertools.product((3.0, 10.0), range(4)):
+                noise = torch.randn(state.value.shape[1], generator=torch.Generator().manual_seed(seed))
+                noise = noise.to(state.value)
+                moved = state.value.clone()
+                moved[r] += by * state.value[r].abs().mean().clamp_min(0.1) * noise
+                if _moved_before(base, watched(held={s: moved}, in_full=False), r):
+                    return True
     return False
+
+
+def _moved_before(base: Pass, now: Pass, r: int) -> bool:
+    values = [(a.value, b.value) for a, b in zip(base.states, now.states, strict=True)]
+    return any(moved_rows(a, b)[:r].any() for a, b in [*values, (base.logits, now.logits)])  # type: ignore[arg-type]
 
 
 def moved_rows(was: Tensor, now: Tensor, size: Tensor | None = None) -> Tensor:
