@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attribution import direct_effects, direct_logit_attribution
     from .circuit import circuit_graph
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
@@ -29,15 +30,7 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
     from .interventions import Edit, Reft
-    from .lens import (
-        direct_effects,
-        direct_logit_attribution,
-        head_output,
-        lens_logits,
-        logit_lens,
-        promoted,
-        top_tokens,
-    )
+    from .lens import head_output, lens_logits, logit_lens, promoted, top_tokens
     from .model import Model, bundled_model, load_model
     from .parts import Part, State
     from .pieces import (
@@ -70,15 +63,8 @@ _WHERE = {
     "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
     "circuit": ("circuit_graph",),
-    "lens": (
-        "direct_effects",
-        "direct_logit_attribution",
-        "head_output",
-        "lens_logits",
-        "logit_lens",
-        "promoted",
-        "top_tokens",
-    ),
+    "attribution": ("direct_effects", "direct_logit_attribution"),
+    "lens": ("head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
     "model": ("Model", "bundled_model", "load_model"),
     "pieces": (
         "RankedNeurons",

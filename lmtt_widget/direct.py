@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .attribution import direct_effects
 from .decomposition.vectors import head_vectors
-from .lens import direct_effects
 from .run import Run
 
 

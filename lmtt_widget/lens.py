@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .decomposition.readout import Readout
-from .decomposition.vectors import constant_vector, head_vectors, query_vectors
+from .decomposition.vectors import head_vectors
 from .earlier import renamed
-from .given import flag, integer, is_one, of_kind, one_of, place, places
+from .given import flag, integer, is_one, of_kind, place, places
 from .parts import Part, wide
 from .run import RECORDED, Run
 from .tokens import Token
@@ -83,7 +83,7 @@ class LensGrid:
 
     def to_dict(self) -> list[dict[str, Any]]:
         """One record per state, position and rank, ready for a data frame."""
-        named = {i: t.text for i, t in _named(self.run, self.ids.unique()).items()}
+        named = {i: t.text for i, t in tokens_of(self.run, self.ids.unique()).items()}
         return [
             {"state": s, "layer": self.run.states[s].layer, "name": self.run.states[s].name, "pos": p, "rank": k,
              "id": i, "token": named[i], "probability": chance}
@@ -93,56 +93,13 @@ class LensGrid:
         ]  # fmt: skip
 
     def __repr__(self) -> str:
-        named = _named(self.run, self.ids[:, -1, 0])
+        named = tokens_of(self.run, self.ids[:, -1, 0])
         lines = [f"LensGrid({len(self.ids)} states x {self.ids.shape[1]} tokens); at position {self.positions[-1]}:"]
         for number, i, p in zip(self.states, self.ids[:, -1, 0].tolist(), self.probabilities[:, -1, 0], strict=True):
             s = self.run.states[number]
             where = "" if s.layer is None else f"L{s.layer} "
             lines.append(f"  {where + s.name:24s} {named[i].text} {float(p):.1%}")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What one part adds to a logit (or to the difference of two)."""
-
-    kind: str  # a part's kind, or "head", or "final norm and unembedding" for the read-out's own bias
-    layer: int | None
-    part: int | None  # index in run.parts
-    head: int | None
-    value: float
-
-
-@dataclass(frozen=True)
-class LogitAttribution:
-    """Direct effects that add up to the logit (before any soft cap), or to its difference from the foil's."""
-
-    token: Token
-    foil: Token | None
-    pos: int
-    effects: list[Effect]
-    logit: float  # the model's own, before any soft cap; minus the foil's
-
-    @property
-    def sum(self) -> float:
-        return sum(e.value for e in self.effects)
-
-    def to_dict(self) -> list[dict[str, Any]]:
-        """One record per effect, ready for a data frame."""
-        return [
-            {"kind": e.kind, "layer": e.layer, "part": e.part, "head": e.head, "value": e.value} for e in self.effects
-        ]
-
-    def __repr__(self) -> str:
-        against = "" if self.foil is None else f" - {self.foil.text}"
-        top = sorted(self.effects, key=lambda e: -abs(e.value))[:8]
-        names = (
-            e.kind + ("" if e.layer is None else f" L{e.layer}") + ("" if e.head is None else f" H{e.head}")
-            for e in top
-        )
-        return f"logit({self.token.text}{against}) = {self.sum:.3f}: " + ", ".join(
-            f"{n} {e.value:+.3f}" for n, e in zip(names, top, strict=True)
-        )
 
 
 @renamed(normalize="normalise")
@@ -311,88 +268,6 @@ def promoted_of(run: Run, logits: Tensor, k: int) -> list[Promoted]:
     ]
 
 
-def direct_logit_attribution(
-    run: Run, pos: int = -1, token: int | None = None, foil: int | None = None, *, by: Literal["part", "head"] = "head"
-) -> LogitAttribution:
-    """What every part adds directly to a token's logit at a position; signed, and adding up to the logit.
-
-    dla(c, w) = W_U[:, w] . (gamma * (c - mean(c)) / sigma_f), sigma_f frozen at the last state (no mean for RMSNorm).
-    token: an id, by default the model's prediction; foil: an id to contrast with, then effects are on the difference.
-    by="head" lists an attention part as its heads and its constant. (Wang et al. 2022, arXiv:2211.00593)
-
-        >>> found = lmtt.direct_logit_attribution(run)
-        >>> found.token.text, abs(found.sum - found.logit) < 1e-3
-        ('·Mary', True)
-    """
-    of_kind(run, Run, "run", RECORDED)
-    one_of(by, ("part", "head"), "by")
-    readout, row, last_id = readout_of(run), place(pos, run.n_tokens, "pos"), run.logits.shape[-1] - 1
-    token = int(run.logits[row].argmax()) if token is None else integer(token, "a token id", 0, last_id)
-    foil = None if foil is None else integer(foil, "a token id", 0, last_id)
-
-    whose: list[tuple[str, int | None, int | None, int | None]] = []  # what each vector is of: as in Effect
-    vectors = []
-    on_chain = set(_chain(run))
-    for k, part in enumerate(run.parts):
-        if part.state not in on_chain:
-            continue
-        if part.kind == "attention" and by == "head":
-            whose += [("head", part.layer, k, h) for h in range(part.n_heads)]
-            written = query_vectors(part.linear[0], row)
-            rest = constant_vector(part.linear[0], row)[None]
-            if bool((rest != 0).any()):
-                whose.append(("constant", part.layer, k, None))
-                written = torch.cat([written, rest])
-        else:
-            whose.append((part.kind, part.layer, k, None))
-            written = part.output_at(row, run.n_tokens)[None]
-        vectors.append(onward(run, written, pos, part.state).to(readout.last.value.device))
-    values = _direct(run, torch.cat(vectors), row, token, foil).tolist()
-    effects = [Effect(*of, value) for of, value in zip(whose, values, strict=True)]
-    columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
-    constant = readout.constant(row, columns)
-    if constant is not None:
-        c = constant.tolist()
-        effects.append(Effect("final norm and unembedding", None, None, None, c[0] - (c[1] if foil is not None else 0)))
-    logits = _before_cap(run, row)[columns].tolist()
-    named = _named(run, columns)
-    return LogitAttribution(
-        named[token],
-        None if foil is None else named[foil],
-        row,
-        effects,
-        logits[0] - (logits[1] if foil is not None else 0),
-    )
-
-
-def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, foil: int | None = None) -> Tensor:
-    """What vectors [n, d_model] of a state add directly to a token's logit (minus the foil's) at a position: [n].
-
-    With the final norm frozen as it was, so effects add up. Raises ValueError where the model's logits are no linear
-    read-out of its last state. (Wang et al. 2022, arXiv:2211.00593)
-
-        >>> added = run.part("mlp", layer=3).output(run.n_tokens)[13]
-        >>> effects = lmtt.direct_effects(run, torch.stack([added, 2 * added]), 13, 8, token=5)
-        >>> round(float(effects[1] / effects[0]), 4)
-        2.0
-    """
-    of_kind(run, Run, "run", RECORDED)
-    of_kind(vectors, Tensor, "vectors", "[n, d_model]")
-    if vectors.shape[1:] != run.states[0].value.shape[1:]:
-        raise ValueError(f"vectors must have the shape [n, d_model], got {list(vectors.shape)}")
-    last_id, row = run.logits.shape[-1] - 1, place(pos, run.n_tokens, "pos")
-    token = integer(token, "a token id", 0, last_id)
-    foil = None if foil is None else integer(foil, "a token id", 0, last_id)
-    return _direct(run, onward(run, vectors, row, place(state, len(run.states), "state")), row, token, foil)
-
-
-def _direct(run: Run, vectors: Tensor, row: int, token: int, foil: int | None) -> Tensor:
-    """The same of vectors as they stand in the last state."""
-    columns = torch.tensor([token] if foil is None else [token, foil], device=run.logits.device)
-    got = readout_of(run).direct(vectors, row, columns)
-    return got[:, 0] if foil is None else got[:, 0] - got[:, 1]
-
-
 def lens_of_position(run: Run, pos: int, *, normalise: bool = True) -> Tensor:
     """What the model would say at one position if it stopped at each state: logits [state, d_vocab]."""
     readout = readout_of(run)
@@ -416,13 +291,13 @@ def head_output(part: Part, head: int) -> Tensor:
 def onward(run: Run, vectors: Tensor, pos: int, state: int) -> Tensor:
     """Vectors [n, d_model] of a state as they stand in the last one: later frozen steps applied (mostly none)."""
     start = state % len(run.states)
-    for s in reversed(_chain(run)):
+    for s in reversed(chain(run)):
         if s > start:
             vectors = run.states[s].path.apply(vectors, pos % run.n_tokens)
     return vectors
 
 
-def _chain(run: Run) -> list[int]:
+def chain(run: Run) -> list[int]:
     """The states that the last one continues, from the top down."""
     chain: list[int] = []
     s: int | None = len(run.states) - 1
@@ -440,16 +315,10 @@ def readout_of(run: Run) -> Readout:
     return run.readout
 
 
-def _before_cap(run: Run, row: int) -> Tensor:
-    logits = run.logits[row].to(torch.promote_types(run.logits.dtype, torch.float32))
-    cap = readout_of(run).cap
-    return logits if cap is None else cap * torch.atanh(logits / cap)
-
-
 def _token_list(run: Run, ids: Tensor) -> list[Token]:
     return run.model.vocabulary(ids.tolist())
 
 
-def _named(run: Run, ids: Tensor) -> dict[int, Token]:
+def tokens_of(run: Run, ids: Tensor) -> dict[int, Token]:
     unique = ids.unique().tolist()
     return dict(zip(unique, run.model.vocabulary(unique), strict=True))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .attribution import direct_effects
 from .decomposition.heads import Heads
 from .decomposition.vectors import head_vectors as vectors_of_head
 from .decomposition.vectors import neuron_vectors as vectors_of_neurons
 from .decomposition.vectors import query_vectors
 from .decomposition.writes import LinearWrite
 from .given import integer, of_kind, place, places
-from .lens import direct_effects
 from .parts import Part
 from .run import Run, need_own
 

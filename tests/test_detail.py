@@ -9,8 +9,9 @@ from lmtt_widget import attribute, direct_logit_attribution, head_shares, load_m
 from lmtt_widget.answers import answer as inspect
 from lmtt_widget.answers import check as check_selection
 from lmtt_widget.answers import follow_ups
+from lmtt_widget.attribution import direct_effects
 from lmtt_widget.decomposition.vectors import cell_vectors, constant_vectors, head_vectors
-from lmtt_widget.lens import direct_effects, head_output, lens_logits, promoted
+from lmtt_widget.lens import head_output, lens_logits, promoted
 from lmtt_widget.run import Run
 from lmtt_widget.state import detail_state
 from lmtt_widget.wire import unpack

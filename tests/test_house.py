@@ -61,6 +61,7 @@ ROOMS = [
     "contributions",
     "inside",
     "lens",
+    "attribution",
     "direct",
     "pieces",
     "report",

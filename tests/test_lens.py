@@ -11,9 +11,10 @@ from torch import Tensor
 from lmtt_widget import direct_logit_attribution, head_output, load_model, logit_lens, promoted, record
 from lmtt_widget import lens_logits as attached_lens_logits
 from lmtt_widget import top_tokens as top
+from lmtt_widget.attribution import direct_effects
 from lmtt_widget.decomposition.readout import Readout
 from lmtt_widget.decomposition.vectors import constant_vector, constant_vectors, query_vectors
-from lmtt_widget.lens import direct_effects, lens_of_position
+from lmtt_widget.lens import lens_of_position
 from lmtt_widget.readings import likely_tokens
 
 from . import golden, zoo

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from ..attribution import direct_logit_attribution
 from ..direct import DirectEffects, effects_at
-from ..lens import direct_logit_attribution
 from ..patterns import scores
 from ..routes import trace
 from ..run import Run

@@ -10,8 +10,9 @@ from typing import Annotated, Any, get_type_hints
 import torch
 from torch import Tensor
 
+from ..attribution import direct_effects
 from ..graph import Graph
-from ..lens import TokenList, direct_effects, update_logits
+from ..lens import TokenList, update_logits
 from ..parts import Part
 from ..readings import Entered, Readings
 from ..run import Run
