@@ -106,9 +106,10 @@ class _Probe(Passes):
             some = torch.rand(len(self.values), self.n, generator=self.generator) < 0.5
             passes = [some & (torch.arange(self.n) >= self.n // 2), ~some]
             passes += [some.roll(1, 1), ~some.roll(1, 1)] if self.n <= LONGEST else []
+        others = [at for at, label in probed.labels.items() if self._looks_at_others(at, label)]
         for rows in passes:
             seen = self.look(rows)
-            if self._ends([seen]) or any(self._looks_ahead(at, [seen]) for at in self.parts):
+            if self._ends([seen]) or any(self._looks_ahead(at, [seen]) for at in others):
                 return False
             for at, label in probed.labels.items():
                 moved = seen.moved[at]

@@ -27,7 +27,7 @@ def row_by_row(n: Node) -> bool:
         return sum(0 not in p.shape for p in n.parents()) == 1 or dim in (-1, len(n.shape) - 1)
     x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
     if n.op in _ELEMENTWISE:
-        return all(p.shape == n.shape or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
+        return all(p.shape[-2:] == n.shape[-2:] or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
     if x is None:
         return False
     if n.op in VIEW:  # rows counted in another way, heads or groups of the last axis split or merged

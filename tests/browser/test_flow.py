@@ -193,7 +193,7 @@ def test_fold_hides_columns_no_drawn_line_touches(
 def test_only_the_wheel_with_ctrl_zooms(host: Host, picture: Picture) -> None:
     before = picture.pixels()
     picture.flow.hover()
-    picture.flow.hover(position={"x": 60, "y": 10})
+    picture.flow.hover(position={"x": 200, "y": 10})
     before = picture.pixels()
     host.page.mouse.wheel(0, -200)
     assert picture.pixels() == before
