@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .decomposition.heads import Product
 from .decomposition.paths import Path, Scale
+from .decomposition.products import Product
 from .decomposition.streams import Spread
 from .decomposition.writes import LayerState, LinearWrite, Write
 from .interventions import Edit, Kept, function_for, is_run, part_of, vector_for

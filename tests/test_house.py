@@ -23,6 +23,7 @@ ROOMS = [
     "decomposition.nodes",
     ("decomposition.tape", "decomposition.streams", "decomposition.below"),
     ("decomposition.einsums", "decomposition.freivalds"),
+    "decomposition.products",
     "decomposition.linear",
     ("decomposition.mixing", "decomposition.terms"),
     "decomposition.residual",

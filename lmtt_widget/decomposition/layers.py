@@ -16,9 +16,9 @@ from torch.overrides import _push_mode
 
 from .below import CallByCall
 from .forward import forward_logits, plain_precision
-from .heads import is_attention_product
 from .linear import CallError
 from .nodes import LostValue, Node, Place, replay
+from .products import is_attention_product
 from .read_layer import LayerReader, Names
 from .readout import Readout, read_out, taken_rows, unembedding
 from .restored import Modes, Undo, whatever_happens

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from .aliases import memory
 from .freivalds import row_errors
-from .heads import FEW, Product, find_heads, is_attention_product
+from .heads import FEW, find_heads
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .nodes import Node, Place, behind
 from .ops import IDENTITY, MUL, PICK, PUT, VIEW
 from .paths import Path, Scale
+from .products import Product, is_attention_product
 from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .heads import Product
+from .products import Product
 from .writes import LinearWrite, Write
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..decomposition.heads import Product
+from ..decomposition.products import Product
 from ..decomposition.vectors import ov_outputs
 from ..decomposition.writes import LinearWrite
 from .threads import Team
