@@ -242,7 +242,10 @@ class _Probe(Passes):
         return label.kind == "mixer" or (label.kind == "attention" and self.parts[at].heads is not None)
 
     def _unproven(self, at: At, label: Label) -> bool:
-        return label.kind == "mixer" or not all(w.looks_back for w in self.parts[at].linear)
+        if label.kind == "mixer" or not all(w.looks_back for w in self.parts[at].linear):
+            return True
+        made = [state for layer in self.clean.layers for state in layer.states]
+        return not made[at[0] - 1].simple  # a factor on the way may be of all tokens
 
     def _cuts(self, every: bool) -> list[int]:
         """The tokens from which on everything is changed: one after the other, as far as they are not too many."""

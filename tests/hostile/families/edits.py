@@ -88,6 +88,7 @@ def _one_number(y: Tensor) -> Tensor:
     return y
 
 
+_RESCALED = "rescaled to the largest of all tokens"
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "steering at one token": _at(2),
     "steering at one token, in place": _in_place_at(4),
@@ -107,7 +108,7 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "a direction projected out": lambda y: y - (y @ _steering())[..., None] * _steering() / _steering().square().sum(),
     "clamped": lambda y: y.clamp(-0.5, 0.5),
     "rounded to bfloat16": lambda y: y.bfloat16().double(),
-    "rescaled to the largest of all tokens": lambda y: y / y.norm(dim=-1).max(),
+    _RESCALED: lambda y: y / y.norm(dim=-1).max(),
     "in numpy": lambda y: torch.from_numpy(y.detach().numpy() * 1.5),
 }
 
@@ -124,11 +125,16 @@ def _affine(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return on_heads
 
 
+def _rescaled(block: Any) -> Callable[[Tensor], Tensor]:
+    """What dividing by the largest norm, as it was, makes of each head and key."""
+    return lambda heads: heads / (heads.sum((0, 2)) + block.o.bias).norm(dim=-1).max()
+
+
 def _hooked(place: Callable[[Any], nn.Module], change: Callable[[Tensor], Tensor], layer: int) -> Callable[[Any], Any]:
     def on(model: Any) -> None:
         block = model.layers[layer]
         if place(block) in (block.o, block.attn):
-            block.edit = _affine(change)
+            block.edit = _rescaled(block) if change is CHANGES[_RESCALED] else _affine(change)
         place(block).register_forward_hook(lambda m, a, out: change(out))
 
     return on
