@@ -257,13 +257,11 @@ class Shown(anywidget.AnyWidget):
         """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
         try:
             said = self._taken(sync_data)
+            if said or self.status["state"] != "idle":
+                self.status = status_of("error", said) if said else status_of()
         except KeyboardInterrupt:
-            said = INTERRUPTED
             self.send_state()  # all of it: nobody knows how much was told
-        if said:
-            self.status = status_of("error", said)
-        elif self.status["state"] != "idle":
-            self.status = status_of()
+            self.status = status_of("error", INTERRUPTED)
 
     def _taken(self, sync_data: dict[str, Any]) -> str:
         """What is to be said of what was refused; nothing where all was taken."""

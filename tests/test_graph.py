@@ -75,7 +75,7 @@ def test_what_a_part_has_over_all_keys_is_there_by_head_and_by_edge() -> None:
             assert not graph.head_sum[part.number].any()
             with pytest.raises(ValueError, match=rf"only an attention part has keys, got part {part.number} \(mlp\)"):
                 graph.map(part.number)
-    with pytest.raises(ValueError, match=r"part must be one with shares, 0\.\.7, got 99"):
+    with pytest.raises(ValueError, match=r"part must be the number of one with shares, 0\.\.7, got 99"):
         graph.share(99)
 
 

@@ -72,6 +72,7 @@ class LayerReader:
             writes, place = [*writes, *changed.writes], changed.place
         error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
         simple = made is not None and self.keeps_rows(made)
+        self._by_row.clear()
         return LayerState(value, None, writes, error, place, simple)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
@@ -110,12 +111,12 @@ class LayerReader:
     def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
         """The states from the latest one to `out`, oldest first."""
         states = []
-        self._by_row.clear()
         for n in self._state_nodes(self.states[-1], out, where):
             state = self._state(n, where)
             if n is out or not _is_copy(state):
                 states.append(state)
                 self.states.append(n)
+        self._by_row.clear()  # which holds the tape
         return states
 
     def changed_ahead(
