@@ -21,10 +21,9 @@ UNBUILT = {
 # Where patterns or states are not the attentions or hidden states that the model returns, and why.
 _LATE = {"states": "its hidden states are collected after each layer, one late"}
 _NO_KEYS = {"patterns": "its attention is shown as a mixer, without keys"}
-_CONVOLVED = {"patterns": "the values of a key are made from several tokens, so its attention is shown as a mixer"}
 OTHERWISE = {
     "mamba": _LATE, "mamba2": _LATE, "falcon_mamba": _LATE, "rwkv": _LATE | _NO_KEYS, "deepseek_v4": _NO_KEYS,
-    "jetmoe": _NO_KEYS, "zamba": _NO_KEYS, "zamba2": _NO_KEYS, "inkling_text": _CONVOLVED, "zaya": _CONVOLVED,
+    "jetmoe": _NO_KEYS, "zamba": _NO_KEYS, "zamba2": _NO_KEYS,
     "diffllama": {"patterns": "it returns half of the patterns of its heads, which are differences of two"},
     "minimax": {"patterns": "it returns something for its linear attention, which has no softmax"},
 }  # fmt: skip

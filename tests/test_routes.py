@@ -269,7 +269,7 @@ def test_a_wrong_target_reading_or_encoding_is_refused() -> None:
         trace(graph, -8)
     with pytest.raises(ValueError, match=r'reading must be "max" or "sum", got \'mean\''):
         trace(graph, reading="mean")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r'encoding must be "flow" or "share", got \'weight\''):
+    with pytest.raises(ValueError, match=r'encoding must be "flow" or "share" or "effect", got \'weight\''):
         trace(graph, encoding="weight")
 
 

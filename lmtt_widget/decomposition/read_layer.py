@@ -236,7 +236,8 @@ class LayerReader:
         """The first value made at a time or later through which the latest state goes on to `out`."""
         start = self.states[-1]
         later = [n for n in self._path(start, out)[1] if n.time >= time and n.shape == start.shape]
-        return min(later, key=lambda n: n.time, default=None)
+        found = min(later, key=lambda n: n.time, default=None)
+        return next((n for n in later if n.op == "forced" and n.first() is found), found)  # what the pass goes on with
 
     def _that_stay_apart(self, forks: set[Node], states: set[Node]) -> set[Node]:
         """The forks of the residual path whose branches do not simply end up side by side (rows written one by one)."""
