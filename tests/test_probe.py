@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lmtt_widget import UndecomposableError, load_model, record
+from lmtt_widget import run as run_module
 from tests import zoo
 from tests.test_in_place import _Decoder
 
@@ -85,3 +88,22 @@ def test_the_pass_of_a_probed_model_is_its_own_to_the_bit(kind: str) -> None:
     assert run.fidelity.labels
     assert torch.equal(before, after)
     assert torch.equal(run.logits, before[0])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "qwen3", "opt", "stablelm"])
+def test_a_second_prompt_is_one_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every call keeps rows apart; the first is repeated at most a dozen times."""
+    passes: list[int] = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        passes.append(1)
+        return once(*args, **options)
+
+    once = run_module.run_recorded
+    monkeypatch.setattr(run_module, "run_recorded", counted)
+    model = load_model(zoo.make(next(case for case in zoo.every_case() if case.type == kind)))
+    record(model, zoo.prompt(12))
+    assert 1 < len(passes) <= 13
+    passes.clear()
+    record(model, [(7 * i + 3) % 50 for i in range(13)])
+    assert len(passes) == 1
