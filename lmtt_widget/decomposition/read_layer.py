@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from .aliases import memory
-from .freivalds import row_errors
-from .heads import FEW, find_heads
+from .heads import find_heads
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
+from .mapped import gate_and_up, map_error, rows_of
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .nodes import Node, Place, behind
-from .ops import IDENTITY, MUL, PICK, PUT, VIEW
+from .ops import PICK, PUT, VIEW
 from .paths import Path, Scale
 from .products import Product, is_attention_product
 from .residual import Walk
@@ -258,7 +258,7 @@ class LayerReader:
         )
         stops = {n: k for k, n in enumerate(self.states)}
         reads = max((stops[n] for n in _first_met(leaf, stops)), default=-1)
-        write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=_rows(x.value))
+        write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=rows_of(x.value))
         if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
             try:
                 write.heads = find_heads(x, self.n_tokens, self.check_rows)
@@ -270,12 +270,12 @@ class LayerReader:
         elif path.shifted or reads < 0 or mixes_tokens(x, stops):  # made of something that is no state: of any token
             write.kind = "mixer"
         else:
-            write.gate, write.up = _gate_and_up(x)
+            write.gate, write.up = gate_and_up(x)
         if write.heads is not None:
             values, patterns = write.heads.made_from()
             write.simple = all(self.keeps_rows(n, stops) for n in values)
             write.looks_back = all(self._looks_by_keys(by, stops) for by in patterns)
-        write.error = self._map_error(write)
+        write.error = map_error(write, self.n_tokens, self.check_rows)
         if self._reads_another_stream(leaf, stops):
             self.problems.append(
                 f"{where}: {label} is made of a second tensor that layers hand on beside the stream; a picture has one "
@@ -335,33 +335,6 @@ class LayerReader:
                 return label
         return None
 
-    def _map_error(self, w: LinearWrite) -> Tensor | None:
-        """Does input W + b give what the module returned, and is a module whose weight cannot be read additive?
-
-        Of a plain weight all rows, by sums of outputs under random signs unless everything is checked; two rows of a
-        module that is called, all in a short prompt and of one whose forward was replaced.
-        """
-        n = w.input.shape[0]
-        if n == 0 or w.map.group:
-            return None
-        weight, bias = w.map.weight(), w.map.bias(w.input)
-        if weight is not None and self.check_rows is not None:
-            owner = w.map.module if isinstance(w.map.module, nn.Module) else None
-            return row_errors(w.input, w.output, weight, bias, owner)
-        every = self.check_rows is None or self.n_tokens <= FEW or "forward" in getattr(w.map.module, "__dict__", {})
-        rows = torch.arange(n) if every else torch.tensor(sorted({0, n - 1}))
-        if weight is None:  # which row stands where must not matter to a map
-            rows = rows.roll(1)
-        x, truth = w.input[rows], w.output[rows]
-        if weight is not None:
-            y, size = w.map(x), w.map.sizes(x)
-        else:  # a row by itself does not show that its inputs are rounded; two parts of it do
-            one, other = w.map.halves(x)
-            y, size = one + other, one.abs() + other.abs() + w.map.sizes(x)
-        if bias is not None:
-            y, size = y + bias, size + bias.abs()
-        return backward_error(truth, y, size)
-
 
 def _width(h: Tensor, taped: Iterable[Node]) -> int:
     """Of one stream: narrower than the first layer's input where that is copies of an embedding side by side."""
@@ -373,14 +346,10 @@ def _width(h: Tensor, taped: Iterable[Node]) -> int:
     return h.shape[-1]
 
 
-def _rows(x: Tensor) -> Tensor:
-    return x.detach().reshape(-1, x.shape[-1])
-
-
 def _stream_rows(x: Tensor, n_tokens: int) -> Tensor:
     """A value of the stream as one row per token."""
     streams = Streams.of(tuple(x.shape), n_tokens)
-    return _rows(x) if streams is None else streams.rows(x)
+    return rows_of(x) if streams is None else streams.rows(x)
 
 
 def _place(n: Node) -> Place | None:
@@ -422,26 +391,3 @@ def _in_whole(n: Node) -> Iterable[Node]:
 def _first_met(leaf: Node, stops: Container[Node]) -> list[Node]:
     """The stops that the leaf was computed from, not looking behind any."""
     return [n for n in behind(leaf.parents(), stops.__contains__) if n in stops]
-
-
-def _gate_and_up(x: Node) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """(gate, up) of x = act(gate) * up; neither for an MLP that is not gated."""
-    while x.op in IDENTITY | VIEW and isinstance(x.args[0], Node):
-        x = x.args[0]
-    if x.op not in MUL or len(x.args) != 2 or not all(isinstance(a, Node) and a.shape == x.shape for a in x.args):
-        return None, None
-    projected = [_is_projection(a) for a in x.args]
-    if sum(projected) != 1:
-        return None, None
-    activated, up = x.args if projected[1] else reversed(x.args)
-    before = next((p for p in activated.parents() if p.shape == x.shape), activated)
-    return _rows(before.value), _rows(up.value)
-
-
-def _is_projection(n: Node) -> bool:
-    """The output of a linear map, or a slice of one."""
-    while n.op in IDENTITY | VIEW | {"chunk", "split", "__getitem__", "unbind", "narrow"} and isinstance(
-        n.args[0], Node
-    ):
-        n = n.args[0]
-    return is_linear(n)
