@@ -2,4 +2,4 @@
 import { defineConfig } from "vitest/config";
 import { registeredForVite } from "./js/registered.mjs";
 
-export default defineConfig({ plugins: [registeredForVite()] });
+export default defineConfig({ plugins: [registeredForVite()], define: { LIVE: true } });

@@ -30,17 +30,29 @@ const options = {
   platform: "browser",
   charset: "utf8",
   legalComments: "none",
-  jsx: "automatic",
-  jsxImportSource: "preact",
+  jsx: "transform", // without the keys and children that a runtime of its own would have as names in every element
+  jsxFactory: "h",
+  jsxFragment: "Fragment",
+  inject: [path("js/jsx.js")],
+  tsconfigRaw: { compilerOptions: { target: "es2022" } },
+  define: { LIVE: "true" },
   loader: { ".css": "text" },
   plugins: [registered(asked.with), minifiedCss()],
   logLevel: "warning",
 };
 
+const offline = { define: { LIVE: "false" } };
 const builds = [
   { ...options, entryPoints: { widget: path("js/src/index.ts") } },
-  { ...options, entryPoints: { page: path("js/src/standalone.ts") } },
-  { ...options, entryPoints: { figure: path("js/src/figure.ts") }, format: "iife", globalName: "lmtt", platform: "neutral" },
+  { ...options, ...offline, entryPoints: { page: path("js/src/standalone.ts") } },
+  {
+    ...options,
+    entryPoints: { figure: path("js/src/figure.ts") },
+    inject: [],
+    format: "iife",
+    globalName: "lmtt",
+    platform: "neutral",
+  },
 ];
 
 /** Style sheets as minified strings. */
@@ -63,6 +75,7 @@ async function serve() {
   const page = await context({
     ...options,
     ...readable,
+    ...offline,
     outdir: path("js/dev"), // in name only
     write: false,
     loader: { ...options.loader, ".json": "copy" },

@@ -6,6 +6,7 @@ import { h } from "preact";
 import { isCommand, isOurs, isTyped } from "./a11y/keys.js";
 import { liveRegion } from "./a11y/live.js";
 import type { HostModel } from "./host.js";
+import { paletteOf } from "./paint/colour.js";
 import { App } from "./panels/app.js";
 import { KINDS } from "./panels/kinds.js";
 import { mount } from "./panels/mount.js";
@@ -50,6 +51,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   const root = document.createElement("div");
   root.className = "root";
   shadow.append(root);
+  wear(root, false);
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);
   shadow.adoptedStyleSheets = [sheet];
@@ -71,9 +73,7 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   );
   stops.push(
     effect(dress),
-    effect(() => {
-      root.classList.toggle("dark", store.dark.value);
-    }),
+    effect(() => wear(root, store.dark.value)),
     effect(() => {
       const { height } = store.traits.view.value;
       root.style.setProperty("--height", `${Math.max(HEIGHT.min, Math.min(HEIGHT.max, height)) || HEIGHT.usual}px`);
@@ -118,6 +118,12 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
     { signal: abort },
   );
   liveRegion(shadow, store.said, abort);
+}
+
+/** One palette for the picture and for all around it. */
+function wear(root: HTMLElement, dark: boolean): void {
+  root.classList.toggle("dark", dark);
+  for (const [name, colour] of Object.entries(paletteOf(dark))) root.style.setProperty(`--${name}`, String(colour));
 }
 
 /** Said instead of a blank output; `root` may have no style. */

@@ -1,4 +1,5 @@
-// What the build finds in folders (js/registered.mjs).
+// What the build knows: the files it finds in folders (js/registered.mjs), and whether a kernel may be there.
+declare const LIVE: boolean; // false in the page without one: what only a kernel can do is left out of it
 declare module "registered:kinds" {
   const kinds: import("./controls/kind.js").Kind[];
   export default kinds;

@@ -19,9 +19,14 @@ export function Foil({ store, answer: { effect_on } }: { store: Store; answer: A
           {words.effectsOn}
           <b class="mono">{token}</b>
         </span>
-        <FoilField store={store} shown={foil ?? ""} />
+        {LIVE && !store.offline && <FoilField store={store} shown={foil ?? ""} />}
+        {(!LIVE || store.offline) && foil && (
+          <span>
+            {words.foil} <b class="mono">{foil}</b>
+          </span>
+        )}
       </p>
-      {foil && token.startsWith(SPACE) && !foil.startsWith(SPACE) && !store.offline && (
+      {LIVE && foil && token.startsWith(SPACE) && !foil.startsWith(SPACE) && !store.offline && (
         <p class="foil-warning note" role="status">
           {words.withoutSpace(foil)}{" "}
           <button type="button" class="more" onClick={() => store.write("foil", ` ${foil}`)}>
@@ -62,7 +67,6 @@ export function FoilField({ store, shown, taken }: { store: Store; shown: string
         aria-label={words.foilTitle}
         title={words.foilTitle}
         placeholder={words.foilHint}
-        readOnly={store.offline}
         spellcheck={false}
         autocomplete="off"
         onChange={commit}

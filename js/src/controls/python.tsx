@@ -1,6 +1,7 @@
 // One line of Python for the numbers of a panel, to copy.
 import { useSignal } from "@preact/signals";
 import * as words from "../words.js";
+import { IconButton } from "./icon.js";
 
 export function PythonLine({ line }: { line: string }) {
   const said = useSignal<"" | "copied" | "by hand">("");
@@ -14,15 +15,9 @@ export function PythonLine({ line }: { line: string }) {
   };
   return (
     <>
-      <button
-        type="button"
-        class="icon python"
-        aria-label={words.pythonLine}
-        title={`${words.pythonLine}\n${line}`}
-        onClick={copy}
-      >
+      <IconButton name={words.pythonLine} kind="python" title={`${words.pythonLine}\n${line}`} onClick={copy}>
         {said.value === "copied" ? "✓" : "</>"}
-      </button>
+      </IconButton>
       {said.value === "by hand" && (
         <input
           type="text"

@@ -1,5 +1,6 @@
 // Buttons that are one stop of the Tab order; arrows walk them.
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { walkAmong } from "./walk.js";
 
 /** Handlers for the element in `box`; its buttons may come and go. */
 export function useRoving(box: { current: HTMLElement | null }) {
@@ -18,13 +19,7 @@ export function useRoving(box: { current: HTMLElement | null }) {
       settle();
     },
     onKeyDown(event: KeyboardEvent) {
-      const all = buttons();
-      const now = all.indexOf(event.target as HTMLElement);
-      const last = all.length - 1;
-      const to = { ArrowLeft: now - 1, ArrowRight: now + 1, Home: 0, End: last }[event.key];
-      if (now < 0 || to === undefined) return;
-      event.preventDefault();
-      all[Math.max(0, Math.min(last, to))].focus();
+      walkAmong(event, buttons(), { ArrowLeft: -1, ArrowRight: 1, Home: -1e6, End: 1e6 });
     },
   };
 }

@@ -5,6 +5,7 @@ import { percent, signedText } from "../core/numbers.js";
 import { type Item, sameItem } from "../core/select.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
+import { walk } from "./walk.js";
 
 export interface Column {
   head: string;
@@ -97,17 +98,6 @@ export function More({ open, n }: { open: Signal<boolean>; n: number }) {
       {open.value ? words.fewer : words.more(n)}
     </button>
   );
-}
-
-/** Up and down move among the rows that open something. */
-export function walk(event: KeyboardEvent): void {
-  const step = { ArrowDown: 1, ArrowUp: -1, Home: -1e6, End: 1e6 }[event.key];
-  if (!step) return;
-  const rows = [...(event.currentTarget as Element).querySelectorAll<HTMLElement>("button")];
-  const at = rows.indexOf(event.target as HTMLElement);
-  if (at < 0) return;
-  event.preventDefault();
-  rows[Math.max(0, Math.min(rows.length - 1, at + step))].focus();
 }
 
 /** Shows an item in the picture while the pointer or the focus is here. */

@@ -46,6 +46,15 @@ export function table(title: string, unit: Comparable["unit"], labels: string[],
   return figures.length ? [{ title, unit, figures }] : [];
 }
 
+/** Of a part: its share, its direct effect, and what its update raises and lowers. */
+export function usual({ share, effect }: { share: number; effect: number | null }, update: Update | null = null): Comparable[] {
+  return [
+    ...numbers(words.compareFigures, "share", { [words.share]: share }),
+    ...numbers(words.compareEffect, "signed", { [words.directEffect]: effect }),
+    ...updates(update),
+  ];
+}
+
 /** The same of single numbers by their names. */
 export function numbers(
   title: string,

@@ -3,7 +3,7 @@
 import * as words from "../words.js";
 import { EdgeKind, type Graph, placeOf } from "./graph.js";
 import { edgeName, nextToken, nodeName, stateName, tokenName, visible } from "./names.js";
-import { percent, roundPercent } from "./numbers.js";
+import { percent, roundPercent, signedText } from "./numbers.js";
 import type { Routes } from "./routes.js";
 import type { Item } from "./select.js";
 
@@ -22,6 +22,8 @@ export interface Fact {
 export function figureRows(...figures: [label: string, value: number | null | undefined, text: (x: number) => string][]): Fact[] {
   return figures.flatMap(([label, value, text]) => (value == null ? [] : [{ label, value: text(value) }]));
 }
+
+export const effectRows = ({ effect }: { effect: number | null }) => figureRows([words.directEffect, effect, signedText]);
 
 /** A weight that is none of an edge's usual figures. */
 export interface OwnFigure {

@@ -21,6 +21,11 @@ export function effectLine({ effect_on }: Answer, effect: number | null | undefi
   return effect_on && effect != null ? [formula.effect(signedText(effect), effectTokens(effect_on))] : [];
 }
 
+/** What is computed for a part: its share, its effect, its update. */
+export function usualLines(answer: Answer & { share: number; effect: number | null }, update: Update | null = null): string[] {
+  return [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect), ...updateLine(update)];
+}
+
 export function updateLine(update: Update | null): string[] {
   const first = update?.promoted;
   return first?.text.length ? [formula.update(visible(first.text[0]), signedText(first.score[0]))] : [];

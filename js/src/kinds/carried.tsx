@@ -3,14 +3,12 @@ import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import type { CarriedAnswer } from "../core/answers.js";
-import { numbers } from "../core/difference.js";
-import { figureRows } from "../core/facts.js";
-import { effectLine, shareLine } from "../core/formula.js";
+import { usual } from "../core/difference.js";
+import { effectRows } from "../core/facts.js";
+import { usualLines } from "../core/formula.js";
 import { EdgeKind, placeOf } from "../core/graph.js";
 import { tokenText } from "../core/names.js";
-import { percent, signedText } from "../core/numbers.js";
 import { findEdge, type Selection } from "../core/select.js";
-import { compareEffect, compareFigures, directEffect, share } from "../words.js";
 
 interface CarriedQuestion extends Selection {
   kind: "carried";
@@ -35,13 +33,10 @@ export default kind<CarriedQuestion, CarriedAnswer>({
     return { kind: "carried", state, pos };
   },
   title: (g, { pos }) => words.title(tokenText(g, pos)),
-  figures: ({ effect }) => figureRows([directEffect, effect, signedText]),
+  figures: effectRows,
   Panel: CarriedPanel,
-  explain: (answer) => [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect)],
-  compare: (answer) => [
-    ...numbers(compareFigures, "share", { [share]: answer.share }),
-    ...numbers(compareEffect, "signed", { [directEffect]: answer.effect }),
-  ],
+  explain: (answer) => usualLines(answer),
+  compare: (answer) => usual(answer),
 });
 
 function CarriedPanel({ store, answer }: Shown<CarriedQuestion, CarriedAnswer>) {

@@ -2,7 +2,7 @@
 import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
-import { Amount } from "../controls/table.js";
+import { Amount, Table } from "../controls/table.js";
 import type { CutAnswer } from "../core/answers.js";
 import { numbers } from "../core/difference.js";
 import { figureRows } from "../core/facts.js";
@@ -91,31 +91,28 @@ function CutPanel({ store, answer }: Shown<CutQuestion, CutAnswer>) {
       )}
       <Foil store={store} answer={answer} />
       <Section title={own.moved}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">{words.token}</th>
-              <th scope="col">{own.after}</th>
-              <th scope="col">{own.by}</th>
-            </tr>
-          </thead>
-          <tbody>
-            {moved.id.map((id, i) => (
-              <tr key={id}>
-                <td class="txt mono">{visible(moved.text[i])}</td>
-                <td class="number">{moved.p && percent(moved.p[i])}</td>
-                <td>
-                  <Amount
-                    value={Math.abs(moved.score[i])}
-                    of={of}
-                    text={`${moved.score[i] < 0 ? "−" : "+"}${percent(Math.abs(moved.score[i]))}`}
-                    colour={moved.score[i] < 0 ? "minus" : "plus"}
-                  />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
+        <Table
+          store={store}
+          caption={own.moved}
+          quiet
+          mono
+          n={moved.id.length}
+          columns={[
+            { head: words.token, left: true, cell: (i) => visible(moved.text[i]) },
+            { head: own.after, cell: (i) => moved.p && percent(moved.p[i]) },
+            {
+              head: own.by,
+              cell: (i) => (
+                <Amount
+                  value={Math.abs(moved.score[i])}
+                  of={of}
+                  text={`${moved.score[i] < 0 ? "−" : "+"}${percent(Math.abs(moved.score[i]))}`}
+                  colour={moved.score[i] < 0 ? "minus" : "plus"}
+                />
+              ),
+            },
+          ]}
+        />
       </Section>
     </div>
   );

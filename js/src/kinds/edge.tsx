@@ -2,7 +2,8 @@
 import { effectTitle, Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
-import { Signed, shareColumn, Table, walk } from "../controls/table.js";
+import { Signed, shareColumn, Table } from "../controls/table.js";
+import { walk } from "../controls/walk.js";
 import type { EdgeAnswer } from "../core/answers.js";
 import { numbers, table } from "../core/difference.js";
 import { effectLine, shareLine, sum } from "../core/formula.js";

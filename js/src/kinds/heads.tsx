@@ -1,10 +1,10 @@
 // All heads: a grid of layers and heads by share, effect or by what kind of head each is, and the strongest as a list.
-import { useRef } from "preact/hooks";
 import { Choice } from "../controls/choice.js";
 import { effectTitle, Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Amount, hovering, Signed, Table } from "../controls/table.js";
+import { buttonsIn, walkAmong } from "../controls/walk.js";
 import type { HeadsAnswer, HeadTable } from "../core/answers.js";
 import { totals } from "../core/effects.js";
 import { answerTokens } from "../core/formula.js";
@@ -180,19 +180,13 @@ interface GridProps {
 
 /** Layers from the top down, a cell a head; one stop of the Tab order, arrows walk it. */
 function Grid({ store, g, table, name, text, colour, open, item }: GridProps) {
-  const box = useRef<HTMLDivElement>(null);
   const parts = [...new Set(table.part)].reverse();
   const walk = (event: KeyboardEvent) => {
-    const cells = [...(box.current?.querySelectorAll<HTMLElement>("button") ?? [])];
-    const at = cells.indexOf(event.target as HTMLElement);
-    const wide = cells.filter((cell) => cell.parentElement === cells[at]?.parentElement).length;
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide }[event.key];
-    if (at < 0 || !step) return;
-    event.preventDefault();
-    cells[Math.max(0, Math.min(cells.length - 1, at + step))].focus();
+    const wide = buttonsIn((event.target as Element).parentElement).length;
+    walkAmong(event, buttonsIn(event.currentTarget), { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -wide, ArrowDown: wide });
   };
   return (
-    <div ref={box} class="heads-grid" role="group" aria-label={own.title} onKeyDown={walk}>
+    <div class="heads-grid" role="group" aria-label={own.title} onKeyDown={walk}>
       {parts.map((part, r) => {
         const heads = table.part.flatMap((p, i) => (p === part ? [i] : []));
         return (

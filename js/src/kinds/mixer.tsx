@@ -3,11 +3,10 @@ import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { UpdateSection } from "../controls/update.js";
 import type { MixerAnswer } from "../core/answers.js";
-import { numbers, updates } from "../core/difference.js";
-import { figureRows } from "../core/facts.js";
-import { effectLine, shareLine, updateLine } from "../core/formula.js";
+import { usual } from "../core/difference.js";
+import { effectRows } from "../core/facts.js";
+import { usualLines } from "../core/formula.js";
 import { partName, tokenText } from "../core/names.js";
-import { percent, signedText } from "../core/numbers.js";
 import { named, partOf, type Selection, squareAt, squareItem } from "../core/select.js";
 import * as words from "../words.js";
 
@@ -32,14 +31,10 @@ export default kind<MixerQuestion, MixerAnswer>({
     return { kind: "mixer", state: at.state, pos: at.pos, ...named(g, at.part) };
   },
   title: (g, question) => words.wrote(partName(g, partOf(g, PARTS, question)), tokenText(g, question.pos)),
-  figures: ({ effect }) => figureRows([words.directEffect, effect, signedText]),
+  figures: effectRows,
   Panel: MixerPanel,
-  explain: (answer) => [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect), ...updateLine(answer.update)],
-  compare: ({ share, effect, update }) => [
-    ...numbers(words.compareFigures, "share", { [words.share]: share }),
-    ...numbers(words.compareEffect, "signed", { [words.directEffect]: effect }),
-    ...updates(update),
-  ],
+  explain: (answer) => usualLines(answer, answer.update),
+  compare: (answer) => usual(answer, answer.update),
 });
 
 function MixerPanel({ store, answer }: Shown<MixerQuestion, MixerAnswer>) {

@@ -5,9 +5,9 @@ import { Section } from "../controls/section.js";
 import { Signed, shareColumn, Table } from "../controls/table.js";
 import { UpdateSection } from "../controls/update.js";
 import type { MlpAnswer, Neurons } from "../core/answers.js";
-import { merged, numbers, table, updates } from "../core/difference.js";
-import { figureRows } from "../core/facts.js";
-import { effectLine, shareLine, updateLine } from "../core/formula.js";
+import { merged, table, updates, usual } from "../core/difference.js";
+import { effectRows } from "../core/facts.js";
+import { usualLines } from "../core/formula.js";
 import { partName, tokenText } from "../core/names.js";
 import { count, largest, percent, signedText } from "../core/numbers.js";
 import { named, partOf, type Selection, squareAt, squareItem } from "../core/select.js";
@@ -52,15 +52,14 @@ export default kind<MlpQuestion, MlpAnswer>({
     return { kind: "mlp", state: at.state, pos: at.pos, ...named(g, at.part) };
   },
   title: (g, question) => words.wrote(partName(g, partOf(g, ["mlp"], question)), tokenText(g, question.pos)),
-  figures: ({ effect }) => figureRows([words.directEffect, effect, signedText]),
+  figures: effectRows,
   Panel: MlpPanel,
-  explain: (answer) => [...shareLine(percent(answer.share)), ...effectLine(answer, answer.effect), ...updateLine(answer.update)],
+  explain: (answer) => usualLines(answer, answer.update),
   compare(answer) {
     const { neuron, expert, share, value, effect } = merged<Columns>(answer.neurons);
     const labels = neuron.map((n, i) => neuronLabel(n, expert[i]));
     return [
-      ...numbers(words.compareFigures, "share", { [words.share]: answer.share }),
-      ...numbers(words.compareEffect, "signed", { [words.directEffect]: answer.effect }),
+      ...usual(answer),
       ...table(own.compareNeurons, "share", labels, share),
       ...table(own.compareValues, "number", labels, value),
       ...table(words.compareEffects, "signed", labels, effect),
@@ -132,6 +131,7 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
           ]}
           more={
             n < n_neurons &&
+            LIVE &&
             !store.offline && (
               <button
                 type="button"

@@ -115,7 +115,7 @@ function summarySentence(g: Graph, { entropy, kl, final, settled, on_top }: Summ
 
 function Normalise({ store }: { store: Store }) {
   const on = store.traits.normalise.value;
-  if (store.offline) return null;
+  if (!LIVE || store.offline) return null;
   return <Toggle on={on} text={own.normalise} title={own.normaliseTitle} act={() => store.write("normalise", !on)} />;
 }
 

@@ -100,7 +100,7 @@ function Flow({
       {!g && (
         <div class="empty">
           <p>{words.empty}</p>
-          {!store.offline && <p class="note">{words.emptyHint}</p>}
+          {LIVE && !store.offline && <p class="note">{words.emptyHint}</p>}
         </div>
       )}
     </>

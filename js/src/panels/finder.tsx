@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { Icon, IconButton } from "../controls/icon.js";
 import { usePopup } from "../controls/popup.js";
 import { hovering } from "../controls/table.js";
 import { type Found, find } from "../core/find.js";
@@ -17,10 +18,8 @@ export function Finder({ store, view }: { store: Store; view: () => FlowView | n
   usePopup(finding, box, "input");
   return (
     <span class="menu" ref={box}>
-      <button
-        type="button"
-        class="icon"
-        aria-label={words.find}
+      <IconButton
+        name={words.find}
         title={words.findTitle}
         aria-haspopup="dialog"
         aria-expanded={finding.value}
@@ -28,11 +27,8 @@ export function Finder({ store, view }: { store: Store; view: () => FlowView | n
           finding.value = !finding.value;
         }}
       >
-        <svg width="14" height="14" viewBox="0 0 14 14" aria-hidden="true">
-          <circle cx="6" cy="6" r="4.2" />
-          <path d="m9.2 9.2 3.6 3.6" />
-        </svg>
-      </button>
+        <Icon size={14} d="M6 1.8a4.2 4.2 0 1 0 .01 0M9.2 9.2l3.6 3.6" />
+      </IconButton>
       {finding.value && <Search store={store} view={view} />}
     </span>
   );

@@ -2,7 +2,9 @@
 
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
-import { focused, usePopup } from "../controls/popup.js";
+import { IconButton } from "../controls/icon.js";
+import { usePopup } from "../controls/popup.js";
+import { walk } from "../controls/walk.js";
 import type { Store } from "../store/store.js";
 import type { View } from "../store/traits.js";
 import type { FlowView } from "../views/flow/flow.js";
@@ -36,37 +38,28 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
       by_hand.value = text;
     }
   };
-  const walk = (event: KeyboardEvent) => {
-    if (event.key === "Escape") {
-      event.stopPropagation();
-      open.value = false;
-      return;
-    }
-    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
-    if (!step) return;
-    event.preventDefault();
-    const items = [...(box.current?.querySelectorAll<HTMLElement>("[role^=menuitem]") ?? [])];
-    const at = items.indexOf(focused(event.currentTarget as Element) as HTMLElement);
-    items[(at + step + items.length) % items.length]?.focus();
+  const leave = (event: KeyboardEvent) => {
+    if (event.key !== "Escape") return;
+    event.stopPropagation();
+    open.value = false;
   };
   const has_graph = store.graph.value !== null;
   const { theme, panel } = store.traits.view.value;
   return (
-    <span class="menu" role="none" ref={box} onKeyDown={walk}>
-      <button
-        type="button"
-        class="dots icon"
+    <span class="menu" role="none" ref={box} onKeyDown={leave}>
+      <IconButton
+        name={words.menu}
+        kind="dots"
         aria-haspopup="menu"
         aria-expanded={open.value}
-        aria-label={words.menu}
         onClick={() => {
           open.value = !open.value;
         }}
       >
         ⋯
-      </button>
+      </IconButton>
       {open.value && (
-        <div class="pop menu-list" role="menu" aria-label={words.menu}>
+        <div class="pop menu-list" role="menu" aria-label={words.menu} onKeyDown={walk}>
           {has_graph && (
             <>
               <Item text={words.figure} act={done(() => (figure.value = scene()))} />

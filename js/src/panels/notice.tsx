@@ -16,7 +16,7 @@ export function Notice({ store }: { store: Store }) {
       </div>
     );
   }
-  if (state !== "running") return null;
+  if (!LIVE || state !== "running") return null;
   return (
     <div class="notice" role="status">
       <span>{text || words.running}</span>

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import { FoilField } from "../controls/foil.js";
+import { Why } from "../controls/icon.js";
 import { Amount, Table } from "../controls/table.js";
 import { nextToken, tokenName, tokenText } from "../core/names.js";
 import { fullBar, percent, roundPercent } from "../core/numbers.js";
@@ -68,18 +69,7 @@ function Answer({ store }: { store: Store }) {
   was_read = true;
   return (
     <div class="answer">
-      <button
-        type="button"
-        class="icon why-button"
-        aria-label={words.howTitle}
-        aria-expanded={open.value}
-        title={words.howTitle}
-        onClick={() => {
-          open.value = !open.value;
-        }}
-      >
-        ?
-      </button>
+      <Why name={words.howTitle} open={open.value} act={() => (open.value = !open.value)} />
       <Sentence store={store} />
       {open.value && (
         <div class="why">
@@ -122,7 +112,7 @@ function WhyThis({ store }: { store: Store }) {
         {words.whyThis}
         <b class="mono">{token.text}</b>
       </span>
-      {store.offline ? (
+      {!LIVE || store.offline ? (
         <button type="button" onClick={open}>
           {words.byHead}
         </button>
@@ -147,7 +137,7 @@ function Next({ store }: { store: Store }) {
       <ul class="chips" aria-label={words.nextTokens}>
         {next.map(({ text, p }) => (
           <li key={text}>
-            {grows ? (
+            {LIVE && grows ? (
               <button type="button" title={words.appendTitle(text)} onClick={() => store.write("prompt", prompt + typed(text))}>
                 <span class="mono">{text}</span> {percent(p)}
               </button>

@@ -1,5 +1,6 @@
 // The row of the prompt: which one is shown, a line to type another, the model, how far it is.
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { Icon } from "../controls/icon.js";
 import { canonical } from "../core/json.js";
 import type { Store } from "../store/store.js";
 import type { Prompt } from "../store/traits.js";
@@ -14,9 +15,10 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
   const form = useRef<HTMLFormElement>(null);
   const submit = (event: Event) => {
     event.preventDefault();
+    if (!LIVE || store.offline) return;
     const text = form.current?.querySelector("textarea")?.value ?? "";
     const unchanged = typeof prompt.value !== "string" && text === captionOf(store);
-    if (text.trim() !== "" && !store.offline && !running && !unchanged) store.write("prompt", text);
+    if (text.trim() !== "" && !running && !unchanged) store.write("prompt", text);
   };
   const index = prompts.value.findIndex((p) => canonical(p) === canonical(prompt.value));
   return (
@@ -38,14 +40,14 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
         </label>
       )}
       <PromptBox store={store} run={() => form.current?.requestSubmit()} />
-      {!store.offline && (
+      {LIVE && !store.offline && (
         <button type="submit" class="primary run" disabled={running}>
           {running ? words.running : words.run}
         </button>
       )}
       <ModelLine store={store} />
       <Menu store={store} view={view} />
-      <Progress store={store} />
+      {LIVE && <Progress store={store} />}
     </form>
   );
 }
@@ -131,9 +133,7 @@ function ModelLine({ store }: { store: Store }) {
         {model.line}
       </button>
       <button type="button" class={`badge ${fidelity.exact ? "" : "doubtful"}`} title={notes} aria-pressed={on} onClick={toggle}>
-        <svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true">
-          {fidelity.exact ? <path d="M1.5 5.4 4 7.8 8.5 2.4" /> : <path d="M5 1v5M5 8.2v.6" />}
-        </svg>
+        <Icon size={10} d={fidelity.exact ? "M1.5 5.4 4 7.8 8.5 2.4" : "M5 1v5M5 8.2v.6"} />
         {fidelity.text}
       </button>
     </>
@@ -143,11 +143,7 @@ function ModelLine({ store }: { store: Store }) {
 function Progress({ store }: { store: Store }) {
   const { state, text, done, total } = store.traits.status.value;
   if (state !== "running") return null;
-  const bar = useRef<HTMLDivElement>(null);
   const known = total > 1;
-  useLayoutEffect(() => {
-    if (bar.current) bar.current.style.width = known ? `${Math.round((100 * done) / total)}%` : "";
-  }, [done, total, known]);
   return (
     <div
       class={`progress ${known ? "" : "unknown"}`}
@@ -156,7 +152,7 @@ function Progress({ store }: { store: Store }) {
       aria-valuenow={known ? done : undefined}
       aria-valuemax={known ? total : undefined}
     >
-      <div ref={bar} class="progress-bar" />
+      <div class="progress-bar" style={{ width: known ? `${Math.round((100 * done) / total)}%` : "" }} />
     </div>
   );
 }

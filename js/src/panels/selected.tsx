@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Toggle } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
+import { Why } from "../controls/icon.js";
 import type { Kind } from "../controls/kind.js";
 import { PythonLine } from "../controls/python.js";
 import { Rows } from "../controls/rows.js";
@@ -59,20 +60,7 @@ export function Selected({ store, selection }: { store: Store; selection: Select
             line={pythonOfAnswer(selection, store.target.value, store.traits.foil.value, store.traits.normalise.value)}
           />
         )}
-        {good && (
-          <button
-            type="button"
-            class="icon why-button"
-            aria-label={words.explainIt}
-            aria-expanded={why.value}
-            title={words.explainIt}
-            onClick={() => {
-              why.value = !why.value;
-            }}
-          >
-            ?
-          </button>
-        )}
+        {good && <Why name={words.explainIt} open={why.value} act={() => (why.value = !why.value)} />}
       </div>
       {lines.length > 0 && (
         <div class="why">
@@ -107,10 +95,10 @@ export function Selected({ store, selection }: { store: Store; selection: Select
           {kind && good && <Whole store={store} g={g} kind={kind} question={selection} answer={good} go={go} />}
           {answer?.error && (
             <p class="how">
-              {!store.offline && words.answerFailed} {answer.error} {store.offline && <SavedOnes store={store} g={g} />}
+              {LIVE && !store.offline && words.answerFailed} {answer.error} {store.offline && <SavedOnes store={store} g={g} />}
             </p>
           )}
-          {!answer && !store.offline && <Waiting key={canonical(selection)} />}
+          {LIVE && !answer && !store.offline && <Waiting key={canonical(selection)} />}
         </>
       )}
     </div>
@@ -151,7 +139,7 @@ function Whole({ kind, ...shown }: WholeProps) {
   return (
     <>
       <Rows rows={kind.figures?.(shown.answer) ?? []} />
-      {!shown.store.offline && <WhatIf {...shown} />}
+      {LIVE && !shown.store.offline && <WhatIf {...shown} />}
       <kind.Panel {...shown} />
     </>
   );

@@ -1,6 +1,5 @@
 // The slider below which no edge is drawn, and what is drawn above it.
 import { useSignal } from "@preact/signals";
-import { useLayoutEffect, useRef } from "preact/hooks";
 import { Toggle } from "../controls/choice.js";
 import { count, percent, roundPercent } from "../core/numbers.js";
 import { EXPLAINED, FEWEST, STEPS, stepAt, thresholdAt, thresholdOf } from "../core/routes.js";
@@ -9,16 +8,12 @@ import * as words from "../words.js";
 
 export function Threshold({ store }: { store: Store }) {
   const routes = store.routes.value;
-  const slider = useRef<HTMLInputElement>(null);
   const scale = store.scale.value;
   const threshold = store.threshold.value;
   const automatic = store.traits.threshold.value === null;
   const step = stepAt(scale, threshold);
   const dragged = useSignal<number | null>(null);
   const at = dragged.value ?? step;
-  useLayoutEffect(() => {
-    slider.current?.style.setProperty("--at", String(at / STEPS));
-  }, [at]);
   const n = routes ? routes.attention[store.n_drawn.value] : 0;
   const rest = () => {
     dragged.value = null;
@@ -29,7 +24,6 @@ export function Threshold({ store }: { store: Store }) {
       <label class="field threshold" title={words.thresholdTitle}>
         <span class="name">{words.threshold}</span>
         <input
-          ref={slider}
           type="range"
           aria-label={words.threshold}
           min={0}

@@ -1,5 +1,6 @@
 // Ways through a long prompt: buttons that zoom, and a strip of all input shares with a window to drag.
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { Icon, IconButton } from "../controls/icon.js";
 import { fullBar } from "../core/numbers.js";
 import { paletteOf } from "../paint/colour.js";
 import type { Store } from "../store/store.js";
@@ -15,17 +16,15 @@ export function Travel({ store, view }: { store: Store; view: FlowView | null })
   return (
     <>
       <span class="zoom" role="group">
-        <button type="button" class="icon" aria-label={words.zoomIn} title={words.zoomIn} onClick={() => view.zoom(1.35)}>
+        <IconButton name={words.zoomIn} onClick={() => view.zoom(1.35)}>
           +
-        </button>
-        <button type="button" class="icon" aria-label={words.zoomOut} title={words.zoomOut} onClick={() => view.zoom(1 / 1.35)}>
+        </IconButton>
+        <IconButton name={words.zoomOut} onClick={() => view.zoom(1 / 1.35)}>
           −
-        </button>
-        <button type="button" class="icon" aria-label={words.keep} title={words.keep} onClick={store.keep}>
-          <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
-            <path d="M1 1h7v7H1zM4 8v3h7V4H8" />
-          </svg>
-        </button>
+        </IconButton>
+        <IconButton name={words.keep} onClick={store.keep}>
+          <Icon d="M1 1h7v7H1zM4 8v3h7V4H8" />
+        </IconButton>
       </span>
       {seen && <Strip store={store} view={view} seen={seen} />}
     </>

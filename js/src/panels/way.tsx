@@ -1,14 +1,13 @@
 // Back and forward over all that the reader changed.
+import { Icon, IconButton } from "../controls/icon.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 
 export function Way({ store }: { store: Store }) {
   const step = (name: string, keys: string, path: string, can: boolean, act: () => void) => (
-    <button type="button" class="icon" aria-label={name} title={`${name} (${keys})`} disabled={!can} onClick={act}>
-      <svg width="12" height="12" viewBox="0 0 12 12" aria-hidden="true">
-        <path d={path} />
-      </svg>
-    </button>
+    <IconButton name={name} title={`${name} (${keys})`} disabled={!can} onClick={act}>
+      <Icon d={path} />
+    </IconButton>
   );
   return (
     <span class="way" role="group" aria-label={words.way}>
