@@ -31,13 +31,12 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   jsx: "transform", // without the keys and children that a runtime of its own would have as names in every element
-  jsxFactory: "h",
-  jsxFragment: "Fragment",
+  jsxFactory: "__element",
+  jsxFragment: "__fragment",
   inject: [path("js/jsx.js")],
   tsconfigRaw: { compilerOptions: { target: "es2022" } },
   define: { LIVE: "true" },
-  loader: { ".css": "text" },
-  plugins: [registered(asked.with), minifiedCss()],
+  plugins: [registered(asked.with)],
   logLevel: "warning",
 };
 
@@ -55,19 +54,6 @@ const builds = [
   },
 ];
 
-/** Style sheets as minified strings. */
-function minifiedCss() {
-  return {
-    name: "minified-css",
-    setup(b) {
-      b.onLoad({ filter: /\.css$/ }, async (args) => {
-        const css = await b.esbuild.transform(await readFile(args.path, "utf8"), { loader: "css", minify: true });
-        return { contents: css.code.trim(), loader: "text" };
-      });
-    },
-  };
-}
-
 const readable = { minify: false, sourcemap: "inline" };
 
 /** A page with saved data and no kernel, which reloads when a source changes; nothing is written to disk. */
@@ -78,7 +64,7 @@ async function serve() {
     ...offline,
     outdir: path("js/dev"), // in name only
     write: false,
-    loader: { ...options.loader, ".json": "copy" },
+    loader: { ".json": "copy" },
     entryPoints: { dev: path("js/dev/dev.ts"), analysis: asked.data },
   });
   await page.watch();

@@ -1,5 +1,5 @@
 // Finds what declares itself by standing in a folder (kinds of questions, encodings, style sheets), for esbuild and for vitest.
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -27,15 +27,19 @@ function moduleOf(name, folders) {
   return { files, contents: `${imports.join("\n")}\nexport default ${list}${name === "styles" ? '.join("\\n")' : ""};\n` };
 }
 
-/** For esbuild; `folders`: more of them, laid out as js/src. */
+/** For esbuild, style sheets as one minified text; `folders`: more of them, laid out as js/src. */
 export function registered(folders = []) {
   return {
     name: "registered",
     setup(build) {
       build.onResolve({ filter: NAME }, ({ path }) => ({ path, namespace: "registered" }));
-      build.onLoad({ filter: NAME, namespace: "registered" }, ({ path }) => {
+      build.onLoad({ filter: NAME, namespace: "registered" }, async ({ path }) => {
         const { files, contents } = moduleOf(path.match(NAME)[1], folders);
-        return { contents, resolveDir: SOURCE, watchDirs: [...new Set(files.map((file) => dirname(file)))] };
+        const watched = { watchFiles: files, watchDirs: [...new Set(files.map((file) => dirname(file)))] };
+        if (!path.endsWith("styles")) return { contents, resolveDir: SOURCE, ...watched };
+        const css = files.map((file) => readFileSync(file, "utf8")).join("\n");
+        const { code } = await build.esbuild.transform(css, { loader: "css", minify: true });
+        return { contents: code.trim(), loader: "text", ...watched };
       });
     },
   };

@@ -3,12 +3,12 @@
 import { HOME } from "../core/camera.js";
 import { nextToken, tokenText } from "../core/names.js";
 import { percent } from "../core/numbers.js";
-import { BY_KIND } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
 import { type Around, extraHeight, svgText } from "../views/flow/figure.js";
 import { layoutGraph } from "../views/flow/layout.js";
 import { columnsOf, markOf, type Scene } from "../views/flow/scene.js";
 import * as words from "../words.js";
+import { meaningOf } from "./legend.js";
 import { analysisText } from "./saved.js";
 
 export interface Wanted {
@@ -36,23 +36,17 @@ export function figureOf(store: Store, scene: Scene, wanted: Wanted): { text: st
 }
 
 function aroundOf(store: Store, { g, routes, palette, hues }: Scene, wanted: Wanted): Around {
-  const { label, legend, scale } = store.encoding.peek();
-  const settings = store.settings.peek();
-  const amount = scale?.(g, routes, settings) ?? percent;
-  const kinds = new Set(g.meta.parts.map(({ kind }) => kind));
-  const by_kind: [string, string][] = [
-    ...(kinds.has("attention") ? [[words.attention, palette.attention] as [string, string]] : []),
-    [words.residual, palette.residual],
-    ...(kinds.has("mlp") ? [[words.mlp, palette.mlp] as [string, string]] : []),
-  ];
-  const names = hues === BY_KIND ? by_kind : hues.names.map((text, hue): [string, string] => [text, hues.colour(palette, hue)]);
-  const widths = [0.04, 0.3, 1].map((u): [number, string] => [
-    u * routes.top_weight,
-    `${u === 0.04 ? `${words.widthIs(label)} ` : ""}${amount(u * routes.top_weight)}`,
-  ]);
+  const [encoding, settings] = [store.encoding.peek(), store.settings.peek()];
+  const { names, widths } = meaningOf(g, routes, palette, hues, encoding, settings, routes.top_weight);
   const next = nextToken(g, routes.target, 0);
   return {
-    legend: wanted.legend ? { names, widths: routes.top_weight > 0 ? widths : [], says: legend(settings) } : null,
+    legend: wanted.legend
+      ? {
+          names: names.map(({ text, colour }) => [text, colour]),
+          widths: widths.map(([weight, text], i) => [weight, i ? text : `${words.widthIs(encoding.label)} ${text}`]),
+          says: encoding.legend(settings),
+        }
+      : null,
     caption: wanted.caption
       ? words.figureCaption(
           g.meta.prompt,

@@ -1,74 +1,78 @@
 // What colours and widths mean, in one line and one sentence.
+import type { Graph } from "../core/graph.js";
 import { percent } from "../core/numbers.js";
-import { paletteOf } from "../paint/colour.js";
-import { BY_KIND } from "../paint/encoding.js";
+import type { Routes, Settings } from "../core/routes.js";
+import { type Palette, paletteOf } from "../paint/colour.js";
+import { BY_KIND, type Encoding, type Hues } from "../paint/encoding.js";
 import type { Store } from "../store/store.js";
-import { WIDTH } from "../views/flow/scene.js";
+import { lineWidth } from "../views/flow/scene.js";
 import * as words from "../words.js";
 
-export function Legend({ store }: { store: Store }) {
-  const g = store.graph.value;
-  const routes = store.routes.value;
-  if (!g || !routes) return null;
-  const { label, legend, scale } = store.encoding.value;
-  const settings = store.settings.value;
-  const hues = store.hues.value === BY_KIND ? null : store.hues.value;
+interface Meaning {
+  names: { text: string; colour: string; square?: "full" | "hollow" }[];
+  widths: [weight: number, text: string][]; // none where no line reaches the target
+}
+
+/** What colours and widths stand for in a picture, full width for `top_weight`. */
+export function meaningOf(
+  g: Graph,
+  routes: Routes,
+  palette: Palette,
+  hues: Hues,
+  { scale }: Encoding,
+  settings: Settings,
+  top_weight: number,
+): Meaning {
+  const has = (...wanted: string[]) => g.meta.parts.some(({ kind }) => wanted.includes(kind));
+  const ends = has("mixer", "other");
+  const { attention, residual, mlp } = palette;
+  const by_kind: Meaning["names"] = [
+    ...(has("attention") ? [{ text: words.attention, colour: attention }] : []),
+    { text: words.residual, colour: residual },
+    ...(has("mlp") ? [{ text: words.mlp, colour: mlp, square: "full" as const }] : []),
+    ...(ends ? [{ text: words.mixer, colour: mlp, square: "hollow" as const }] : []),
+  ];
   const amount = scale?.(g, routes, settings) ?? short;
-  const kinds = new Set(g.meta.parts.map((p) => p.kind));
-  const samples = kinds.has("mixer") || kinds.has("other") ? [0.04, 1] : [0.04, 0.3, 1];
+  const samples = top_weight <= 0 ? [] : ends ? [0.04, 1] : [0.04, 0.3, 1];
+  return {
+    names: hues === BY_KIND ? by_kind : hues.names.map((text, hue) => ({ text, colour: hues.colour(palette, hue) })),
+    widths: samples.map((u) => [u * top_weight, amount(u * top_weight) + (u === 1 ? "+" : "")]),
+  };
+}
+
+export function Legend({ store }: { store: Store }) {
+  const [g, routes, encoding, settings] = [store.graph.value, store.routes.value, store.encoding.value, store.settings.value];
+  if (!g || !routes) return null;
+  const top = store.top_weight.value;
+  const { names, widths } = meaningOf(g, routes, paletteOf(store.dark.value), store.hues.value, encoding, settings, top);
   return (
     <div class="legend">
       <div class="keys">
-        {hues?.names.map((text, hue) => (
-          <Hue key={text} text={text} colour={hues.colour(paletteOf(store.dark.value), hue)} />
+        {names.map(({ text, colour, square }) => (
+          <span class="key" key={text} style={{ color: colour }}>
+            <svg width="18" height="10" aria-hidden="true">
+              {square !== "hollow" && <path d="M1 5h16" stroke-width="2.4" />}
+              {square && <rect class={square} x="5.5" y="1.5" width="7" height="7" />}
+            </svg>
+            <span class="muted">{text}</span>
+          </span>
         ))}
-        {!hues && <Kinds kinds={kinds} />}
-        {routes.top_weight > 0 && (
-          <span class="key scale attention">
-            {words.widthIs(label)}
-            {samples.map((u) => (
-              <span class="sample" key={u}>
+        {widths.length > 0 && (
+          <span class="key scale">
+            {words.widthIs(encoding.label)}
+            {widths.map(([weight, text]) => (
+              <span class="key" key={text}>
                 <svg width="18" height="8" aria-hidden="true">
-                  <line
-                    x1="1"
-                    x2="17"
-                    y1="4"
-                    y2="4"
-                    stroke-width={WIDTH.min + (WIDTH.max - WIDTH.min) * Math.sqrt(u)}
-                    stroke-linecap="round"
-                  />
+                  <path d="M1 4h16" stroke-width={lineWidth(weight, top)} />
                 </svg>
-                {amount(u * store.top_weight.value)}
-                {u === 1 ? "+" : ""}
+                {text}
               </span>
             ))}
           </span>
         )}
       </div>
-      <p>{legend(settings)}</p>
+      <p>{encoding.legend(settings)}</p>
     </div>
-  );
-}
-
-function Kinds({ kinds }: { kinds: Set<string> }) {
-  return (
-    <>
-      {kinds.has("attention") && <Line kind="attention" text={words.attention} />}
-      <Line kind="residual" text={words.residual} />
-      {kinds.has("mlp") && <Line kind="mlp" text={words.mlp} square="full" />}
-      {(kinds.has("mixer") || kinds.has("other")) && <Line kind="mlp" text={words.mixer} square="hollow" />}
-    </>
-  );
-}
-
-function Hue({ text, colour }: { text: string; colour: string }) {
-  return (
-    <span class="key">
-      <svg width="18" height="10" aria-hidden="true">
-        <line x1="1" x2="17" y1="5" y2="5" stroke-width="2.4" stroke-linecap="round" style={{ stroke: colour }} />
-      </svg>
-      {text}
-    </span>
   );
 }
 
@@ -76,16 +80,4 @@ function Hue({ text, colour }: { text: string; colour: string }) {
 function short(x: number): string {
   const text = percent(x);
   return text.startsWith("<") ? text : `${Number(Number.parseFloat(text).toPrecision(2))}%`;
-}
-
-function Line({ kind, text, square }: { kind: string; text: string; square?: "full" | "hollow" }) {
-  return (
-    <span class={`key ${kind}`}>
-      <svg width="18" height="10" aria-hidden="true">
-        {square !== "hollow" && <line x1="1" x2="17" y1="5" y2="5" stroke-width="2.4" stroke-linecap="round" />}
-        {square && <rect class={square} x="5.5" y="1.5" width="7" height="7" />}
-      </svg>
-      {text}
-    </span>
-  );
 }
