@@ -18,13 +18,13 @@ import torch
 
 from benchmarks._measure import gpt2_small, machine, quiet, random_prompt
 from lmtt_widget import record, run
-from lmtt_widget.decomposition import heads, read_layer, readout
+from lmtt_widget.decomposition import heads, mapped, read_layer, readout
 
 # What is timed: the functions whose only result is an error, and the probe.
 _TIMED = {
-    "self-test": [(read_layer, "_sum_error"), (read_layer, "row_errors"), (heads, "_checked"), (readout, "_error"),
+    "self-test": [(read_layer, "_sum_error"), (mapped, "row_errors"), (heads, "_checked"), (readout, "_error"),
                   (run, "checks_of")],
-    "probe": [(run, "probed_labels")],
+    "probe": [(run, "probed_ahead"), (run, "probed_labels")],
 }  # fmt: skip
 _TARGETS = {"self-test": 0.05, "probe": 3}
 

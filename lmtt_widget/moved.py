@@ -22,6 +22,7 @@ from .parts import Part, State, assembled, wide
 
 Pass = Callable[[list[int], dict[Place, Tensor]], Recording]  # (token ids, values to go on with) -> what was recorded
 _SIZES = 1.5, 5.0  # of a change, in sizes of the row; larger ones show where the order of rows decides
+_AT_ONCE = 2**20  # numbers compared: logits are many
 
 
 @dataclass
@@ -144,9 +145,16 @@ class Passes:
         """
         value = self.values[0].value
         eps = torch.finfo(coarsest(value) if coarse else value.dtype).eps
-        a, b = wide(a.detach()).cpu(), wide(b.detach()).cpu().to(torch.promote_types(a.dtype, torch.float32))
-        size = torch.maximum(a.abs(), b.abs()).amax(over)
-        return ~((a - b).abs().amax(over) <= (4 if eps > 1e-4 else 32) * eps * size)
+        may = (4 if eps > 1e-4 else 32) * eps
+
+        def differ(a: Tensor, b: Tensor) -> Tensor:
+            a, b = wide(a.detach()).cpu(), wide(b.detach()).cpu().to(torch.promote_types(a.dtype, torch.float32))
+            return ~((a - b).abs().amax(over) <= may * torch.maximum(a.abs(), b.abs()).amax(over))
+
+        if over != (-1,):
+            return differ(a, b)
+        at_once = max(1, _AT_ONCE // a.shape[-1])
+        return torch.cat([differ(*some) for some in zip(a.split(at_once), b.split(at_once), strict=True)])
 
     def _moved_ends(self, recording: Recording) -> tuple[Tensor | None, Tensor | None]:
         first, below, above = self.values[0], None, None

@@ -28,7 +28,7 @@ from .moved import Pass, Passes, Seen
 from .parts import Part, PartKind
 
 LONGEST, SHORTEST = 64, 6  # tokens of a prompt that is probed itself, and of one whose labels hold for others
-_FIRST, _MOST, _TOKENS = 32, 512, 1536  # of a longer one: probed whole, probed coarsely; and of all passes together
+_FIRST, _MOST, _TOKENS = 32, 256, 1536  # of a longer one: probed whole, probed coarsely; and of all passes together
 _BELOW = "tokens are mixed before the first layer that was found; pass layers=..."
 _ABOVE = "tokens are mixed after the last layer that was found; pass layers=..."
 _KEPT = "differs between two equal passes (randomness, or something kept between calls)"
@@ -37,21 +37,29 @@ _AHEAD = "looks at later tokens, so this is not a causal language model"
 
 
 def probed_labels(run: Pass, ids: list[int], clean: Recording) -> Probed:
-    """Labels for the parts of a model, from a recording of `ids` (`clean`) and some more.
-
-    A long prompt is cut; how it goes on is seen in two passes of its own, and probed whole only where they differ.
-    """
-    if len(ids) > LONGEST:
-        with contextlib.suppress(RuntimeError):  # a hook of the user's on one position
-            first = ids[:_FIRST]
-            again = run(first, {})
-            if structure(again) == structure(clean):
-                found = _tried(run, first, again)
-                if found.problems or still_holds(run, ids, clean, found):
-                    return found
+    """Labels for the parts of a model, from a recording of `ids` (`clean`) and some more."""
+    ahead = probed_ahead(run, ids)
+    if ahead is not None and ahead[0] == structure(clean):
+        return ahead[1]
     if len(ids) > _MOST:
         ids, clean = ids[:_MOST], run(ids[:_MOST], {})
     return _tried(run, ids, clean)
+
+
+def probed_ahead(run: Pass, ids: list[int]) -> tuple[object, Probed] | None:
+    """The labels of a long prompt before it is recorded: two recordings of it would not fit where one does.
+
+    Its beginning is probed, and a few passes tell whether that holds for how it goes on: the labels, and the structure
+    of recordings for which they hold. None for a short prompt, or where they do not.
+    """
+    if len(ids) <= LONGEST:
+        return None
+    with contextlib.suppress(RuntimeError):  # a hook of the user's on one position
+        clean, whole = run(ids[:_FIRST], {}), ids[:_MOST]
+        found = _tried(run, ids[:_FIRST], clean)
+        if found.problems or still_holds(run, whole, run(whole, {}), found):
+            return structure(clean), found
+    return None
 
 
 def still_holds(run: Pass, ids: list[int], clean: Recording, probed: Probed) -> bool:

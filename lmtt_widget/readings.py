@@ -18,6 +18,7 @@ from .parts import wide
 from .run import Run
 
 _KEPT = 512  # updates
+_LOOKED_AT = 14  # states from the top down, of one position: a product with so few rows costs little more than with two
 Node = tuple[int, int]  # a state and a position
 Entered = tuple[Tensor, int, int]  # a vector [d_model], the position and the state that it entered
 
@@ -58,6 +59,14 @@ class Readings:
         self._lens.move_to_end(key)
         return self._lens[key]
 
+    def together(self, states: Sequence[int], pos: int, *, normalise: bool) -> list[Tensor]:
+        """The lens of some states at a position, unembedded in one product with the states that `settled` looks at."""
+        if any((s, pos, normalise) not in self._lens for s in states):
+            n = len(self.run.states)
+            last = () if ("settled", pos, normalise) in self._once else range(max(0, n - _LOOKED_AT), n)
+            self.expect([(s, pos) for s in (*states, *last)], (), 0, normalise=normalise)
+        return [self.lens(s, pos, normalise=normalise) for s in states]
+
     def settled(self, pos: int, *, normalise: bool) -> int | None:
         """The state from which on the lens says what the model says in the end; None if not even the last one does."""
         self._settle([pos], normalise)
@@ -84,10 +93,12 @@ class Readings:
 
     def _tops(self, nodes: Sequence[Node], normalise: bool) -> list[int]:
         """The most likely token of each node."""
-        found: list[int] = []
-        for some in (nodes[i : i + self.at_once] for i in range(0, len(nodes), self.at_once)):
-            found += lens_of_nodes(self.run, np.array(some), normalise).argmax(-1).tolist()
-        return found
+        found = {n: int(self._lens[(*n, normalise)].argmax()) for n in nodes if (*n, normalise) in self._lens}
+        new = [n for n in nodes if n not in found]
+        for some in (new[i : i + self.at_once] for i in range(0, len(new), self.at_once)):
+            tops = lens_of_nodes(self.run, np.array(some), normalise).argmax(-1).tolist()
+            found.update(zip(some, tops, strict=True))
+        return [found[n] for n in nodes]
 
     def promoted(self, vector: Tensor, pos: int, state: int, k: int) -> Promoted:
         """`promoted` of a vector that entered a state at a position."""

@@ -27,8 +27,9 @@ from .interventions import Edit, checked_edits
 from .labels import Probed, relabel, structure
 from .memory import check_room
 from .model import Model, Prompt
+from .moved import Pass
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
-from .probe import LONGEST, SHORTEST, probed_labels, still_holds
+from .probe import LONGEST, SHORTEST, probed_ahead, probed_labels, still_holds
 from .progress import Option, reported
 from .tokens import Token
 
@@ -197,6 +198,8 @@ def record(
             once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
             if clean is not None and changes:
                 return switched, once(changes=changes, call_by_call=clean.call_by_call), clean.probed
+            if probe:
+                _probe_ahead(model, layers, encoded.ids)
             recording = best_recorded(lambda deep: once(call_by_call=deep))
             if recording.call_by_call:
                 switched = [*switched, "TorchScript and C++ ran call by call"]
@@ -297,7 +300,7 @@ def _as_in(state: State, raw: LayerState, probed: Probed | None) -> State:
 
 
 _REMEMBERED = 256  # labels of one model
-_labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[object, Probed]] = weakref.WeakKeyDictionary()
+_labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[object, ...], Probed]] = weakref.WeakKeyDictionary()
 
 
 def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
@@ -306,18 +309,35 @@ def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recordi
     Where its calls may move rows, they may do so on some prompts only: there labels are tried on every short prompt.
     """
 
-    def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
-        return run_recorded(model.module, layers, len(ids), model.inputs(ids), forced=forced, call_by_call=deep)
-
-    known, deep, n = _labels.setdefault(layers[0], {}), recording.call_by_call, len(ids)
-    length = n if n < SHORTEST else 0 if n <= LONGEST else n.bit_length()
-    key = (structure(recording), length, fingerprint(model.module))
-    proven = recording.keeps_rows or n > LONGEST
+    again, known = _passes(model, layers, recording.call_by_call), _labels.setdefault(layers[0], {})
+    key = (structure(recording), _length(ids), fingerprint(model.module))
+    proven = recording.keeps_rows or len(ids) > LONGEST
     if key not in known or not (proven or still_holds(again, ids, recording, known[key])):
         known[key] = probed_labels(again, ids, recording)
         while len(known) > _REMEMBERED:
             del known[next(iter(known))]
     return known[key]
+
+
+def _probe_ahead(model: Model, layers: list[torch.nn.Module], ids: list[int]) -> None:
+    """What the parts depend on, where a prompt is long and it is not known: before its recording takes the memory."""
+    known, key = _labels.setdefault(layers[0], {}), (_length(ids), fingerprint(model.module))
+    if all(k[1:] != key for k in known) and (found := probed_ahead(_passes(model, layers, deep=False), ids)):
+        known[(found[0], *key)] = found[1]
+
+
+def _passes(model: Model, layers: list[torch.nn.Module], deep: bool) -> Pass:
+    def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
+        inputs = model.inputs(ids)
+        return run_recorded(model.module, layers, len(ids), inputs, forced=forced, call_by_call=deep, slim=True)
+
+    return again
+
+
+def _length(ids: list[int]) -> int:
+    """Prompts of one such length may have the same labels."""
+    n = len(ids)
+    return n if n < SHORTEST else 0 if n <= LONGEST else n.bit_length()
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:

@@ -114,12 +114,13 @@ def _tokens(q: Question, ids: Tensor, logits: Tensor) -> Tokens:
 
 def _lens(q: Question) -> tuple[Tokens, Summary]:
     run, before = q.run, q.run.states[q.state].carried
-    logits = q.read.lens(q.state, q.pos, normalise=q.normalise)
+    states = [q.state] if before is None else [q.state, before]
+    logits, *earlier = q.read.together(states, q.pos, normalise=q.normalise)
     mine = wide(logits).log_softmax(-1)
     ids = logits.topk(min(_LENS_ROWS, len(logits))).indices
     change, rank = None, torch.arange(len(ids))
     if before is not None:
-        was = wide(q.read.lens(before, q.pos, normalise=q.normalise))
+        was = wide(earlier[0])
         ranked, scores = np.sort(was.cpu().numpy()), was[ids].cpu().numpy()
         above = len(ranked) - np.searchsorted(ranked, scores, side="right")
         change = (above - rank.numpy()).tolist()

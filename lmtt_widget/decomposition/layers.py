@@ -26,7 +26,7 @@ from .stacks import find_layers as find_layers
 from .stacks import pieces
 from .streams import Streams
 from .tape import Tape, is_linear_module
-from .writes import ForwardError, Layer, LayerState, Recording, UndecomposableError, tensors_in
+from .writes import ForwardError, Layer, LayerState, LinearWrite, Recording, UndecomposableError, tensors_in
 
 
 def run_recorded(
@@ -39,6 +39,7 @@ def run_recorded(
     forced: Mapping[Place, Tensor] = MappingProxyType({}),
     changes: Mapping[Place, Change | None] = MappingProxyType({}),
     call_by_call: bool = False,
+    slim: bool = False,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
@@ -46,15 +47,15 @@ def run_recorded(
     forced: values for the pass to go on with in place of what it made at some places; then sums do not close.
     changes: of states, by the place where each is made (None: stays as it is); then the pass goes on with the state
     that was given for the one it made, and sums close again. The states of a layer must all be named.
-    call_by_call: what TorchScript and C++ do inside is taped too. progress(done, total) is called after each layer. The
-    hooks are gone afterwards, also after an exception.
+    call_by_call: what TorchScript and C++ do inside is taped too. slim: only states, what was written and the
+    values of heads are kept. progress(done, total) is called after each layer. The hooks are gone afterwards, also
+    after an exception.
 
     Raises UndecomposableError where a layer's output is not its input plus something or where what is to be changed is
-    not made, ForwardError where the model
-    itself fails.
+    not made, ForwardError where the model itself fails.
     """
     recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
-    recorder.progress = progress
+    recorder.progress, recorder.slim = progress, slim
     recorder.tape.forced.update(forced)
     recorder.left = {place for place, change in changes.items() if change is not None}
     recorder.tape.changes.update((place, partial(recorder.change, change)) for place, change in changes.items())
@@ -189,6 +190,7 @@ class _Recorder:
         self.met: list[Node] = []  # states of the layer that runs, as far as it has come
         self.left: set[Place] = set()  # where something is to be changed that has not been made yet
         self.number = 0  # of the layer that runs
+        self.slim = False
         self.progress: Callable[[int, int], None] = lambda *_: None
         self.thread, self.is_on = threading.get_ident(), True
 
@@ -287,6 +289,9 @@ class _Recorder:
                 states = self.reader.layer(out, where, self.tape.nodes.values())
             except (LostValue, CallError) as e:
                 raise UndecomposableError(f"{where}: {e}") from e
+            if self.slim:
+                for write in (w for s in states for w in s.writes if isinstance(w, LinearWrite)):
+                    write.let_go()
             self.tape.keep(tensors_in(states))
         self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1

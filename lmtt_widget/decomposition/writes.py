@@ -65,6 +65,12 @@ class LinearWrite(Write):
     number: int | None = None  # of an expert, where its label does not say it
     looks_back: bool = False  # of attention: no later token can matter to its pattern but by its own weight
 
+    def let_go(self) -> None:
+        """Keeps what was written and the values of heads, but not what the rest was made of."""
+        self.input, self.gate, self.up = self.input[:0].clone(), None, None
+        for product in self.heads.products if self.heads is not None else ():
+            product.made = product.scores = product.gate = None
+
     def expert(self, row: int) -> int | None:
         """The number of the expert that wrote leaf row `row`: by its batched weight or by the label."""
         if self.map.group:
