@@ -22,7 +22,7 @@ ROOMS = [
     ("decomposition.ops", "decomposition.aliases", "decomposition.paths", "decomposition.rounding"),
     "decomposition.nodes",
     ("decomposition.tape", "decomposition.streams", "decomposition.below"),
-    ("decomposition.einsums", "decomposition.freivalds"),
+    ("decomposition.einsums", "decomposition.freivalds", "decomposition.plans"),
     "decomposition.products",
     "decomposition.linear",
     ("decomposition.mixing", "decomposition.terms"),

@@ -21,6 +21,7 @@ from torch import Tensor
 from .linear import is_linear
 from .nodes import Node, behind, called, plain, replay
 from .ops import ADD, DIV, IDENTITY, MUL, NEG, NORM, SUB, VIEW
+from .plans import NO_PLAN, Plan
 from .products import Product, is_attention_product, odd_rows, read_product
 from .rounding import backward_error
 from .rules import norm_factor
@@ -68,17 +69,17 @@ class Heads:
         raise IndexError(index)
 
 
-def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None) -> Heads | None:
+def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None, plan: Plan = NO_PLAN) -> Heads | None:
     """The heads that make up z, checked on some rows (None: all); None if no attention product leads to z.
 
     Raises ValueError when a product leads to z but cannot be followed.
     """
-    found = _products_behind(z)
+    found = plan.nodes("products", [z], lambda: _products_behind(z))
     if not found:
         return None
     width = z.shape[-1]
     wide = torch.promote_types(z.value.dtype, torch.float32)
-    if len(found) == 1 and _is_plain_merge(z, found[0]):
+    if len(found) == 1 and plan.answer("plain merge", [z], lambda: _is_plain_merge(z, found[0])):
         product = read_product(found[0])
         _check_slots(product, n_tokens)
         product.slots = torch.arange(width, device=z.value.device).reshape(product.n_heads, -1)

@@ -179,6 +179,7 @@ class _Recorder:
         self.model, self.layers = model, layers
         self.modules = [*model.modules()]
         self.pieces = pieces(model, layers)
+        self.maps: list[nn.Module] = []  # those that are one node each
         self.called: set[nn.Module] = set()  # of the pieces of the layer that runs
         self.n_layers = len(set(self.pieces.values())) or len(layers)
         self.tape = Tape()
@@ -195,19 +196,12 @@ class _Recorder:
         self.thread, self.is_on = threading.get_ident(), True
 
     def hook(self) -> None:
-        inside = set[int]()
-        for m in self.modules:
-            if isinstance(m, torch.jit.ScriptModule):  # takes no hooks, and what it calls is not seen
-                inside.update(id(c) for c in m.modules())
-            if id(m) in inside:
-                continue
-            embeds = isinstance(m, nn.Embedding)
-            if embeds or is_linear_module(m):
-                inside.update(id(c) for c in m.modules())
-                m.register_forward_pre_hook(_Hook(self, self._enter))
-                leave = self._leave_embedding if embeds else self._leave_linear
-                # before the user's own hooks, so that what those do to the output is taped
-                m.register_forward_hook(_Hook(self, leave), with_kwargs=True, prepend=True)
+        self.maps = _outermost_maps(self.modules)
+        for m in self.maps:
+            m.register_forward_pre_hook(_Hook(self, self._enter))
+            leave = self._leave_embedding if isinstance(m, nn.Embedding) else self._leave_linear
+            # before the user's own hooks, so that what those do to the output is taped
+            m.register_forward_hook(_Hook(self, leave), with_kwargs=True, prepend=True)
         begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
         for m in self.layers:
             if isinstance(m, torch.jit.ScriptModule):
@@ -219,7 +213,7 @@ class _Recorder:
     def unhook(self) -> None:
         """Takes the hooks out where they are: a handle may be lost to an interrupt before anybody has it."""
         self.is_on = False
-        for m in (*self.modules, *self.layers):
+        for m in (*self.maps, *self.layers):
             for hooks, *beside in _HOOKS:
                 mine = [k for k, f in vars(m).get(hooks, {}).items() if isinstance(f, _Hook) and f.recorder is self]
                 for key in mine:
@@ -286,7 +280,7 @@ class _Recorder:
         calls = self.tape.calls()
         with torch.no_grad(), plain_precision(), self.tape.paused():
             try:
-                states = self.reader.layer(out, where, self.tape.nodes.values())
+                states = self.reader.layer(out, where, self.tape.nodes.values(), self.tape.met)
             except (LostValue, CallError) as e:
                 raise UndecomposableError(f"{where}: {e}") from e
             if self.slim:
@@ -349,7 +343,8 @@ class _Recorder:
         """Empties the tape, but for the states, of which `h` is the latest, and what a later layer may read again."""
         self.reader.states[-1:] = [self.tape.add(h, "state")]
         for state in self.reader.states:
-            state.become_state()
+            if state.op != "state":
+                state.become_state()
         self.tape.restart((*self.between, *self.reader.states))
 
     def module_that_failed(self, traceback: TracebackType | None) -> str | None:
@@ -401,6 +396,17 @@ class _Hearer(_Recorder):
 
     def _read(self, _out: Node, _where: str, _module: str) -> None:
         self.number += 1
+
+
+def _outermost_maps(modules: Iterable[nn.Module]) -> list[nn.Module]:
+    """The embeddings and linear maps that are not inside another one, or where nothing is seen."""
+    found, inside = [], set[int]()
+    for m in modules:
+        opaque = isinstance(m, torch.jit.ScriptModule)  # takes no hooks, and what it calls is not seen
+        if id(m) not in inside and (opaque or isinstance(m, nn.Embedding) or is_linear_module(m)):
+            inside.update(id(c) for c in m.modules())
+            found += [] if opaque else [m]
+    return found
 
 
 def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:

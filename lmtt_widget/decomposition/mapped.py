@@ -49,18 +49,18 @@ def map_error(w: LinearWrite, n_tokens: int, check_rows: list[int] | None) -> Te
     return backward_error(truth, y, size)
 
 
-def gate_and_up(x: Node) -> tuple[Tensor, Tensor] | tuple[None, None]:
-    """(gate, up) of x = act(gate) * up; neither for an MLP that is not gated."""
+def gate_and_up(x: Node) -> list[Node]:
+    """gate, up of x = act(gate) * up; neither for an MLP that is not gated."""
     while x.op in IDENTITY | VIEW and isinstance(x.args[0], Node):
         x = x.args[0]
     if x.op not in MUL or len(x.args) != 2 or not all(isinstance(a, Node) and a.shape == x.shape for a in x.args):
-        return None, None
+        return []
     projected = [_is_projection(a) for a in x.args]
     if sum(projected) != 1:
-        return None, None
+        return []
     activated, up = x.args if projected[1] else reversed(x.args)
     before = next((p for p in activated.parents() if p.shape == x.shape), activated)
-    return rows_of(before.value), rows_of(up.value)
+    return [before, up]
 
 
 def _is_projection(n: Node) -> bool:

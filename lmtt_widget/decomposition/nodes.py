@@ -54,7 +54,7 @@ class Node:
         item: int | None = None,
         module: nn.Module | None = None,
     ) -> None:
-        self.op, self.value, self.fn = op, value, fn
+        self.op, self._value, self.lost, self.fn = op, value, False, fn
         self.version = version(value)
         self.args, self.kwargs = args, kwargs or {}
         self.time, self.item, self.module = time, item, module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Sequence
 from functools import cached_property, partial
 
 import torch
@@ -17,6 +17,7 @@ from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .nodes import Node, Place, behind
 from .ops import PICK, PUT, VIEW
 from .paths import Path, Scale
+from .plans import NO_PLAN, plan_of
 from .products import Product, is_attention_product
 from .residual import Walk
 from .rounding import backward_error
@@ -50,6 +51,7 @@ class LayerReader:
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
         self.changed_but_not_read: dict[Node, LayerState] = {}  # what is put in place of states, by their nodes
         self._by_row: dict[tuple[Node, str], bool] = {}  # of the layer that is read
+        self._plan = NO_PLAN  # of the layer that is read
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
     def embedding(self, h: Tensor, made: Node | None, taped: Iterable[Node]) -> LayerState:
@@ -91,12 +93,18 @@ class LayerReader:
             )
         return states
 
-    def layer(self, out: Node, where: str, taped: Iterable[Node]) -> list[LayerState]:
+    def layer(self, out: Node, where: str, taped: Iterable[Node], met: Sequence[Node] = ()) -> list[LayerState]:
         """The states that a layer makes on its way to `out`, oldest first.
 
+        met: what is taped of this layer, in order, for its plan; without it there is none.
         Raises UndecomposableError if `out` is not the latest state plus something.
         """
-        states = self._states_up_to(out, where)
+        if met:
+            self._plan = plan_of(met, self.states, (self.n_tokens, self.width, self.side), self._said_of)
+        try:
+            states = self._states_up_to(out, where)
+        finally:
+            self._plan = NO_PLAN
         kinds = {w.kind for s in states for w in s.writes}
         if "attention" not in kinds and any(is_attention_product(n) for n in taped):
             self.notes.append(
@@ -105,13 +113,21 @@ class LayerReader:
             )
         return states
 
+    def _said_of(self, n: Node) -> Hashable:
+        """Whatever is asked of a parameter or constant besides its shape."""
+        x = n._value
+        if type(x) not in (Tensor, nn.Parameter) or x.layout != torch.strided:
+            return None
+        return x.stride(), n.op == "const" and (self._is_unexplained(n), self._is_unknown(x))
+
     def _walk(self, stops: Iterable[Node] = ()) -> Walk:
         return Walk(self.width, stops, self.side)
 
     def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
         """The states from the latest one to `out`, oldest first."""
         states = []
-        for n in self._state_nodes(self.states[-1], out, where):
+        start = self.states[-1]
+        for n in self._plan.nodes("states", [start, out], lambda: self._state_nodes(start, out, where)):
             state = self._state(n, where)
             if n is out or not _is_copy(state):
                 states.append(state)
@@ -166,7 +182,16 @@ class LayerReader:
                 writes.append(Write(kind, label, path, rows, k))
         value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
         error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
-        return LayerState(value, carried[:2], writes, error, _place(n), self.keeps_rows(n, self.states))
+        simple = self._asked("keeps rows", [n], lambda: self.keeps_rows(n, self.states))
+        return LayerState(value, carried[:2], writes, error, _place(n), simple)
+
+    def _asked(self, question: str, about: Sequence[Node], find: Callable[[], bool]) -> bool:
+        """What depends on how calls hang together since the states so far."""
+        return self._plan.answer(question, [*about, self.states[-1]], find)
+
+    def _first_met(self, n: Node, stops: Container[Node]) -> list[Node]:
+        """The states that a value was computed from, not looking behind any."""
+        return self._plan.nodes("met", [n, self.states[-1]], lambda: _first_met(n, stops))
 
     def keeps_rows(self, node: Node, stops: Container[Node] = (), tables: bool = False) -> bool:
         """Did only calls that work on each row by itself lead to this value, but for attention's own products?
@@ -257,26 +282,26 @@ class LayerReader:
             self.names.modules.get(id(leaf.module), "?") if leaf.module else weight_label(leaf, self.names.parameters)
         )
         stops = {n: k for k, n in enumerate(self.states)}
-        reads = max((stops[n] for n in _first_met(leaf, stops)), default=-1)
+        reads = max((stops[n] for n in self._first_met(leaf, stops)), default=-1)
         write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=rows_of(x.value))
         if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
             try:
-                write.heads = find_heads(x, self.n_tokens, self.check_rows)
+                write.heads = find_heads(x, self.n_tokens, self.check_rows, self._plan)
             except ValueError as e:
                 self.problems.append(f"{where}: {label}: {e}")
         if write.heads is not None:
             write.kind = "attention"
             write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
-        elif path.shifted or reads < 0 or mixes_tokens(x, stops):  # made of something that is no state: of any token
-            write.kind = "mixer"
-        else:
-            write.gate, write.up = gate_and_up(x)
+        elif path.shifted or reads < 0 or self._asked("mixes", [x], lambda: mixes_tokens(x, stops)):
+            write.kind = "mixer"  # also where made of something that is no state: of any token
+        elif gated := self._plan.nodes("gate", [x], lambda: gate_and_up(x)):
+            write.gate, write.up = (rows_of(n.value) for n in gated)
         if write.heads is not None:
             values, patterns = write.heads.made_from()
-            write.simple = all(self.keeps_rows(n, stops) for n in values)
-            write.looks_back = all(self._looks_by_keys(by, stops) for by in patterns)
+            write.simple = all(self._asked("keeps rows", [n], partial(self.keeps_rows, n, stops)) for n in values)
+            write.looks_back = all(self._asked("keys", by, partial(self._looks_by_keys, by, stops)) for by in patterns)
         write.error = map_error(write, self.n_tokens, self.check_rows)
-        if self._reads_another_stream(leaf, stops):
+        if self._asked("another stream", [leaf], lambda: self._reads_another_stream(leaf, stops)):
             self.problems.append(
                 f"{where}: {label} is made of a second tensor that layers hand on beside the stream; a picture has one "
                 "stream, so what came through the other would be missing"
@@ -286,7 +311,7 @@ class LayerReader:
     def _reads_values(self, product: Product, stops: dict[Node, int], reads: int) -> int:
         """The state that values were made from, in this layer or, where they are those of an earlier one, there."""
         made_by = product.made_by
-        here = [] if made_by is None else [stops[n] for n in _first_met(made_by, stops)]
+        here = [] if made_by is None else [stops[n] for n in self._first_met(made_by, stops)]
         where = memory(product.value) or 0
         if here:
             self._values[where] = max(here)

@@ -24,10 +24,9 @@ from .nodes import FRESH, Node, Place, is_fresh, is_inplace
 
 def is_linear_module(module: nn.Module) -> bool:
     """A module that is an affine map of its last axis, by its attributes and not by a list of classes."""
-    n_in = getattr(module, "in_features", getattr(module, "infeatures", None))
-    n_out = getattr(module, "out_features", getattr(module, "outfeatures", None))
-    if isinstance(n_in, int) and isinstance(n_out, int):
-        return True
+    for n_in, n_out in (("in_features", "out_features"), ("infeatures", "outfeatures")):
+        if isinstance(getattr(module, n_in, None), int) and isinstance(getattr(module, n_out, None), int):
+            return True
     return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
 
 
@@ -43,8 +42,16 @@ _OPENED = {"multi_head_attention_forward"}
 _KERNELS = {
     "native_layer_norm": "layer_norm", "_log_softmax": "log_softmax", "_to_copy": "to", "_reshape_alias": "view",
 }  # fmt: skip
+# What a tensor says of itself, which is no tensor.
+_SAID = {
+    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda", "is_cpu", "is_mps", "is_meta",
+    "is_quantized", "is_sparse", "is_nested", "itemsize", "nbytes", "_version",
+}  # fmt: skip
 # Afterwards others may write to the tensor's memory without torch.
 _SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
+
+
+_How = Callable[["Tape", Any, str, Any, Any], Any]
 
 
 class Tape(TorchFunctionMode):
@@ -59,8 +66,9 @@ class Tape(TorchFunctionMode):
         self.nodes: dict[int, Node] = {}  # id of a tensor -> the node that made it; the node keeps the tensor alive
         self.time = 0
         self.stretch = 0  # how often it was started anew
+        self.met: list[Node] = []  # all of this stretch, in the order in which they were first met
         self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results so far, by call and shape
-        self._names: set[str] = set()  # of these calls
+        self._known: dict[Any, tuple[str, _How]] = {}  # what was called -> its name, and how it is taped
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
         self.changes: dict[Place, Callable[[Node], Tensor | None]] = {}  # the same, asked for when it is made
@@ -73,12 +81,15 @@ class Tape(TorchFunctionMode):
 
     def node(self, x: Tensor) -> Node:
         found = self.nodes.get(id(x))
+        if found is not None and not self._shared and found.version == version(x):  # nearly always
+            return found
         if found is None:
             op = "param" if isinstance(x, nn.Parameter) else "const"
             if self._shared and memory(x) in self._shared:
                 op = "shared memory"
             found = self.nodes[id(x)] = Node(op, x)
             self._aliases.meet(x)
+            self.met.append(found)
         elif self._counts_as_its_base(found, x):
             found.version = version(x)
         elif found.version != version(x) or (self._shared and self._changed_unseen(found, x)):
@@ -96,20 +107,22 @@ class Tape(TorchFunctionMode):
     def add(self, value: Tensor, op: str, **fields: Any) -> Node:
         """A node that stands for `value` from here on."""
         made = self._note(value, op, **fields)
-        kind = (op, value.shape)
-        self._names.add(op)
-        self._counts[kind] = nth = self._counts.get(kind, -1) + 1
-        made.place = (self.stretch, *kind, nth)
+        shape = value.shape
+        self._counts[op, shape] = nth = self._counts.get((op, shape), -1) + 1
+        made.place = (self.stretch, op, shape, nth)
         return made
 
     def _note(self, value: Tensor, op: str, **fields: Any) -> Node:
         self.time += 1
         made = self.nodes[id(value)] = Node(op, value, time=self.time, **fields)
         self._aliases.meet(value)
+        self.met.append(made)
         return made
 
     def _forced(self, made: Node, x: Tensor) -> Tensor:
         """What the pass is to go on with in place of `x`."""
+        if not (self.forced or self.changes or self.listeners):
+            return x
         given = self._given(made)
         if made.place in self.listeners:
             self.listeners[made.place](x if given is None else given)
@@ -155,7 +168,7 @@ class Tape(TorchFunctionMode):
         self._aliases.clear()
         self._shared.clear()
         self._counts.clear()
-        self._names.clear()
+        self.met.clear()
         self.stretch += 1
         for n in nodes:
             self.nodes[id(n._value)] = n
@@ -163,7 +176,7 @@ class Tape(TorchFunctionMode):
 
     def calls(self) -> frozenset[str]:
         """The names of what was called since it was started anew."""
-        return frozenset(self._names)
+        return frozenset(op for op, _ in self._counts)
 
     def keep(self, kept: Iterable[Tensor]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
@@ -191,28 +204,61 @@ class Tape(TorchFunctionMode):
             return self._forced(made, out)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
         if self._inside:
-            return func(*args, **kwargs)
+            return func(*args, **(kwargs or {}))
+        name, how = self._known.get(func) or self._learned(func)
+        return how(self, func, name, args, kwargs or {})
+
+    def _learned(self, func: Any) -> tuple[str, _How]:
+        """The name of what was called, and how it is taped: asked once of each function in a pass."""
         name = getattr(func, "__name__", "?").partition(".")[0]  # torch.ops: add_.Tensor
         name = _KERNELS.get(name, name)
-        if name in _QUIET:
-            return func(*args, **kwargs)
-        if name == "__get__":  # .T, .mT, .data: views; .shape and the like make no tensor
-            out = func(*args, **kwargs)
-            if type(out) is Tensor and out.is_floating_point():
-                op = "getattr" if args[0].is_floating_point() else "of complex"
-                return self._forced(self.add(out, op, fn=func, args=(self.node(args[0]),)), out)
-            return out
-        if name in _OPENED:
-            with self:
-                return _opened(func)(*args, **kwargs)
-        if name in _SHARES_MEMORY and args and isinstance(args[0], Tensor):
-            self._share(args[0])
-            return func(*args, **kwargs)
+        if name in _QUIET or (name == "__get__" and _property(func) in _SAID):
+            how: _How = Tape._not_taped
+        elif name == "__get__":
+            how = Tape._attribute
+        elif name in _OPENED:
+            how = Tape._open
+        elif name in _SHARES_MEMORY:
+            how = Tape._lend
+        elif is_inplace(name) or _sets_data(func, name) or getattr(getattr(func, "_schema", None), "is_mutable", False):
+            how = Tape._may_write
+        else:
+            how = Tape._call
+        self._known[func] = name, how
+        return name, how
+
+    def _not_taped(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+
+    def _attribute(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
+        """.T, .mT, .data: views; what is no tensor of numbers is not taped."""
+        out = func(*args, **kwargs)
+        if type(out) is Tensor and out.is_floating_point():
+            op = "getattr" if args[0].is_floating_point() else "of complex"
+            return self._forced(self.add(out, op, fn=func, args=(self.node(args[0]),)), out)
+        return out
+
+    def _open(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
+        with self:
+            return _opened(func)(*args, **kwargs)
+
+    def _lend(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        if not args or not isinstance(args[0], Tensor):
+            return self._call(func, name, args, kwargs)
+        self._share(args[0])
+        return func(*args, **kwargs)
+
+    def _may_write(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         written = _written_by(func, name, args, kwargs)
-        if written:
-            return self._write(func, name, args, kwargs, written)
+        return self._write(func, name, args, kwargs, written) if written else self._made(func, name, args, kwargs)
+
+    def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        make = self._may_write if "out" in kwargs else self._made
+        return make(func, name, args, kwargs)
+
+    def _made(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
+        """A call that writes to nothing that was there."""
         out = func(*args, **kwargs)
         if isinstance(out, Tensor):
             if id(out) in self.nodes and any(out is a for a in args):  # x.to(same dtype) returns x itself
@@ -299,7 +345,10 @@ class Tape(TorchFunctionMode):
         if isinstance(x, Tensor):
             return self.node(x)
         if type(x) in (tuple, list):
-            return type(x)(self._lift(y) for y in x)
+            nested = (tuple, list, dict)
+            return type(x)(
+                [self.node(y) if isinstance(y, Tensor) else self._lift(y) if type(y) in nested else y for y in x]
+            )
         if type(x) is dict:
             return {k: self._lift(v) for k, v in x.items()}
         return x
@@ -322,7 +371,12 @@ def _written_by(func: Any, name: str, args: Any, kwargs: Any) -> list[Tensor]:
 
 
 def _sets_data(func: Any, name: str) -> bool:
-    return name == "__set__" and getattr(getattr(func, "__self__", None), "__name__", "") == "data"
+    return name == "__set__" and _property(func) == "data"
+
+
+def _property(func: Any) -> str:
+    """Of a tensor's attribute that is looked up or set: its name."""
+    return getattr(getattr(func, "__self__", None), "__name__", "")
 
 
 def _replaces_all(name: str, args: Any) -> bool:

@@ -1,0 +1,170 @@
+"""A layer that is read by the plan of another one is read as it would be by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lmtt_widget.decomposition import plans, read_layer
+from lmtt_widget.decomposition.forward import inputs_of
+from lmtt_widget.decomposition.layers import find_layers, run_recorded
+from lmtt_widget.decomposition.linear import LinearMap
+from lmtt_widget.decomposition.plans import NO_PLAN
+from lmtt_widget.decomposition.tape import is_linear_module
+from tests import zoo
+
+LENGTHS = (7, 4, 12)
+
+
+def told(x: Any, at: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything in a recording, by where it stands; tensors as their bytes."""
+    if isinstance(x, Tensor):
+        yield at, (x.dtype, tuple(x.shape), x.detach().contiguous().reshape(-1).view(torch.uint8).tolist())
+    elif isinstance(x, LinearMap):
+        yield at, (id(x.module) if isinstance(x.module, nn.Module) else type(x.module), x.group)
+        yield from told([x.weight(), x._bias], f"{at}.map")
+    elif isinstance(x, (list, tuple)):
+        yield at, len(x)
+        for k, y in enumerate(x):
+            yield from told(y, f"{at}[{k}]")
+    elif is_dataclass(x) and not isinstance(x, type):
+        for f in fields(x):
+            yield from told(getattr(x, f.name), f"{at}.{f.name}")
+    elif isinstance(x, (str, int, float, bool, frozenset, type(None))):
+        yield at, x
+
+
+def read(model: nn.Module, n_tokens: int) -> list[tuple[str, Any]] | str:
+    """What a recording of some prompt says of the layers, or why there is none."""
+    ids = torch.tensor([zoo.prompt(n_tokens)])
+    try:
+        found = run_recorded(model, find_layers(model), n_tokens, inputs_of(model, ids))
+    except RuntimeError as e:
+        return str(e)
+    return [*told(found.layers), *told(found.problems), *told(found.notes)]
+
+
+def read_whole(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]] | str:
+    with monkeypatch.context() as patch:
+        patch.setattr(read_layer, "plan_of", lambda *_: NO_PLAN)
+        return read(model, n_tokens)
+
+
+def differing(found: Any, expected: Any) -> list[str]:
+    if isinstance(found, str) or isinstance(expected, str):
+        return [] if found == expected else [f"{found} and {expected}"]
+    one, other = dict(found), dict(expected)
+    return [at for at in {**one, **other} if one.get(at, "nothing") != other.get(at, "nothing")]
+
+
+@pytest.mark.parametrize("case", zoo.cases(), ids=str)
+def test_by_plan_and_read_whole_a_recording_is_the_same_to_the_bit(
+    case: zoo.Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.shared(case)
+    for n_tokens in LENGTHS:
+        expected = read_whole(model, n_tokens, monkeypatch)
+        for _ in range(2):  # layers after the first, and layers of a later prompt
+            assert differing(read(model, n_tokens), expected) == []
+
+
+def asked(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many questions about its layers had no answer yet."""
+    n = 0
+    real = plans.Plan._key
+
+    def counted(plan: plans.Plan, *given: Any) -> Any:
+        nonlocal n
+        key = real(plan, *given)
+        n += plan._answers is not None and key not in plan._answers
+        return key
+
+    with monkeypatch.context() as patch:
+        patch.setattr(plans.Plan, "_key", counted)
+        read(model, n_tokens)
+    return n
+
+
+@pytest.mark.parametrize("type_", ["gpt2", "llama", "gemma2", "gpt_neox", "olmo2"])
+def test_what_one_layer_was_asked_no_layer_of_its_kind_is_asked_again(
+    type_: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.make(type_)
+    plans._answers.clear()
+    assert asked(model, 5, monkeypatch) > 0
+    assert asked(model, 5, monkeypatch) == 0
+
+
+def _doubled(model: nn.Module) -> None:
+    first_map = next(m for m in find_layers(model)[1].modules() if is_linear_module(m))
+    first_map.register_forward_hook(lambda _m, _args, out: out * 2 + 1)
+
+
+def _adapted(model: nn.Module) -> None:
+    for layer in find_layers(model):
+        for m in [m for m in layer.modules() if any(isinstance(c, nn.Linear) for c in m.children())]:
+            for name, c in [*m.named_children()]:
+                if isinstance(c, nn.Linear):
+                    setattr(m, name, Adapted(c))
+
+
+class Adapted(nn.Module):
+    def __init__(self, base: nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+        self.down, self.up = nn.Linear(base.in_features, 2, bias=False), nn.Linear(2, base.out_features, bias=False)
+        self.to(base.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x) + self.up(self.down(x))  # type: ignore[no-any-return]
+
+
+def _reversed(model: nn.Module) -> None:
+    layers = find_layers(model)
+    layers[0].forward, layers[1].forward = layers[1].forward, layers[0].forward  # type: ignore[method-assign]
+
+
+def _in_single_precision(model: nn.Module) -> None:
+    model.float()
+
+
+def _in_place(model: nn.Module) -> None:
+    def add(_m: nn.Module, _args: Any, out: Any) -> None:
+        (out[0] if isinstance(out, tuple) else out).add_(0.5)
+
+    find_layers(model)[2].register_forward_hook(add)
+
+
+@pytest.mark.parametrize("change", [_doubled, _adapted, _reversed, _in_single_precision, _in_place])
+@pytest.mark.parametrize("type_", ["llama", "gemma2"])
+def test_after_a_change_to_the_model_no_older_plan_is_followed(
+    type_: str, change: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.make(type_)
+    read(model, 6)
+    change(model)
+    assert differing(read(model, 6), read_whole(model, 6, monkeypatch)) == []
+
+
+def test_answers_hold_no_tensor_and_no_node() -> None:
+    model = zoo.make("llama")
+    read(model, 6)
+
+    def leaves(x: Any) -> Iterator[Any]:
+        if isinstance(x, (tuple, list)):
+            for y in x:
+                yield from leaves(y)
+        elif isinstance(x, dict):
+            for k, v in x.items():
+                yield from leaves((k, v))
+        else:
+            yield x
+
+    kept = {type(x) for x in leaves(plans._answers)}
+    assert kept <= {str, int, float, bool, type(None), type, torch.dtype, torch.device, type(...), torch.memory_format}
+    assert len(plans._answers) <= plans._MOST
