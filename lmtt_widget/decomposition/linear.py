@@ -57,6 +57,11 @@ class LinearMap:
             return w.detach().t()
         return w.detach() if type(self.module).__name__ == "Conv1D" else None
 
+    @property
+    def n_groups(self) -> int:
+        """How many weights there are, one per group of rows; 0 where there is one for all."""
+        return len(self._weight) if self.group and self._weight is not None else 0
+
     def bias(self, like: Tensor) -> Tensor | None:
         """[out], or None. `like` gives the dtype, device and width of an input."""
         if self.module is None:
