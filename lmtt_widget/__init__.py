@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attribution import direct_effects, direct_logit_attribution
+    from .by_word import Promoters, Writer, promoters
     from .circuit import circuit_graph
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from .report import Report, doctor
     from .routes import Routes, trace
     from .run import Run, record
+    from .surveys.making import survey
+    from .surveys.scores import Comparison, ScoreMap
+    from .surveys.survey import Example, Survey, load_survey
     from .tokens import Token
     from .verdicts import Effects, Verdict, effects
     from .widget import FlowWidget, explore
@@ -62,6 +66,7 @@ _WHERE = {
     "graph": ("Graph",),
     "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
+    "by_word": ("Promoters", "Writer", "promoters"),
     "circuit": ("circuit_graph",),
     "attribution": ("direct_effects", "direct_logit_attribution"),
     "lens": ("head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
@@ -78,19 +83,23 @@ _WHERE = {
     "routes": ("Routes", "trace"),
     "parts": ("Part", "State"),
     "run": ("Run", "record"),
+    "surveys.making": ("survey",),
+    "surveys.scores": ("Comparison", "ScoreMap"),
+    "surveys.survey": ("Example", "Survey", "load_survey"),
     "tokens": ("Token",),
     "widget": ("FlowWidget", "explore"),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Difference", "Edit", "Effects", "Estimate", "Faithfulness", "Fidelity", "FlowWidget", "ForwardError",
-    "Graph", "Model", "Part", "RankedNeurons", "Reft", "Report", "Routes", "Run", "SavedWidget", "State", "Token",
-    "UndecomposableError", "Verdict", "attention_pattern", "attribute", "bundled_model", "circuit_graph", "contrast",
-    "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness",
-    "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "logit_lens",
-    "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "proximity", "record", "renormalise",
-    "save_html", "save_json", "save_png", "save_svg", "top_tokens", "trace", "value_vectors",
+    "Check", "Comparison", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness", "Fidelity",
+    "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Promoters", "RankedNeurons", "Reft", "Report", "Routes",
+    "Run", "SavedWidget", "ScoreMap", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer",
+    "attention_pattern", "attribute", "bundled_model", "circuit_graph", "contrast", "direct_effects",
+    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "head_output",
+    "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey", "logit_lens",
+    "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "promoters", "proximity", "record",
+    "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 
