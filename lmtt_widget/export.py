@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +170,9 @@ class SavedWidget(Shown):
         at = prompts.index(shown)
         named = chosen(include)
         if named is not None:
-            kept = [*named, self.selection, *self.pins]
+            kept = [*named, self.selection, *self.pins, {"kind": "edits"}]
             prompts = [
-                SavedPrompt(p.prompt, p.graph, p.peek, [a for a in p.answers if p is shown and a["question"] in kept])
-                for p in prompts
+                replace(p, answers=[a for a in p.answers if p is shown and a["question"] in kept]) for p in prompts
             ]
         return Analysis({name: getattr(self, name) for name in TRAITS}, prompts, at)
 
@@ -186,6 +186,9 @@ class SavedWidget(Shown):
 
     def _with_normalise(self, _normalise: bool) -> dict[str, Any]:
         raise t.TraitError("normalise cannot be changed: this analysis was saved without its model")
+
+    def _with_edits(self, _edits: Any) -> dict[str, Any]:
+        raise t.TraitError("edits cannot be changed: this analysis was saved without its model")
 
     def _with_foil(self, _foil: Any) -> dict[str, Any]:
         raise t.TraitError("foil cannot be changed: this analysis was saved without its model")
@@ -202,7 +205,8 @@ class SavedWidget(Shown):
 def _picture(saved: SavedPrompt) -> dict[str, Any]:
     """The traits that are of a prompt."""
     target = len(saved.facts["tokens"]["text"]) - 1
-    return {"prompt": saved.prompt, "opened": saved, "graph": saved.graph, "peek": saved.peek, "target": target}
+    shown = {"prompt": saved.prompt, "opened": saved, "graph": saved.graph, "peek": saved.peek, "target": target}
+    return shown | {"edits": list(saved.edits), "before": saved.before}
 
 
 def _key(prompt: Any) -> str:

@@ -42,8 +42,8 @@ def svg(
         number(value, f"{name} (in pixels)", 120, 10_000)
     theme = view["theme"] if theme is None else theme
     one_of(theme, ("auto", "light", "dark"), "theme")
-    names = ("target", "threshold", "encoding", "reading", "renormalise")
-    options = {name: traits[name] for name in names} | {"fold": view["fold"], "dark": theme == "dark"}
+    names = ("target", "threshold", "encoding", "reading", "renormalise", "edits")
+    options = {name: traits[name] for name in names if name in traits} | {"fold": view["fold"], "dark": theme == "dark"}
     context = _engine("quickjs").Context()
     context.eval(static("figure.js"))
     # The engine cannot hand over a string that it keeps in pieces, and JSON is one piece.

@@ -14,6 +14,7 @@ import numpy as np
 
 from .answers import follow_ups
 from .answers.question import Answered, Selection
+from .interventions import told_edits
 from .page import static
 from .progress import Progress
 from .readings import Peek
@@ -43,6 +44,7 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
     at = prompts.index(shown.prompt)
     named = chosen(include)  # None where the visible routes choose
     own = [question for question in (shown.selection, *shown.pins) if question is not None]
+    own += [{"kind": "edits"}] if shown.edits else []
     asked = {"foil": session.token_id(shown.opened, shown.foil), "normalise": shown.normalise}
     saved: dict[int, SavedPrompt] = {}
     answering = Answering(session, asked, progress, len(prompts))
@@ -151,12 +153,15 @@ def saved_prompt(
 ) -> SavedPrompt:
     """A prompt with its graph and the answers, in the order of the questions, that fit into `room` bytes, deflated."""
     graph = graph_state(routes.graph, run_id=run_id, label=opened.label)
+    clean = opened.clean
+    before = b"" if clean is None else graph_state(clean.graph, run_id=f"{run_id} before", label=opened.label)
+    edits = told_edits(opened.edits)
     in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
     peek = peek_at(in_flow)
     while peek.more():
         pass
     peeked = peek_bytes(peek, run_id)
-    room -= len(SavedPrompt(opened.prompt, graph, peeked, []).folded)
+    room -= len(SavedPrompt(opened.prompt, graph, peeked, [], edits, before).folded)
     answers: list[Answer] = []
     known: set[bytes] = set()
     with answering.until_interrupted():
@@ -166,7 +171,7 @@ def saved_prompt(
             if room < 0:
                 break
             answers.append(answer)
-    return SavedPrompt(opened.prompt, graph, peeked, answers)
+    return SavedPrompt(opened.prompt, graph, peeked, answers, edits, before)
 
 
 def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:

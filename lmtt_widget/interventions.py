@@ -111,6 +111,31 @@ class Edit:
         return f"{self.kind} {where}: {what}"
 
 
+def told_edits(edits: Any) -> list[dict[str, Any]]:
+    """Edits as JSON, {"selection": {...}, "to": 0.0, "renormalise": False} each; takes `Edit`s and such dictionaries.
+
+    Raises ValueError for what is neither, and for an edit to a run, a tensor or a function, which no file can keep.
+    """
+    if not isinstance(edits, (list, tuple)):
+        raise ValueError(f"edits are a list, got {edits!r:.60}")
+    found = []
+    for edit in edits:
+        if isinstance(edit, Mapping):
+            unknown = sorted(set(edit) - {"selection", "to", "renormalise"})
+            if unknown:
+                raise ValueError(f"an edit has a selection, to and renormalise, got {unknown[0]!r:.40}")
+            edit = Edit(**{"selection": None, **edit})
+        if not isinstance(edit, Edit):
+            raise ValueError(f"an edit is an Edit, or a dictionary with its selection, got {edit!r:.60}")
+        if not isinstance(edit.to, (int, float, str)):
+            raise ValueError(
+                f'{edit}: what a widget shows is edited to a number or to "mean", which a file can keep; '
+                "record(model, prompt, interventions=...) takes runs, tensors and functions, too"
+            )
+        found.append({"selection": dict(edit.selection), "to": edit.to, "renormalise": edit.renormalise})
+    return found
+
+
 @dataclass(frozen=True)
 class Kept(Edit):
     """Of a part only some lines or positions as they are; everything else of it is what `to` says."""

@@ -29,8 +29,9 @@ class Readings:
     What is expected is made together; what was not is made when it is asked for. The latest stay.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, run: Run, clean: Run | None = None) -> None:
+        """clean: the same prompt without what was edited in this run."""
+        self.run, self.clean = run, clean
         self._lens: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._promoted: OrderedDict[Hashable, Promoted] = OrderedDict()
         self._once: dict[Hashable, Any] = {}

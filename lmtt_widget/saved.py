@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .valid import check, check_prompt
+from .valid import check, check_edits, check_prompt
 from .wire import pack, read_json, unpack
 
 FORMAT = "lmtt_widget analysis"
@@ -41,6 +41,8 @@ class SavedPrompt:
     graph: bytes
     peek: bytes
     answers: Sequence[Answer]
+    edits: Sequence[Mapping[str, Any]] = ()
+    before: bytes = b""  # the graph without the edits
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -50,7 +52,8 @@ class SavedPrompt:
     @cached_property
     def folded(self) -> bytes:
         """The prompt as deflated bytes; a map that several answers share is there once."""
-        sections = {"graph": np.frombuffer(self.graph, np.uint8), "peek": np.frombuffer(self.peek, np.uint8)}
+        messages = {"graph": self.graph, "peek": self.peek} | ({"before": self.before} if self.before else {})
+        sections = {name: np.frombuffer(message, np.uint8) for name, message in messages.items()}
         names: dict[tuple[Any, ...], str] = {}
         answers = []
         for answer in self.answers:
@@ -137,7 +140,10 @@ def deflated(answer: Answer, known: set[bytes]) -> int:
 
 def to_json(analysis: Analysis) -> str:
     """The analysis as text, in ASCII: nothing in it is a line end of JavaScript or turns the reading direction."""
-    prompts = [{"prompt": p.prompt, "data": base64.b64encode(p.folded).decode()} for p in analysis.prompts]
+    prompts = [
+        {"prompt": p.prompt, "data": base64.b64encode(p.folded).decode()} | ({"edits": p.edits} if p.edits else {})
+        for p in analysis.prompts
+    ]
     head = {"format": FORMAT, "version": "{}.{}".format(*VERSION), "shown": dict(analysis.traits), "at": analysis.at}
     return json.dumps({**head, "prompts": prompts}, allow_nan=False)
 
@@ -193,8 +199,10 @@ def _unfolded(saved: Mapping[str, Any], room: int) -> SavedPrompt:
                 raise ValueError(f"map {name:.40} of an answer is not in half precision")
             maps[name] = values.view(np.float16) if dtype == "float16" else values
         answers.append({**answer, "question": dict(answer["question"]), "maps": maps})
-    graph, peek = (sections[name].tobytes() if name in sections else b"" for name in ("graph", "peek"))
-    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers))
+    graph, peek, before = (
+        sections[name].tobytes() if name in sections else b"" for name in ("graph", "peek", "before")
+    )
+    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers, saved.get("edits", []), before))
 
 
 def _plain(saved: Mapping[str, Any]) -> SavedPrompt:
@@ -203,7 +211,8 @@ def _plain(saved: Mapping[str, Any]) -> SavedPrompt:
     if detail:
         check(detail, "detail")
     answers = [answer for answer in answers_of(detail) if "error" not in answer] if detail else []
-    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers))
+    before = _decoded(saved, "before") if saved.get("edits") else b""
+    return _checked(SavedPrompt(saved.get("prompt"), graph, peek, answers, saved.get("edits", []), before))
 
 
 def _decoded(saved: Mapping[str, Any], name: str) -> bytes:
@@ -217,6 +226,11 @@ def _checked(saved: SavedPrompt) -> SavedPrompt:
     check_prompt(saved.prompt)
     facts, _ = check(saved.graph, "graph")
     n_tokens = len(facts["tokens"]["text"])
+    check_edits(saved.edits)
+    if saved.edits:
+        was, _ = check(saved.before, "graph")
+        if [len(was[name]) for name in ("states", "parts")] != [len(facts[name]) for name in ("states", "parts")]:
+            raise ValueError("the picture without the edits is of another model")
     if saved.peek:
         check(saved.peek, "peek")
     for answer in saved.answers:

@@ -33,11 +33,12 @@ class Opened:
     run: Run
     graph: Graph
     edits: tuple[Any, ...] = ()
+    clean: Opened | None = None  # the same prompt without the edits
 
     @cached_property
     def read(self) -> Readings:
         """What answers about it read already."""
-        return Readings(self.run)
+        return Readings(self.run, None if self.clean is None else self.clean.run)
 
     @property
     def label(self) -> str:
@@ -70,7 +71,7 @@ class Session:
         self._lock = threading.RLock()
 
     def open(self, prompt: Prompt, edits: Sequence[Any] = (), *, told: Told | None = None) -> Opened:
-        """A prompt recorded and its shares taken, once while it is kept.
+        """A prompt recorded and its shares taken, once while it is kept; with edits also as it is without them.
 
         told(what, done, total) is called as it goes on; None shows a bar when it takes more than a second. Raises what
         `record` raises, ValueError for a session that was closed.
@@ -82,10 +83,12 @@ class Session:
                 raise ValueError("this session was closed; make another one")
             opened = self._opened.get(key)
             if opened is None:
+                clean = self.open(prompt, told=told) if edits else None
                 steps = (partial(told, what) for what in ("recording", "attributing")) if told else (None, None)
                 first, second = steps
-                run = record(self.model, prompt, interventions=edits, progress=first)
-                opened = Opened(next(self._numbers), prompt, run, attribute(run, progress=second), tuple(edits))
+                run = record(self.model, clean.run if clean else prompt, interventions=list(edits), progress=first)
+                graph = attribute(run, progress=second)
+                opened = Opened(next(self._numbers), prompt, run, graph, tuple(edits), clean)
                 self._opened[key] = opened
                 while len(self._opened) > self._keep:
                     self._opened.popitem(last=False)

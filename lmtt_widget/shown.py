@@ -96,6 +96,8 @@ class Shown(anywidget.AnyWidget):
     selection = _Any(None).tag(sync=True)  # what the panel is about; see answers
     pins: Any = _Leading([]).tag(sync=True)
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
+    edits: Any = _Leading([]).tag(sync=True)  # what is different in the pass on show; see interventions.told_edits
+    before = t.Bytes(b"").tag(**_ONE_WAY)  # the graph without the edits
     prompts: Any = _Something([]).tag(sync=True)
     prompt = _Leading("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
@@ -136,7 +138,7 @@ class Shown(anywidget.AnyWidget):
 
     def svg(self, **options: Any) -> str:
         """The picture as an SVG file's text; options and errors as in `save_svg`."""
-        shown = {name: getattr(self, name) for name in TRAITS}
+        shown = {name: getattr(self, name) for name in (*TRAITS, "edits")}
         return svg(self.graph, shown | {"target": self.target % self._n_tokens()}, self.detail, **options)
 
     def _n_tokens(self) -> int:
@@ -268,8 +270,8 @@ class Shown(anywidget.AnyWidget):
         said = ""
         for name, value in sync_data.items():
             try:
-                if name == "prompt":
-                    self._before_prompt(value)
+                if name in ("prompt", "edits"):
+                    self._beforehand(name, value)
                 with self.hold_sync():
                     super().set_state({name: value})
             except self._refused as e:
@@ -281,8 +283,8 @@ class Shown(anywidget.AnyWidget):
                 self.send_state(name)
         return said
 
-    def _before_prompt(self, prompt: Any) -> None:
-        """What is done for the browser before a prompt is set."""
+    def _beforehand(self, name: str, value: Any) -> None:
+        """What is done for the browser before a prompt or edits are set."""
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -293,14 +295,15 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise", "encoding")  # what answers depend on
+_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise", "encoding", "edits")  # what answers depend on
 
 
 def asked_of(now: Mapping[str, Any]) -> list[tuple[str, int, Any]]:
-    """What is to be answered as (slot, index, question): the selection, what the encoding draws, the pins."""
+    """What is to be answered as (slot, index, question): the selection, what is drawn or edited, the pins."""
     asks = encoding_of(now["encoding"]).asks
     asked = [("selection", 0, now["selection"])] if now["selection"] is not None else []
     asked += [("encoding", 0, {"kind": asks})] if asks else []
+    asked += [("edits", 0, {"kind": "edits"})] if now["edits"] else []
     return asked + [("pin", i, pin) for i, pin in enumerate(now["pins"])]
 
 

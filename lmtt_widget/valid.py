@@ -21,6 +21,7 @@ Meta = dict[str, Any]
 Sections = dict[str, np.ndarray]
 _ROUNDING = 1.01  # the largest share, as a float16
 _MOST_HEADS = 1 << 15
+_MOST_EDITS = 256
 _LARGEST = 1 << 53  # the largest whole number that JavaScript knows
 _HEX = re.compile(r"([0-9a-f]{2})*")
 
@@ -52,6 +53,20 @@ def check_selection(selection: Any) -> None:
         fits = value is None or _is_number(value, 0, _LARGEST) or (isinstance(value, str) and len(value) <= 40)
         _need(fits and isinstance(name, str), f"a selection has numbers in its fields, got {name!r:.40}: {value!r:.40}")
         _texts([name, value], "a selection")
+
+
+def check_edits(edits: Any) -> None:
+    """Raises ValueError for what are no edits in any run."""
+    _need(isinstance(edits, list) and len(edits) <= _MOST_EDITS, f"edits are a list, got {edits!r:.60}")
+    for edit in edits:
+        _need(isinstance(edit, dict) and "selection" in edit, f"an edit has a selection, got {edit!r:.60}")
+        check_selection(edit["selection"])
+        fits = edit.get("to", 0) == "mean" or (
+            _is_scalar(edit.get("to", 0)) and type(edit.get("to", 0)) in (int, float)
+        )
+        _need(
+            fits and type(edit.get("renormalise", False)) is bool, f"an edit is to a number or a mean, got {edit!r:.60}"
+        )
 
 
 def chosen(include: Any) -> list[Any] | None:

@@ -149,6 +149,12 @@ def effects(
     return Effects(tuple(found[k] for k in sorted(found)), named, len(jobs) - len(found))
 
 
+def verdict_of(run: Run, clean: Run, *, foil: int | None = None, pos: int = -1) -> Verdict:
+    """What the edits of a run did to what the same prompt says without them at a position. No pass is run."""
+    asked = _Asked(clean, None, foil, pos)
+    return asked.verdict(run.interventions, run.logits[asked.pos])
+
+
 def heads_of(run: Run, ablation: Ablation | Run = "zero") -> list[Edit]:
     """One edit for every head of the model."""
     to: Any = 0.0 if isinstance(ablation, str) and ablation == "zero" else ablation

@@ -15,6 +15,7 @@ from .decomposition.writes import ForwardError, UndecomposableError
 from .earlier import told
 from .graph import Graph
 from .included import Include, analysis_of, peek_at, peek_bytes
+from .interventions import Edit, told_edits
 from .model import Model
 from .progress import Progress, reported, sometimes
 from .prompts import Prompt, plain_prompt
@@ -128,6 +129,19 @@ class FlowWidget(Shown):
         kept = {"selection": None if why else self.selection, "pins": [], "prompts": known}
         return _picture(opened) | kept | {"threshold": None, "status": status_of("idle", said)}
 
+    def _with_edits(self, edits: Any) -> dict[str, Any]:
+        """The picture as the edits make it, beside the one without; the panel then says what they did."""
+        edits = told_edits(edits)
+        opened = self._open(self.prompt, edits)
+        clean, selection = opened.clean, self.selection
+        if clean is not None:
+            selection = {"kind": "edits"}
+        elif selection is not None and selection["kind"] == "edits":
+            selection = None
+        before = b"" if clean is None else _graph(clean)
+        told = {"opened": opened, "graph": _graph(opened), "before": before}
+        return told | {"edits": edits, "selection": selection, "status": status_of()}
+
     def _with_foil(self, foil: Any) -> dict[str, Any]:
         self._session.token_id(self._shown(), foil)
         return {"foil": foil}
@@ -171,7 +185,7 @@ class FlowWidget(Shown):
     # ---- when nobody waits ----
 
     def _afterwards(self, name: str) -> None:
-        if name == "prompt":
+        if name in ("prompt", "edits"):
             self._is_read, self._reading = False, None
         peek = [] if self._is_read else [self._read_on]
         self._session.later(*peek, *([self._prepare] if self.selection is not None else []))
@@ -211,19 +225,22 @@ class FlowWidget(Shown):
 
     # ---- recording ----
 
-    def _before_prompt(self, prompt: Prompt) -> None:
+    def _beforehand(self, name: str, value: Any) -> None:
         """Records it while the status travels, which says so until the new picture is there."""
-        self._open(prompt)
+        if name == "edits":
+            self._open(self.prompt, told_edits(value))
+        else:
+            self._open(value)
         self.status = status_of("running", "drawing")
 
     def _tell(self, what: str, done: int, total: int) -> None:
         self.status = status_of("running", what, done, total)
 
-    def _open(self, prompt: Prompt) -> Opened:
+    def _open(self, prompt: Prompt, edits: Sequence[Mapping[str, Any]] = ()) -> Opened:
         """The status says how far it is; afterwards it is what it was, or says that it was interrupted."""
         before = self.status
         try:
-            return self._session.open(prompt, told=sometimes(self._tell))
+            return self._session.open(prompt, [Edit(**edit) for edit in edits], told=sometimes(self._tell))
         except KeyboardInterrupt:
             before = status_of("error", INTERRUPTED)
             raise
@@ -273,5 +290,9 @@ def _has_loop() -> bool:
 
 def _picture(opened: Opened) -> dict[str, Any]:
     """The traits that are of a prompt."""
-    graph = graph_state(opened.graph, run_id=str(opened.number), label=opened.label)
-    return {"prompt": opened.prompt, "opened": opened, "graph": graph, "target": opened.run.n_tokens - 1}
+    own = {"prompt": opened.prompt, "opened": opened, "graph": _graph(opened), "target": opened.run.n_tokens - 1}
+    return own | {"edits": [], "before": b""}
+
+
+def _graph(opened: Opened) -> bytes:
+    return graph_state(opened.graph, run_id=str(opened.number), label=opened.label)

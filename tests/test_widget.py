@@ -97,10 +97,10 @@ def test_the_state_travels_as_json_beside_bytes(opened: Open) -> None:
     w = opened(CHAT, selection={"kind": "token", "pos": 1}, pins=[{"kind": "state", "state": 1, "pos": 0}])
     state = w.get_state()
     json.dumps({k: v for k, v in state.items() if not isinstance(v, bytes)}, allow_nan=False)
-    assert {k for k, v in state.items() if isinstance(v, bytes)} == {"graph", "peek", "detail"}
+    assert {k for k, v in state.items() if isinstance(v, bytes)} == {"graph", "peek", "detail", "before"}
 
 
-@pytest.mark.parametrize("name", ["graph", "peek", "detail", "status"])
+@pytest.mark.parametrize("name", ["graph", "peek", "detail", "before", "status"])
 def test_what_only_python_says_is_not_echoed(name: str) -> None:
     metadata = FlowWidget.class_traits()[name].metadata
     assert metadata["sync"] is True
@@ -411,6 +411,14 @@ BAD = [
     ("pins", "x", "pins|a selection has one of the kinds"),
     ("pins", [5], "a selection has one of the kinds"),
     ("pins", [{"kind": "token", "pos": 0}, {"kind": "token", "pos": 99}], "pos must be in"),
+    ("edits", "x", "edits are a list"),
+    ("edits", None, "edits"),
+    ("edits", [7], "an edit is an Edit, or a dictionary with its selection"),
+    ("edits", [{"selection": {"kind": "edge", "state": 1, "query": 2, "key": 3}}], "a line from the future"),
+    ("edits", [{"selection": {"kind": "edge", "state": 9}}], r"state must be in 0\.\.6, got 9"),
+    ("edits", [{"selection": {"kind": "mlp", "state": 1, "pos": 0}}], "has no mlp part, so .* would do nothing"),
+    ("edits", [{"selection": {"kind": "mlp", "state": 2}, "to": "median"}], "to is a number"),
+    ("edits", [{"selection": {"kind": "mlp", "state": 2}, "by": 2}], "an edit has a selection, to and renormalise"),
     ("view", {"height": 100}, r"height must be in 420\.\.900 pixels, got 100"),
     ("view", {"height": "tall"}, "height must be in"),
     ("view", {"theme": "pink"}, 'theme must be "auto", "light" or "dark", got \'pink\''),

@@ -3,6 +3,7 @@
 import encodings from "registered:encodings";
 import type { HeadsAnswer } from "./core/answers.js";
 import { HOME } from "./core/camera.js";
+import { type Edit, placesOf } from "./core/edits.js";
 import { buildGraph, type GraphMeta } from "./core/graph.js";
 import { columns } from "./core/order.js";
 import { busyColumns, drawnCount, type Settings, trace } from "./core/routes.js";
@@ -20,6 +21,7 @@ interface Options extends Settings {
   dark: boolean;
   width: number; // px
   height: number;
+  edits?: Edit[];
 }
 
 /** A packed graph (base64) as an SVG file's text; `options` is JSON, `detail` the packed answers that were given. */
@@ -42,6 +44,7 @@ export function figure(graph: string, options: string, detail = ""): string {
     n_drawn: drawnCount(routes, threshold),
     weight: encoding.weight(g, routes, () => threshold, o),
     hues: huesOf(encoding, g, routes, o),
+    places: placesOf(g, o.edits ?? []),
   });
 }
 

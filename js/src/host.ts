@@ -2,6 +2,7 @@
 // the page carries an answer for (as lmtt_widget/saved.py wrote it).
 
 import encodings from "registered:encodings";
+import { EDITS } from "./core/edits.js";
 import type { GraphMeta } from "./core/graph.js";
 import { canonical } from "./core/json.js";
 import { type Kinds, type Selection, sameSubject } from "./core/select.js";
@@ -66,13 +67,15 @@ type Answer = { question: Selection; maps: Maps } & State;
 export interface Analysis {
   shown: State;
   at: number;
-  prompts: { prompt: unknown; data: string }[];
+  prompts: { prompt: unknown; data: string; edits?: unknown[] }[];
 }
 
 interface Prompt {
   prompt: unknown;
+  edits: unknown[];
   graph: Section;
   peek: Section;
+  before?: Section;
   run: string;
   n_tokens: number;
   answers: Answer[];
@@ -82,17 +85,21 @@ interface Prompt {
 
 /** The model of a saved analysis. */
 export async function offlineModel({ shown, at, prompts }: Analysis, kinds: Kinds): Promise<StaticModel> {
-  const all = await Promise.all(prompts.map(async ({ prompt, data }) => unfolded(prompt, await inflated(data))));
+  const all = await Promise.all(
+    prompts.map(async ({ prompt, data, edits = [] }) => unfolded(prompt, edits, await inflated(data))),
+  );
   const find = (prompt: unknown) => all.find((one) => canonical(one.prompt) === canonical(prompt)) ?? all[at];
-  const { prompt, graph, peek } = all[at];
-  const state: State = { ...shown, prompts: all.map((one) => one.prompt), prompt, graph, peek, offline: true };
+  const { prompt, edits, graph, peek, before } = all[at];
+  const state: State = { ...shown, prompts: all.map((one) => one.prompt), prompt, edits, graph, peek, before, offline: true };
   state.detail = detailOf(all[at], state, kinds);
   return new StaticModel(state, (name, now) => {
     const here = find(now.prompt);
     if (name === "selection" || name === "pins" || name === "encoding") return { detail: detailOf(here, now, kinds) };
     if (name !== "prompt") return {};
-    const { graph, peek, n_tokens } = here;
-    return { target: n_tokens - 1, threshold: null, selection: null, pins: [], detail: null, graph, peek };
+    const { edits, graph, peek, before, n_tokens } = here;
+    const none = { threshold: null, selection: null, pins: [] };
+    const detail = edits.length ? detailOf(here, { ...now, ...none, edits }, kinds) : null;
+    return { target: n_tokens - 1, ...none, detail, edits, before, graph, peek };
   });
 }
 
@@ -101,20 +108,23 @@ async function inflated(base64: string): Promise<ArrayBuffer> {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
 }
 
-function unfolded(prompt: unknown, data: ArrayBuffer): Prompt {
+function unfolded(prompt: unknown, edits: unknown[], data: ArrayBuffer): Prompt {
   const saved = unpack<{ answers: Answer[] }>(data, "saved");
-  const { graph, peek } = saved?.sections ?? {};
+  const { graph, peek, before } = saved?.sections ?? {};
   const meta = unpack<GraphMeta>(graph, "graph")?.meta;
   if (!saved || !meta) throw new Error(words.nothingSaved);
   const { sections, shapes } = saved;
-  return { prompt, graph, peek, run: meta.run, n_tokens: meta.tokens.text.length, answers: saved.meta.answers, sections, shapes };
+  const { run, tokens } = meta;
+  const { answers } = saved.meta;
+  return { prompt, edits, graph, peek, before, run, n_tokens: tokens.text.length, answers, sections, shapes };
 }
 
 /** The message that answers the selection and the pins, as Python packs it. */
-function detailOf(prompt: Prompt, { selection, pins, encoding }: State, kinds: Kinds): Uint8Array {
+function detailOf(prompt: Prompt, { selection, pins, encoding, edits }: State, kinds: Kinds): Uint8Array {
   const asked: [string, number, Selection][] = selection ? [["selection", 0, selection as Selection]] : [];
   const { asks } = encodingOf(encodings, encoding as string);
   if (asks) asked.push(["encoding", 0, { kind: asks }]);
+  if ((edits as unknown[]).length) asked.push(["edits", 0, EDITS]);
   for (const [i, pin] of (pins as Selection[]).entries()) asked.push(["pin", i, pin]);
   const sections: Parameters<typeof pack>[2] = {};
   const answers = asked.map(([slot, index, question], number) => {

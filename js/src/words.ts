@@ -165,6 +165,29 @@ export const gained = "▲ gained";
 export const beside = "The picture that was kept";
 export const keep = "Keep this picture beside the next";
 export const before = (target: string, next: string) => `Kept: ${target} → ${next}`;
+export const withoutEdits = (target: string, next: string) => `Before: ${target} → ${next}`;
+export const edited = "Edited";
+export const sides = { both: "before and after", after: "after", difference: "difference" };
+export const takeBack = "Take this edit back";
+export const cutIt = "Cut it";
+export const cutTitle = "Draw the picture of a pass without it (x; u takes the last cut back)";
+export const to = "What stands there instead";
+export const instead: [value: string, text: string][] = [
+  ["0", "cut"],
+  ["mean", "mean"],
+  ["0.5", "half"],
+  ["2", "double"],
+];
+export const goesTo = (token: string, before: string, after: string) => `${token} ${before} → ${after}`;
+export const verdict = (token: string, before: string, after: string, odds: readonly string[], foil: string | null) =>
+  `${token} goes from ${before} to ${after}; log odds${foil === null ? "" : ` against ${foil}`} ${odds[0]} → ${odds[1]} (${odds[2]}, exact).`;
+export const exact =
+  "Exact: the model was run again. Another replacement may say something else, and no effect does not mean that a part is not used: others may step in.";
+export const after = "after";
+export const by = "by";
+export const tokensMoved = "Tokens that moved most";
+export const oddsChange = "Change of log odds";
+export const divergence = "Divergence (nats)";
 export const otherPlaces = "other tokens: no line by line difference";
 export const differenceTitle = "Colour lines by what was gained and lost";
 export const zoomIn = "Zoom in (+)";
@@ -180,6 +203,7 @@ export const keys = [
   ["Enter", "select, look inside"],
   ["t", "make this token the target"],
   ["p", "pin the selection"],
+  ["x u", "cut the selection, take it back"],
   ["/", "find a token or a head"],
   ["Alt ← →", "a step back, a step forward"],
   ["Esc", "back"],

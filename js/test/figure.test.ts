@@ -29,6 +29,7 @@ function sceneOf(g: Graph, { target = g.T - 1, fold = true, width = 628, height 
     n_drawn: drawnCount(routes, threshold),
     weight: routes.flow,
     hues: BY_KIND,
+    places: [],
   };
 }
 

@@ -60,5 +60,7 @@ test("the other keys", () => {
     "help",
     "pin",
   ]);
-  expect(press(null, "x")).toBeNull();
+  expect(press(null, "x")).toEqual({ do: "cut" });
+  expect(press(null, "u")).toEqual({ do: "undo" });
+  expect(press(null, "y")).toBeNull();
 });

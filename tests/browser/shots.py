@@ -244,6 +244,25 @@ def difference(host: Host) -> None:
     host.page.get_by_role("button", name="Difference").click()
 
 
+def edited(host: Host) -> None:
+    host.widget.foil = " John"
+    line(host)
+    edge = dict(host.widget.selection)
+    host.widget.edits = [{"selection": edge}, {"selection": {"kind": "mlp", "state": 8, "pos": 13}, "to": "mean"}]
+
+
+def edited_difference(host: Host) -> None:
+    edited(host)
+    host.sync()
+    host.page.locator(".edits").get_by_role("button", name="difference").click()
+
+
+def edited_only(host: Host) -> None:
+    edited(host)
+    host.sync()
+    host.page.locator(".edits").get_by_role("button", name="after", exact=True).click()
+
+
 def figure(host: Host) -> None:
     line(host)
     host.sync()
@@ -306,6 +325,9 @@ SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "heads-induction": (repeated_block, heads("induction")),
     "two": (names_to_names, two),
     "two-difference": (names_to_names, difference),
+    "edited": (names_to_names, edited),
+    "edited-difference": (names_to_names, edited_difference),
+    "edited-only": (names_to_names, edited_only),
     "figure": (names_to_names, figure),
     "tokens-40": (of_tokens(40), nothing),
     "tokens-100": (of_tokens(100), nothing),

@@ -230,7 +230,7 @@ def test_it_needs_no_storage_worker_request_or_webassembly(
     Picture(view).click("^4 the$")
     host.until(lambda: widget.target == 4, "target 4")
     widget.selection = {"kind": "edge", "state": 1, "query": 4, "key": 0}
-    expect(view.get_by_role("heading", name="Heads on this edge")).to_be_visible()
+    expect(view.get_by_role("heading", name="Heads on this line")).to_be_visible()
 
 
 LACKING = {

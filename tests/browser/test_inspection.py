@@ -78,8 +78,8 @@ def expect_heads(panel: Locator, widget: lmtt.FlowWidget) -> None:
     best = int(shares.argmax())
     assert part.heads is not None
     attention = float(part.heads.pattern()[best, s["query"], s["key"]])
-    expect(panel.get_by_role("heading", name="Heads on this edge")).to_be_visible()
-    row = cells(panel, re.compile("^Heads on this edge"), 0)
+    expect(panel.get_by_role("heading", name="Heads on this line")).to_be_visible()
+    row = cells(panel, re.compile("^Heads on this line"), 0)
     assert row[:3] == [f"H{best}", percent(float(shares[best])), percent(attention)]
 
 
@@ -144,7 +144,7 @@ def test_the_chain_shows_what_python_computed(host: Host, widget: lmtt.FlowWidge
     picture.click("^L1 attention .* → 8 a$")
     host.until(lambda: (widget.selection or {}).get("kind") == "edge", "a line")
     expect_heads(panel, widget)
-    panel.get_by_role("table", name="Heads on this edge").get_by_role("button").first.click()
+    panel.get_by_role("table", name="Heads on this line").get_by_role("button").first.click()
     host.until(lambda: widget.selection["kind"] == "head", "a head")
     expect_cell(panel, widget)
 
@@ -381,6 +381,10 @@ def test_axe_finds_nothing(open_widget: OpenWidget, widget: lmtt.FlowWidget, the
         for v in result["violations"]:
             nodes = [str(node["target"]) + node["failureSummary"] for node in v["nodes"]]
             found[v["id"], (selection or {}).get("kind")] = nodes[:2]
+    widget.edits = [{"selection": {"kind": "edge", "state": 3, "query": 8, "key": 2}}]
+    host.sync()
+    host.page.wait_for_timeout(100)
+    found |= {(v["id"], "edited"): v["nodes"] for v in host.page.evaluate("() => axe.run('.view')")["violations"]}
     assert not found
 
 
@@ -406,7 +410,7 @@ def test_the_chain_in_a_notebook(lab: JupyterServer, page: Page) -> None:
     picture.click("^L1 attention · 2 sat → 8 a$")
     twin.selection = {"kind": "edge", "state": 3, "query": 8, "key": 2}
     expect_heads(panel, twin)
-    head = panel.get_by_role("table", name="Heads on this edge").get_by_role("button").first
+    head = panel.get_by_role("table", name="Heads on this line").get_by_role("button").first
     twin.selection = {**twin.selection, "kind": "head", "head": int(head.inner_text()[1:])}
     head.click()
     expect_cell(panel, twin)

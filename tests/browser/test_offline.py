@@ -140,7 +140,7 @@ def test_the_details_of_the_visible_routes_open(page: Page, picture: Picture) ->
 def test_a_head_opens_and_its_other_cells_show_their_numbers(page: Page, picture: Picture) -> None:
     panel = page.locator(".panel")
     picture.click("^L1 attention · . \\w+ → 9 dog$")
-    panel.get_by_role("table", name=re.compile("Heads on this edge")).locator("tbody tr").first.click()
+    panel.get_by_role("table", name=re.compile("Heads on this line")).locator("tbody tr").first.click()
     where = panel.get_by_role("heading", name="Where it looks")
     expect(where).to_be_visible()
     expect(panel.get_by_text(NOT_SAVED)).to_have_count(0)

@@ -4,7 +4,7 @@ import type { Selection } from "./select.js";
 
 export interface Answer {
   kind: string;
-  slot: "selection" | "pin" | "encoding";
+  slot: "selection" | "pin" | "encoding" | "edits";
   index: number;
   question: Selection;
   error?: string;

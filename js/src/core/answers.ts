@@ -57,6 +57,25 @@ export interface EdgeAnswer extends Answer {
   pattern_max: number;
 }
 
+export interface ChangedHeads {
+  part: number[];
+  state: number[];
+  head: number[];
+  before: number[];
+  effect: number[];
+}
+
+export interface EditsAnswer extends Answer {
+  kind: "edits";
+  p_before: number;
+  p: number;
+  odds_before: number; // nats, against the foil; without one log p / (1 - p)
+  odds: number;
+  kl: number; // nats
+  moved: Tokens; // the tokens whose probability changed most, and by how much
+  heads: ChangedHeads | null; // None without a linear read-out
+}
+
 export interface Pair {
   pattern: number;
   contribution: number;

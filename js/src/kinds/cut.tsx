@@ -1,13 +1,12 @@
 // What if this were not there: what the prediction is without a line, a head, a part or a neuron, exactly.
 import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
-import { Section } from "../controls/section.js";
-import { Amount, Table } from "../controls/table.js";
+import { MovedTokens, verdictOf } from "../controls/verdict.js";
 import type { CutAnswer } from "../core/answers.js";
 import { numbers } from "../core/difference.js";
 import { figureRows } from "../core/facts.js";
-import { layerName, partName, tokenText, visible } from "../core/names.js";
-import { largest, percent, signedText } from "../core/numbers.js";
+import { layerName, partName, tokenText } from "../core/names.js";
+import { signedText } from "../core/numbers.js";
 import { attentionEdge, type Selection, squareItem } from "../core/select.js";
 import * as words from "../words.js";
 
@@ -31,16 +30,8 @@ const own = {
   attention: (layer: string, to: string) => `all of ${layer}'s attention at ${to}`,
   part: (part: string, to: string) => `${part} at ${to}`,
   neuron: (neuron: number, part: string, to: string) => `neuron ${neuron} of ${part} at ${to}`,
-  verdict: (token: string, before: string, after: string, foil: string | null, odds: readonly [string, string]) =>
-    `Without it ${token} goes from ${before} to ${after}; log odds${foil === null ? "" : ` against ${foil}`} ${odds[0]} → ${odds[1]}.`,
-  change: "Change of log odds",
+  without: "Without it",
   mean: "with its mean instead",
-  kl: "Divergence (nats)",
-  moved: "Tokens that moved most",
-  after: "after",
-  by: "by",
-  exact:
-    "Exact: the model was run again with this set to zero. Another replacement (its mean, another prompt's value) may say something else, and no effect does not mean that it is not used: other parts may step in.",
 };
 
 export default kind<CutQuestion, CutAnswer>({
@@ -55,14 +46,14 @@ export default kind<CutQuestion, CutAnswer>({
   without_facts: true,
   figures: ({ odds, odds_before, odds_mean, kl }) =>
     figureRows(
-      [own.change, odds - odds_before, signedText],
+      [words.oddsChange, odds - odds_before, signedText],
       [own.mean, odds_mean - odds_before, signedText],
-      [own.kl, kl, (x) => x.toFixed(3)],
+      [words.divergence, kl, (x) => x.toFixed(3)],
     ),
   Panel: CutPanel,
-  explain: () => [own.exact],
+  explain: () => [words.exact],
   compare: ({ odds, odds_before, odds_mean }) =>
-    numbers(own.change, "signed", { [own.change]: odds - odds_before, [own.mean]: odds_mean - odds_before }),
+    numbers(words.oddsChange, "signed", { [words.oddsChange]: odds - odds_before, [own.mean]: odds_mean - odds_before }),
 });
 
 function named(g: Parameters<typeof layerName>[0], { state, query, key = null, head, neuron, part }: CutQuestion): string {
@@ -74,46 +65,13 @@ function named(g: Parameters<typeof layerName>[0], { state, query, key = null, h
 }
 
 function CutPanel({ store, answer }: Shown<CutQuestion, CutAnswer>) {
-  const { effect_on, p_before, p, odds_before, odds, moved } = answer;
-  const of = largest(moved.score.map(Math.abs));
   return (
     <div class="cut">
-      {effect_on && (
-        <p class="how verdict">
-          {own.verdict(
-            visible(effect_on.token.text),
-            percent(p_before),
-            percent(p),
-            effect_on.foil && visible(effect_on.foil.text),
-            [odds_before.toFixed(2), odds.toFixed(2)],
-          )}
-        </p>
-      )}
+      <p class="how verdict">
+        {own.without} {verdictOf(answer)}
+      </p>
       <Foil store={store} answer={answer} />
-      <Section title={own.moved}>
-        <Table
-          store={store}
-          caption={own.moved}
-          quiet
-          mono
-          n={moved.id.length}
-          columns={[
-            { head: words.token, left: true, cell: (i) => visible(moved.text[i]) },
-            { head: own.after, cell: (i) => moved.p && percent(moved.p[i]) },
-            {
-              head: own.by,
-              cell: (i) => (
-                <Amount
-                  value={Math.abs(moved.score[i])}
-                  of={of}
-                  text={`${moved.score[i] < 0 ? "−" : "+"}${percent(Math.abs(moved.score[i]))}`}
-                  colour={moved.score[i] < 0 ? "minus" : "plus"}
-                />
-              ),
-            },
-          ]}
-        />
-      </Section>
+      <MovedTokens store={store} moved={answer.moved} />
     </div>
   );
 }

@@ -26,7 +26,7 @@ interface EdgeQuestion extends Selection {
 
 const own = {
   title: (key: string, query: string) => `What ${query} took from ${key}`,
-  heads: "Heads on this edge",
+  heads: "Heads on this line",
   head: "head",
   attentionTitle: "The weight this query gives this key, after the softmax",
   patterns: "Attention patterns of all heads",

@@ -7,6 +7,7 @@ import type { Store } from "../store/store.js";
 import { type FlowView, flowView } from "../views/flow/flow.js";
 import * as words from "../words.js";
 import { Beside } from "./beside.js";
+import { Edits } from "./edits.js";
 import { Handle } from "./handle.js";
 import { Keys } from "./keys.js";
 import { Legend } from "./legend.js";
@@ -27,6 +28,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
     <>
       <PromptLine store={store} view={now} />
       <Toolbar store={store} view={now} />
+      <Edits store={store} />
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class={`left ${store.traits.status.value.state === "running" ? "old" : ""}`}>
           <Beside store={store} />

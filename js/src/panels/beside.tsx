@@ -21,7 +21,8 @@ function Kept({ store }: { store: Store }) {
   if (!kept || !g) return null;
   const { target } = kept.routes;
   const next = nextToken(kept.g, target, 0);
-  const title = words.before(tokenText(kept.g, target), next ? `${next.text} ${roundPercent(next.p)}` : "");
+  const named = kept.is_clean ? words.withoutEdits : words.before;
+  const title = named(tokenText(kept.g, target), next ? `${next.text} ${roundPercent(next.p)}` : "");
   const on = store.comparing.value;
   return (
     <div class="beside" role="group" aria-label={words.beside}>
@@ -29,12 +30,12 @@ function Kept({ store }: { store: Store }) {
         <span title={kept.g.meta.prompt}>
           <b>{title}</b> {kept.g.meta.prompt}
         </span>
-        {areAlike(kept.g, g) ? (
+        {kept.is_clean ? null : areAlike(kept.g, g) ? (
           <Toggle on={on} text={words.difference} title={words.differenceTitle} act={() => (store.comparing.value = !on)} />
         ) : (
           <span class="muted">{words.otherPlaces}</span>
         )}
-        <Close act={() => (store.kept.value = null)} />
+        <Close act={store.unkeep} />
       </div>
       <div ref={box} class="beside-flow">
         <canvas />

@@ -14,6 +14,8 @@ export function Panel({ store }: { store: Store }) {
     const panel = event.currentTarget as HTMLElement;
     if (!selection || (event.target as Element).matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "p") store.togglePin();
+    if (event.key === "x") store.cut(selection);
+    if (event.key === "u") store.undo();
     if (event.key !== "Escape") return;
     store.back();
     const inside = store.traits.selection.peek() ? panel.querySelector("h3") : null;

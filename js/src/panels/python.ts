@@ -42,6 +42,7 @@ export function python(store: Store): string {
     if (value !== null) options.push(`${name}=${literal(value)}`);
   }
   if (t.pins.peek().length) options.push(`pins=${literal(t.pins.peek())}`);
+  if (t.edits.peek().length) options.push(`edits=${literal(t.edits.peek())}`);
   const name = store.graph.peek()?.meta.model.name;
   const load = name === BUNDLED ? "bundled_model()" : `load_model(${literal(name ?? "your-model")})`;
   return [

@@ -17,8 +17,12 @@ const SHOWN = [
 
 export function analysisText(store: Store): string {
   const shown = Object.fromEntries(SHOWN.map((name) => [name, store.traits[name].peek()]));
-  const messages = (["graph", "peek", "detail"] as const).map((name) => [name, base64(toBytes(store.messages[name].peek()))]);
-  const prompts = [{ prompt: store.traits.prompt.peek(), ...Object.fromEntries(messages) }];
+  const messages = (["graph", "peek", "detail", "before"] as const).map((name) => [
+    name,
+    base64(toBytes(store.messages[name].peek())),
+  ]);
+  const { prompt, edits } = store.traits;
+  const prompts = [{ prompt: prompt.peek(), edits: edits.peek(), ...Object.fromEntries(messages) }];
   return JSON.stringify({ format: "lmtt_widget analysis", version: "1.0", shown, at: 0, prompts });
 }
 

@@ -1,6 +1,9 @@
 // The way from what is selected to what the model would say without it.
+import { cutOf } from "../core/edits.js";
 import type { Graph } from "../core/graph.js";
 import { partOf, type Selection } from "../core/select.js";
+import type { Store } from "../store/store.js";
+import * as words from "../words.js";
 
 const own = { ask: "What if this were not there?", title: "Run the model again without it, and say what changes" };
 
@@ -16,14 +19,28 @@ export function whatIf(g: Graph, { kind, state, query, pos, key, head, neuron, e
   return null;
 }
 
-export function WhatIf({ g, question, go }: { g: Graph; question: Selection; go: (next: Selection) => void }) {
-  const asked = whatIf(g, question);
-  if (!asked) return null;
+interface WhatIfProps {
+  store: Store;
+  g: Graph;
+  question: Selection;
+  go: (next: Selection) => void;
+}
+
+export function WhatIf({ store, g, question, go }: WhatIfProps) {
+  const asked = store.traits.edits.value.length ? null : whatIf(g, question);
+  if (!asked && !cutOf(g, question)) return null;
   return (
-    <p class="note">
-      <button type="button" class="more what-if" title={own.title} onClick={() => go(asked)}>
-        {own.ask}
-      </button>
+    <p class="what-if note">
+      {asked && (
+        <button type="button" class="more" title={own.title} onClick={() => go(asked)}>
+          {own.ask}
+        </button>
+      )}
+      {cutOf(g, question) && (
+        <button type="button" title={words.cutTitle} onClick={() => store.cut(question)}>
+          {words.cutIt} <kbd>x</kbd>
+        </button>
+      )}
     </p>
   );
 }

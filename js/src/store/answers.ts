@@ -1,6 +1,8 @@
 // What Python says: the lens of the states on show, the answers to the selection and to the pin.
 import { computed, type ReadonlySignal } from "@preact/signals";
 import type { Answer } from "../core/answer.js";
+import type { EditsAnswer } from "../core/answers.js";
+import { EDITS } from "../core/edits.js";
 import type { Peek } from "../core/facts.js";
 import { equal } from "../core/json.js";
 import type { Selection } from "../core/select.js";
@@ -12,6 +14,7 @@ export interface Answers {
   peek: ReadonlySignal<Peek | null>;
   answer: ReadonlySignal<Answer | null>; // to the present selection
   pinned: ReadonlySignal<Answer | null>; // to the pin
+  verdict: ReadonlySignal<EditsAnswer | null>; // what the edits did
   of_encoding: ReadonlySignal<Answer | null>; // to what the encoding asks
 }
 
@@ -48,6 +51,10 @@ export function answersOf({ traits, messages }: Traits, { graph, encoding }: Pic
       };
     }),
     answer: computed(() => answerTo("selection", traits.selection.value)),
+    verdict: computed(() => {
+      const found = answerTo("edits", EDITS);
+      return found?.error ? null : (found as EditsAnswer | null);
+    }),
     of_encoding: computed(() => {
       const { asks } = encoding.value;
       const found = asks ? answerTo("encoding", { kind: asks }) : null;

@@ -11,7 +11,7 @@ export interface History {
   goForward(): void;
 }
 
-const ON_THE_WAY = ["encoding", "target", "threshold", "foil", "selection"] as const; // in the order they are set again
+const ON_THE_WAY = ["encoding", "edits", "target", "threshold", "foil", "selection"] as const; // in the order they are set again
 const REST = 250; // ms without a change make a step of it
 const MOST = 100;
 
@@ -35,8 +35,8 @@ export function historyOf({ traits, write }: Traits, { graph, sliding }: Picture
     clearTimeout(timer);
     const [step, last] = [now(), steps.peek()[at.peek()]];
     if (waits || !step.run || same(step, last)) return;
-    // The traits of a new prompt arrive one by one, some before its picture.
-    const arriving = last && last.run !== step.run && canonical(last.prompt) === canonical(step.prompt);
+    // The traits of a new prompt, or of new edits, arrive one by one, some before their picture.
+    const arriving = last && last.run !== step.run && passOf(last) === passOf(step);
     const before = steps.peek().slice(0, at.peek() + (arriving ? 0 : 1));
     steps.value = [...before, step].slice(-MOST);
     at.value = steps.peek().length - 1;
@@ -85,6 +85,8 @@ export function historyOf({ traits, write }: Traits, { graph, sliding }: Picture
     goForward: () => go(1),
   };
 }
+
+const passOf = ({ prompt, kept }: Step) => canonical([prompt, kept.edits]);
 
 function same(a: Step, b: Step | undefined): boolean {
   return b !== undefined && canonical(a.prompt) === canonical(b.prompt) && equal(a.kept, b.kept);

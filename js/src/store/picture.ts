@@ -4,6 +4,7 @@ import { batch, computed, effect, type ReadonlySignal, type Signal, signal } fro
 import type { HeadsAnswer } from "../core/answers.js";
 import { areAlike, flowsMore } from "../core/between.js";
 import { type Camera, HOME } from "../core/camera.js";
+import { placesOf } from "../core/edits.js";
 import type { OwnFigure } from "../core/facts.js";
 import { buildGraph, type Graph, type GraphMeta, placeOf } from "../core/graph.js";
 import { percent } from "../core/numbers.js";
@@ -32,11 +33,14 @@ export interface Picture {
   encoding: ReadonlySignal<Encoding>;
   settings: ReadonlySignal<Settings>; // of the encodings
   hues: ReadonlySignal<Hues>;
-  kept: Signal<Kept | null>; // a picture that stays beside the next ones
+  kept: ReadonlySignal<Kept | null>; // a picture that stays beside the next ones, or the one without the edits
+  beside_edits: Signal<boolean>; // the latter is shown
+  places: ReadonlySignal<[number, number][]>; // of the edits, from node to node
   comparing: Signal<boolean>; // lines are coloured by what both pictures have more and less of
   hues_kept: ReadonlySignal<Hues | null>; // of the kept picture, while comparing
   top_weight: ReadonlySignal<number>; // the full line width, of both pictures
   keep(): void;
+  unkeep(): void;
   asked: Signal<HeadsAnswer | null>; // the answer that the encoding draws
   routes: ReadonlySignal<Routes | null>;
   threshold: ReadonlySignal<number>;
@@ -63,6 +67,7 @@ export interface Kept {
   threshold: number;
   weight: Float32Array;
   hues: Hues;
+  is_clean?: boolean; // the present picture without its edits
 }
 
 export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abort: AbortSignal): Picture {
@@ -121,7 +126,29 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       : new Float32Array(),
   );
 
-  const kept = signal<Kept | null>(null);
+  const chosen = signal<Kept | null>(null);
+  const beside_edits = signal(true);
+  const clean_graph = computed(() => {
+    try {
+      const container = traits.edits.value.length > 0 && unpack<GraphMeta>(messages.before.value, "graph");
+      return container ? buildGraph(container) : null;
+    } catch {
+      return null;
+    }
+  });
+  const clean = computed((): Kept | null => {
+    const [g, r] = [clean_graph.value, routes.value];
+    if (!g || !r || r.target >= g.T) return null;
+    // Whatever the encoding asks of Python was asked about the edited pass.
+    const drawn = encoding.value.asks ? encodingOf(encodings, "flow") : encoding.value;
+    const own = { ...settings.value, answer: null };
+    const traced = trace(g, r.target, drawn, own);
+    const least = traits.threshold.value ?? traced.automatic;
+    const weight = drawn.weight(g, traced, () => least, own);
+    return { g, routes: traced, threshold: least, weight, hues: huesOf(drawn, g, traced, own), is_clean: true };
+  });
+  const kept = computed(() => chosen.value ?? (beside_edits.value ? clean.value : null));
+  const places = computed(() => (graph.value ? placesOf(graph.value, traits.edits.value) : []));
   const comparing = signal(false);
   const alike = computed(() => {
     const [k, g, r] = [kept.value, graph.value, routes.value];
@@ -178,6 +205,8 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       hues,
       own,
       kept,
+      beside_edits,
+      places,
       comparing,
       hues_kept,
       top_weight,
@@ -195,7 +224,12 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
     keep() {
       const [g, r] = [graph.peek(), routes.peek()];
       comparing.value = false;
-      kept.value = g && r && { g, routes: r, threshold: threshold.peek(), weight: weight.peek(), hues: hues.peek() };
+      chosen.value = g && r && { g, routes: r, threshold: threshold.peek(), weight: weight.peek(), hues: hues.peek() };
+    },
+    unkeep() {
+      comparing.value = false;
+      if (chosen.peek()) chosen.value = null;
+      else beside_edits.value = false;
     },
     setTarget(pos) {
       const now = camera.peek();

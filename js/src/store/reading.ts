@@ -1,5 +1,7 @@
 // What the reader looks into: the selection, the way that led there, the pin, and what is open in this view.
 import { effect, type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import { cutOf } from "../core/edits.js";
+import type { Graph } from "../core/graph.js";
 import { equal } from "../core/json.js";
 import { type Kinds, type Selection, sameSubject } from "../core/select.js";
 import type { Traits } from "./traits.js";
@@ -10,6 +12,8 @@ export interface Reader {
   setSelection(selection: Selection | null): void;
   back(): void; // to the selection before this one
   togglePin(): void;
+  cut(question: Selection | null): void; // edits the pass: without what is selected
+  undo(): void; // the last edit
 
   // of this view only
   said: Signal<string>; // what the live region speaks
@@ -21,7 +25,12 @@ export interface Reader {
 
 const CRUMBS = 5;
 
-export function readerOf({ traits, write }: Traits, kinds: Kinds, abort: AbortSignal): Reader {
+export function readerOf(
+  { traits, write, offline }: Traits,
+  graph: ReadonlySignal<Graph | null>,
+  kinds: Kinds,
+  abort: AbortSignal,
+): Reader {
   const crumbs = signal<Selection[]>([]);
   const dimmed = signal(false);
   const stop = effect(() => {
@@ -46,6 +55,14 @@ export function readerOf({ traits, write }: Traits, kinds: Kinds, abort: AbortSi
     togglePin() {
       const now = traits.selection.peek();
       if (now) write("pins", traits.pins.peek().some((pin) => equal(pin, now)) ? [] : [now]);
+    },
+    cut(question) {
+      const g = graph.peek();
+      const edit = LIVE && !offline && g && question && cutOf(g, question);
+      if (edit) write("edits", [...traits.edits.peek(), edit]);
+    },
+    undo() {
+      if (LIVE && !offline) write("edits", traits.edits.peek().slice(0, -1));
     },
     said: signal(""),
     dimmed,

@@ -20,7 +20,7 @@ export type Store = Traits & Picture & Reader & Answers & History & Looks;
 export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal): Store {
   const traits = traitsOf(model, abort);
   const picture = pictureOf(traits, kinds, abort);
-  const reader = readerOf(traits, kinds, abort);
+  const reader = readerOf(traits, picture.graph, kinds, abort);
   const answers = answersOf(traits, picture);
   const stop = effect(() => {
     picture.asked.value = answers.of_encoding.value as HeadsAnswer | null;

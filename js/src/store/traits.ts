@@ -1,5 +1,6 @@
 // The traits as signals: what the host has is shown at once, and what the reader changes is written back.
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
+import type { Edit } from "../core/edits.js";
 import { equal } from "../core/json.js";
 import { type Settings, USUAL } from "../core/routes.js";
 import type { Selection } from "../core/select.js";
@@ -29,6 +30,7 @@ interface Values extends Settings {
   foil: string | number | null;
   selection: Selection | null;
   pins: Selection[];
+  edits: Edit[];
   view: View;
   prompts: Prompt[];
   prompt: Prompt;
@@ -46,13 +48,14 @@ const DEFAULTS: Values = {
   foil: null,
   selection: null,
   pins: [],
+  edits: [],
   view: { fold: true, height: HEIGHT.usual, theme: "auto", panel: true },
   prompts: [],
   prompt: "",
   status: { state: "idle", text: "", done: 0, total: 0 },
 };
 
-const MESSAGES = ["graph", "peek", "detail"] as const; // traits of bytes, from Python only
+const MESSAGES = ["graph", "peek", "detail", "before"] as const; // traits of bytes, from Python only
 
 export interface Traits {
   traits: { readonly [K in keyof Values]: ReadonlySignal<Values[K]> };

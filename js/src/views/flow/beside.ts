@@ -35,7 +35,8 @@ export function besideView(el: HTMLElement, store: Store): () => void {
     );
     const routes = { ...kept.routes, top_weight: store.top_weight.value };
     const n_drawn = drawnCount(kept.routes, kept.threshold);
-    return { ...kept, routes, layout, palette: paletteOf(store.dark.value), n_drawn, hues: store.hues_kept.value ?? kept.hues };
+    const hues = store.hues_kept.value ?? kept.hues;
+    return { ...kept, routes, layout, palette: paletteOf(store.dark.value), n_drawn, hues, places: [] };
   };
   /** What is pointed at in the present picture, here. */
   const here = ({ g }: Scene, item: Item | null): Item | null => {

@@ -4,7 +4,7 @@ import { type Pen, svgPen } from "../../paint/pen.js";
 import { drawGrid, drawLabels } from "./axes.js";
 import { drawEdges } from "./edges.js";
 import { drawColumnLabel, drawMark, drawVeil } from "./mark.js";
-import { drawNodes, drawTarget } from "./nodes.js";
+import { drawEdits, drawNodes, drawTarget } from "./nodes.js";
 import { lineWidth, type Mark, type Scene } from "./scene.js";
 
 /** What stands in a figure beside the picture itself. */
@@ -25,6 +25,7 @@ export function drawFigure(pen: Pen, scene: Scene, { marked, legend, caption, ve
   drawEdges(pen, scene, 0, scene.n_drawn);
   drawNodes(pen, scene);
   drawLabels(pen, scene);
+  drawEdits(pen, scene);
   drawTarget(pen, scene);
   if (marked) {
     if (veil) drawVeil(pen, scene);

@@ -53,6 +53,7 @@ export function flowView(
       n_drawn: store.n_drawn.value,
       weight: store.weight.value,
       hues: store.hues.value,
+      places: store.places.value,
     };
   });
 
@@ -91,7 +92,11 @@ export function flowView(
       reveal(action.to);
     } else if (action.do === "select" || action.do === "target") choose(action.item);
     else if (action.do === "pin") store.togglePin();
-    else if (action.do === "back") store.hover.peek() ? setHover(el, store, null) : store.back();
+    else if (action.do === "undo") store.undo();
+    else if (action.do === "cut") {
+      const pointed = store.hover.peek();
+      store.cut((pointed && selectionOf(store.kinds, s.g, pointed)) ?? store.traits.selection.peek());
+    } else if (action.do === "back") store.hover.peek() ? setHover(el, store, null) : store.back();
     else if (action.do === "fit") fit();
     else if (action.do === "help") onHelp();
     else zoom(action.do === "zoom-in" ? STEP : 1 / STEP, event.shiftKey && event.key !== "+");

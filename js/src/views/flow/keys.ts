@@ -6,7 +6,7 @@ import type { Item } from "../../core/select.js";
 export type Action =
   | { do: "move"; to: Item }
   | { do: "select" | "target"; item: Item }
-  | { do: "pin" | "back" | "zoom-in" | "zoom-out" | "fit" | "help" };
+  | { do: "pin" | "cut" | "undo" | "back" | "zoom-in" | "zoom-out" | "fit" | "help" };
 
 export interface KeyPress {
   key: string;
@@ -31,6 +31,10 @@ export function keyAction(g: Graph, routes: Routes, cursor: Item | null, press: 
       return { do: "help" };
     case "p":
       return { do: "pin" };
+    case "x":
+      return { do: "cut" };
+    case "u":
+      return { do: "undo" };
     case "Enter":
     case " ":
       return { do: "select", item: at };

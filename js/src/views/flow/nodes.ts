@@ -45,6 +45,28 @@ export function drawGlyphs(pen: Pen, { g, routes, layout, palette, hues }: Scene
   });
 }
 
+const CROSS = 4; // px
+
+/** What was edited: a broken line where there was one, with a cross on it; a cross on a state or a square. */
+export function drawEdits(pen: Pen, { layout, palette, places }: Scene): void {
+  const { left, right, top, bottom, node_x, node_y } = layout;
+  const lines: number[] = [];
+  const crosses: number[] = [];
+  for (const [from, to] of places) {
+    const [ax, ay, bx, by] = [node_x[from], node_y[from], node_x[to], node_y[to]];
+    const n = Math.ceil(Math.hypot(bx - ax, by - ay) / 8);
+    const at = (i: number) => [ax + ((bx - ax) * i) / n, ay + ((by - ay) * i) / n];
+    for (let i = 0; i < n; i++) lines.push(...at(i), ...at(i + 0.5));
+    const [x, y] = [(ax + bx) / 2, (ay + by) / 2];
+    crosses.push(x - CROSS, y - CROSS, x + CROSS, y + CROSS, x - CROSS, y + CROSS, x + CROSS, y - CROSS);
+  }
+  pen.clip(left, top - 8, right - left, bottom - top + 16, () => {
+    pen.lines(lines, lines.length / 4, palette.lost, 1.2, 1);
+    pen.lines(crosses, crosses.length / 4, palette.background, 5, 1);
+    pen.lines(crosses, crosses.length / 4, palette.lost, 2, 1);
+  });
+}
+
 /** The target's marker with the model's next token. */
 export function drawTarget(pen: Pen, { g, routes, layout, palette }: Scene): void {
   const x = layout.x[routes.target];

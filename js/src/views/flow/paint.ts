@@ -9,7 +9,7 @@ import * as words from "../../words.js";
 import { drawEdges } from "./edges.js";
 import { groundOf } from "./ground.js";
 import { drawColumnLabel, drawMark, drawVeil } from "./mark.js";
-import { drawNodes, drawTarget } from "./nodes.js";
+import { drawEdits, drawNodes, drawTarget } from "./nodes.js";
 import { columnsOf, markOf, type Scene, sliceEnd } from "./scene.js";
 
 export interface Size {
@@ -44,6 +44,7 @@ export function paint(
     if (!s) return;
     drawEdges(pen, s, 0, sliceEnd(s, 0, SLICE));
     drawNodes(above, s);
+    drawEdits(above, s);
     drawTarget(above, s);
     is_marked ||= top.canvas.width !== nodes.canvas.width || top.canvas.height !== nodes.canvas.height;
     paintTop();

@@ -15,6 +15,7 @@ export interface Scene {
   n_drawn: number; // edges of routes.order that are drawn
   weight: Float32Array; // [edge]
   hues: Hues;
+  places: readonly [number, number][]; // what was edited, from node to node
 }
 
 export const WIDTH = { min: 0.6, max: 3.5 };

@@ -1,0 +1,49 @@
+// What is different in the pass on show: an edit is a selection and what stands there instead; no DOM.
+import type { Graph } from "./graph.js";
+import { partOf, type Selection } from "./select.js";
+
+export interface Edit {
+  selection: Selection;
+  to: number | "mean"; // 0 cuts, 2 doubles
+  renormalise?: boolean; // of attention: what is left of the row takes over
+}
+
+export const EDITS: Selection = { kind: "edits" }; // the question what they did
+
+const FIELDS: Record<string, string[]> = {
+  edge: ["state", "query", "key", "part"],
+  head: ["state", "head", "query", "key", "part"],
+  mlp: ["state", "pos", "part"],
+  mixer: ["state", "pos", "part"],
+  neuron: ["state", "pos", "neuron", "expert", "part"],
+};
+
+/** The cut of what a question is about; null for what is no part of a sum. */
+export function cutOf(g: Graph, question: Selection): Edit | null {
+  const asked = question.kind === "cut" ? cutBy(g, question) : question;
+  const fields = FIELDS[asked.kind];
+  if (!fields) return null;
+  const said = fields.filter((name) => asked[name] != null).map((name) => [name, asked[name]]);
+  return { selection: { kind: asked.kind, ...Object.fromEntries(said) }, to: 0 };
+}
+
+/** What a question "what if this were not there" is about. */
+function cutBy(g: Graph, { state, query, key, head, neuron, part }: Selection): Selection {
+  const kind = g.meta.parts[part as number]?.kind ?? "attention";
+  if (kind === "attention") return { kind: head == null ? "edge" : "head", state, query, key, head, part };
+  return { kind: neuron != null ? "neuron" : kind === "mlp" ? "mlp" : "mixer", state, pos: query, neuron, part };
+}
+
+/** Where the edits are in the picture, from node to node; the same node twice for what is no line. */
+export function placesOf(g: Graph, edits: readonly Edit[]): [number, number][] {
+  return edits.flatMap(({ selection: s }): [number, number][] => {
+    const [pos, key] = [(s.pos ?? s.query) as number, s.key as number | undefined];
+    if (!(pos < g.T && (s.state as number) < g.S)) return []; // at every position, or from a damaged file
+    const node = (s.state as number) * g.T + pos;
+    const number = partOf(g, s.kind === "edge" || s.kind === "head" ? ["attention"] : ["mlp", "mixer", "other"], s);
+    const part = g.meta.parts[number];
+    if (part && key !== undefined && key < g.T) return [[part.reads * g.T + key, node]];
+    const square = part && g.squareOf[number] >= 0 ? (g.S + g.squareOf[number]) * g.T + pos : node;
+    return [[square, square]];
+  });
+}
