@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lmtt_widget import answers, attribute, load_model, record
+from lmtt_widget import Edit, answers, attribute, load_model, record
 from lmtt_widget.answers.question import Record
 from lmtt_widget.state import detail_state
 from lmtt_widget.wire import unpack
@@ -28,6 +28,7 @@ ASKED = {
         {"state": 2, "query": 3, "neuron": 5},
     ],
     "edge": [{"state": 1, "query": 3, "key": 1}],
+    "edits": [{}],
     "heads": [{}],
     "head": [{"state": 1, "head": 1, "query": 3}, {"state": 1, "head": 1, "query": 3, "key": 1}],
     "mlp": [{"state": 2, "pos": 3}, {"state": 2, "pos": 3, "top": 3}],
@@ -53,6 +54,8 @@ def test_every_file_of_the_folder_is_a_kind_and_nothing_else_names_them() -> Non
 def test_what_is_told_is_what_is_declared(kind: str, asked: dict[str, Any]) -> None:
     run = zoo.recorded(zoo.Case("qwen2_moe" if kind in ("mlp", "neuron") else "llama"))
     selection = {"kind": kind, **asked}
+    if kind == "edits":
+        run = record(run.model, run, interventions=[Edit({"kind": "mlp", "state": 2})])
     answer = answers.answer(run, attribute(run), selection)
     assert type(answer) is answers.KINDS[kind].Answer
     _, meta, sections = unpack(detail_state([("selection", 0, selection, answer)]))
