@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .attribution import direct_effects, direct_logit_attribution
     from .by_word import Promoters, Writer, promoters
     from .circuit import circuit_graph
+    from .contrasts import ContrastPrompt, contrast_prompts, swap_words
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
     from .difference import Difference, contrast
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .faithful import Faithfulness, faithfulness
     from .fidelity import Check, Fidelity
+    from .generation import Generated, generate
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
     from .interventions import Edit, Reft
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         neurons_by_effect,
         value_vectors,
     )
+    from .reasons import Reasons, Source, attention_reasons
     from .report import Report, doctor
     from .routes import Routes, trace
     from .run import Run, record
@@ -55,7 +58,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _WHERE = {
+    "contrasts": ("ContrastPrompt", "contrast_prompts", "swap_words"),
     "difference": ("Difference", "contrast"),
+    "generation": ("Generated", "generate"),
+    "reasons": ("Reasons", "Source", "attention_reasons"),
     "faithful": ("Faithfulness", "faithfulness"),
     "estimates": ("Estimate", "estimate"),
     "verdicts": ("Effects", "Verdict", "effects"),
@@ -92,14 +98,15 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Comparison", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness", "Fidelity",
-    "FlowWidget", "ForwardError", "Graph", "Model", "Part", "Promoters", "RankedNeurons", "Reft", "Report", "Routes",
-    "Run", "SavedWidget", "ScoreMap", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer",
-    "attention_pattern", "attribute", "bundled_model", "circuit_graph", "contrast", "direct_effects",
-    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "head_output",
-    "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey", "logit_lens",
-    "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "promoters", "proximity", "record",
-    "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "top_tokens", "trace", "value_vectors",
+    "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
+    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "Part", "Promoters", "RankedNeurons",
+    "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source", "State", "Survey", "Token",
+    "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons", "attribute", "bundled_model",
+    "circuit_graph", "contrast", "contrast_prompts", "direct_effects", "direct_logit_attribution", "doctor", "effects",
+    "estimate", "explore", "faithfulness", "generate", "head_output", "head_shares", "head_vectors", "lens_logits",
+    "load_json", "load_model", "load_survey", "logit_lens", "neuron_shares", "neuron_vectors", "neurons_by_effect",
+    "promoted", "promoters", "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg",
+    "survey", "swap_words", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

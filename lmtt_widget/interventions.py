@@ -23,7 +23,9 @@ _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "mixer": ((), ("pos", "part"), ("mixer", "skip")),
     "neuron": (("neuron",), ("pos", "part", "expert"), ("mlp",)),
     "state": ((), ("pos",), ()),
+    "reading": ((), ("pos", "part", "head"), ("attention", "mlp", "mixer")),
 }
+_FREE = ("state", "reading")  # kinds that take a vector or a function
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,15 @@ class Edit:
     """One thing that is different in a forward pass: what a selection names, and what stands there instead.
 
     selection: as of the widget, {"kind": "head", "state": 7, "head": 1, "query": 9, "key": 3}; a kind "edge" (a line),
-    "head", "mlp", "mixer", "neuron", "state" or "pattern". `state` is the state written into. A query, key or pos that
-    is missing means all of them.
+    "head", "mlp", "mixer", "neuron", "state", "pattern" or "reading". `state` is the state written into. A query, key
+    or pos that is missing means all of them.
     to: a number scales what was written (0 cuts it, 2 doubles it); "mean" is its mean over the prompt's positions (of a
     line: the same attention weight on the mean value); a Run is what that run has there. Of kind "state" also a tensor
     [d_model] or [pos, d_model], which is added (steering), and a function of the state [pos, d_model] that returns
     another (`Reft` is one). Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head is clamped to; its
-    values stay its own.
+    values stay its own. Of kind "reading" whatever may become of a state, but only as one part (or one head of it)
+    reads it at a position: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), or a token knocked out of a
+    state-space mixer. What the part then writes stands beside it, without keys.
     renormalise: what a cut line leaves of its row of attention takes over (attention knock-out, arXiv:2304.14767).
 
     Raises ValueError for a selection or a value that cannot be meant.
@@ -80,10 +84,10 @@ class Edit:
             raise ValueError(f"to must be a finite number, got {to}")
         if isinstance(to, Tensor) and not bool(to.isfinite().all()):
             raise ValueError("the tensor of an edit has entries that are not finite (NaN or infinite)")
-        if isinstance(to, Tensor) and kind not in ("state", "pattern"):
-            raise ValueError(f'a tensor goes to an edit of kind "state" or "pattern", not {kind!r}')
-        if callable(to) and not is_run(to) and not isinstance(to, Tensor) and kind != "state":
-            raise ValueError(f'a function goes to an edit of kind "state", not {kind!r}')
+        if isinstance(to, Tensor) and kind not in (*_FREE, "pattern"):
+            raise ValueError(f'a tensor goes to an edit of kind "state", "reading" or "pattern", not {kind!r}')
+        if callable(to) and not is_run(to) and not isinstance(to, Tensor) and kind not in _FREE:
+            raise ValueError(f'a function goes to an edit of kind "state" or "reading", not {kind!r}')
         if kind == "pattern" and not (isinstance(to, Tensor) or is_run(to)):
             raise ValueError(f"a pattern is clamped to a tensor [query, key] or to a Run's, got {to!r:.60}")
 
@@ -247,10 +251,24 @@ def checked_edits(edits: Sequence[Any], states: Sequence[State], n_tokens: int) 
     return found
 
 
+def as_read(edit: Edit, states: Sequence[State]) -> tuple[Edit, dict[str, Any]]:
+    """An edit of a reading as one of the state that is read, and the selection of the part that alone sees it."""
+    part = part_of(states[edit.state], edit)
+    where = {"pos": edit.pos} if edit.pos is not None else {}
+    head = edit.selection.get("head")
+    kind = "head" if head is not None else {"attention": "edge", "mlp": "mlp"}.get(part.kind, "mixer")
+    of = {"kind": kind, "state": part.state, "part": part.number} | ({} if head is None else {"head": head})
+    return Edit({"kind": "state", "state": part.reads, **where}, edit.to), of
+
+
 def _check_part(edit: Edit, part: Part) -> None:
     head = edit.selection.get("head")
-    if head is not None and head >= part.n_heads:
+    if head is not None and part.n_heads and head >= part.n_heads:
         raise ValueError(f"head must be in 0..{part.n_heads - 1}, got {head}")
+    if edit.kind == "reading" and part.reads < 0:
+        raise ValueError(f"{edit}: it is not known which state this part reads ({part.module})")
+    if edit.kind == "reading" and head is not None and part.kind != "attention":
+        raise ValueError(f"only an attention part has heads; part {part.number} is of kind {part.kind}")
     if edit.kind == "neuron":
         neuron, widths = edit.selection["neuron"], [w.input.shape[1] for w in part.linear]
         if neuron >= max(widths, default=0):

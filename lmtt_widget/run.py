@@ -23,7 +23,7 @@ from .edited import changed
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
 from .fingerprint import fingerprint
 from .given import flag, integer, of_kind, one_of, place, told
-from .interventions import Edit, checked_edits
+from .interventions import Edit, as_read, checked_edits
 from .labels import Probed, relabel, structure
 from .memory import check_room
 from .model import Model, Prompt
@@ -58,6 +58,9 @@ class Run:
     probed: Probed | None = field(default=None, repr=False)  # what its parts depend on
     call_by_call: bool = field(default=False, repr=False)  # also what TorchScript and C++ did inside was taped
     above: Any = field(default=None, repr=False, compare=False)  # how its layers were called, once effects asked for it
+    asked: dict[Any, Any] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # how scores of some layers were made
 
     @property
     def n_tokens(self) -> int:
@@ -179,7 +182,7 @@ def record(
         prompt = _prompt_of(prompt)
     if interventions and clean is None:
         clean = record(model, prompt, strict=strict, probe=probe, force=force, progress=progress)
-    changes = _changes(clean, interventions) if clean is not None and interventions else {}
+    changes = _changes(clean, _alone(clean, interventions, strict)) if clean is not None and interventions else {}
     module = model.module
     if module.training:
         raise ValueError(
@@ -267,6 +270,24 @@ def record(
 def _prompt_of(run: Run) -> Prompt:
     prompt: Prompt = run.prompt
     return prompt
+
+
+def _alone(clean: Run, interventions: Sequence[Edit], strict: bool) -> Sequence[Edit]:
+    """The edits, with what a part would write of another reading in place of each edit of what it reads.
+
+    That is what it writes in a pass where the state itself is changed: between the two nothing stands.
+    """
+    checked_edits(interventions, clean.states, clean.n_tokens)
+    found: list[Edit] = [e for e in interventions if e.kind != "reading"]
+    readings: dict[tuple[Any, ...], tuple[dict[str, Any], list[Edit]]] = {}
+    for e in sorted((e for e in interventions if e.kind == "reading"), key=lambda e: e.state):
+        seen, of = as_read(e, clean.states)
+        readings.setdefault(tuple(of.values()), (of, []))[1].append(seen)
+    for of, seen in readings.values():
+        below = [e for e in found if e.state <= seen[0].state]
+        read = record(clean.model, clean, interventions=[*below, *seen], strict=strict, progress=False)
+        found.append(Edit(of, read))
+    return found
 
 
 def _changes(clean: Run, interventions: Sequence[Edit]) -> dict[Place, Change | None]:

@@ -239,7 +239,7 @@ def _answers(
     alone = []
     for number, job in enumerate(jobs):
         states = {e.state for e in job}
-        if len(states) == 1 and not whole_pass:
+        if len(states) == 1 and not whole_pass and all(e.kind != "reading" for e in job):
             groups.setdefault(states.pop(), []).append(number)
         else:
             alone.append(number)

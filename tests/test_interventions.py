@@ -235,6 +235,88 @@ def test_edits_of_several_layers_act_together_and_another_run_is_patched_in() ->
     assert patched.interventions[0].to is other
 
 
+# ---- what one part alone reads ----
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_reading_is_a_hook_on_the_norm_before_the_part(name: str) -> None:
+    """Only the norm of one sublayer sees the other state, so only that part can."""
+    run = clean(zoo.Case(name))
+    model: Any = run.model.module
+    block = model.transformer.h[2] if name == "gpt2" else model.model.layers[2]
+    norms = (block.ln_1, block.ln_2) if name == "gpt2" else (block.input_layernorm, block.post_attention_layernorm)
+    vector = torch.randn(48, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    changes: list[tuple[Any, Any]] = [
+        (0, lambda x: x * 0),
+        (2, lambda x: x * 2),
+        (vector, lambda x: x + vector),
+        (lambda h: h.flip(-1), lambda x: x.flip(-1)),
+        (record(run.model, zoo.prompt()[::-1]), None),
+    ]
+    for kind, norm in zip(("attention", "mlp"), norms, strict=True):
+        part = next(p for p in of_kind(run, kind) if p.layer == 2)
+        for to, change in changes:
+            edit = Edit(at(part, "reading", pos=3), to)
+
+            def seen(x: Tensor, to: Any = to, change: Any = change, part: Part = part) -> Tensor:
+                x[:, 3] = to.value(part.reads)[3] if change is None else change(x[:, 3])
+                return x
+
+            edited = again(run, edit)
+            truth = hooked(model, norm, seen, before=True)
+            torch.testing.assert_close(edited.logits, truth, rtol=1e-10, atol=1e-10)
+            assert edited.fidelity.exact
+            assert not torch.equal(edited.logits, run.logits)
+            verdict = lmtt.effects(run, [edit], progress=lambda *_: None)[0]
+            assert verdict.odds == pytest.approx(lmtt.effects(run, [edit], whole_pass=True)[0].odds)
+
+
+def test_only_one_head_may_see_another_state() -> None:
+    run = clean(zoo.Case("gpt2"))
+    part = of_kind(run, "attention")[2]
+    one, every = (again(run, Edit(at(part, "reading", pos=3, **more), 0)) for more in ({"head": 1}, {}))
+    mine = one.value(part.state) - run.value(part.state)
+    theirs = [
+        again(run, Edit(at(part, "reading", pos=3, head=h), 0)).value(part.state) - run.value(part.state)
+        for h in range(part.n_heads)
+    ]
+    torch.testing.assert_close(sum(theirs), every.value(part.state) - run.value(part.state), rtol=1e-9, atol=1e-9)
+    assert float(mine[:3].abs().max()) == 0  # nothing before it moves
+
+
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "rwkv", "falcon_h1"])
+def test_a_token_is_knocked_out_of_a_state_space_mixer(name: str) -> None:
+    run = clean(zoo.Case(name))
+    mixer = of_kind(run, "mixer")[1]
+    cut = again(run, Edit(at(mixer, "reading", pos=3), 0))
+    exact = run.states[0].value.dtype == torch.float64
+    moved = (cut.value(mixer.state) - run.value(mixer.state)).norm(dim=-1)
+    assert float(moved[:3].max()) <= (1e-12 if exact else 1e-5)
+    assert float(moved[4:].min()) > 1e-7, "later tokens read it through the mixer"
+    assert cut.fidelity.exact
+    if name == "mamba":
+        block: Any = run.model.module.backbone.layers[mixer.layer]
+
+        def nothing(x: Tensor) -> Tensor:
+            x[:, 3] = 0
+            return x
+
+        truth = hooked(run.model.module, block.norm, nothing, before=True)
+        torch.testing.assert_close(cut.logits, truth, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", zoo.cases()[::4], ids=str)
+def test_reading_what_is_there_changes_nothing(case: zoo.Case) -> None:
+    run = clean(case)
+    for p in (*of_kind(run, "attention")[:1], *of_kind(run, "mlp")[-1:], *of_kind(run, "mixer")[:1]):
+        if p.reads < 0 or run.states[p.reads].place is None:
+            continue
+        same = again(run, Edit(at(p, "reading", pos=QUERY), 1))
+        exact = run.states[0].value.dtype == torch.float64
+        tolerance = 1e-9 if exact else 1e-4
+        torch.testing.assert_close(same.logits, run.logits, rtol=tolerance, atol=tolerance)
+
+
 # ---- what cannot be meant ----
 
 
@@ -248,6 +330,9 @@ def test_an_edit_that_would_meet_nothing_is_refused_in_words(bundled: lmtt.Model
         ({"kind": "head", "state": 5, "head": 8}, 0, r"head must be in 0\.\.7, got 8"),
         ({"kind": "neuron", "state": 4, "neuron": 9999}, 0, "neuron must be in"),
         ({"kind": "state", "state": 99}, 0, r"state must be in 0\.\.8"),
+        ({"kind": "reading", "state": 4, "head": 1}, 0, "only an attention part has heads"),
+        ({"kind": "reading", "state": 5, "pos": 3}, torch.ones(3), r"a steering vector is"),
+        ({"kind": "reading", "state": 5, "pos": 3}, short, "which have 14 and 2 tokens"),
         ({"kind": "state", "state": 4}, torch.ones(3), r"a steering vector is \[d_model\] = "),
         ({"kind": "state", "state": 4}, lambda h: h[:1], "must return a state"),
         ({"kind": "state", "state": 4}, lambda h: h * float("nan"), "not finite"),

@@ -109,7 +109,7 @@ def run_heard(
     listeners: Mapping[Place, Callable[[Tensor], object]],
 ) -> Tensor:
     """The logits of one forward pass with gradients, told where states are made; nothing of it is read."""
-    hearer = _Hearer(model, list(dict.fromkeys(layers)), n_tokens, False)
+    hearer = Hearer(model, list(dict.fromkeys(layers)), n_tokens, False)
     hearer.tape.changes.update(changes)
     hearer.tape.listeners.update(listeners)
 
@@ -385,7 +385,7 @@ class _Recorder:
         return read_out(node, r.states[-1], r.width, r.n_tokens, r.check_rows)
 
 
-class _Hearer(_Recorder):
+class Hearer(_Recorder):
     """The same hooks, so that places are counted alike; the layers are not read."""
 
     def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
