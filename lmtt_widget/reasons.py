@@ -19,6 +19,7 @@ from .decomposition.forward import in_plain_precision
 from .decomposition.frozen import Frozen
 from .decomposition.layers import find_layers
 from .decomposition.paths import Path
+from .decomposition.streams import Spread
 from .decomposition.vectors import head_vectors, query_vectors, vector_at
 from .decomposition.writes import LinearWrite, Write
 from .given import of_kind, place
@@ -111,7 +112,7 @@ class Reasons:
     @cached_property
     def pairs(self) -> list[Pair]:
         """Who asked and who answered, of the parts that answered most; largest first."""
-        found = []
+        found: list[Pair] = []
         for b in self.answered.abs().argsort(descending=True).tolist():
             if self.answered_by[b].kind == "bias" or len(found) == _PAIRS * len(self.asked_by):
                 continue
@@ -165,6 +166,9 @@ def attention_reasons(run: Run, part: Part, head: int, query: int = -1, key: int
         raise ValueError(f"a query looks back: key must be in 0..{query}, got {key}")
     if run.interventions:
         raise ValueError("reasons are of a run that nothing was edited in; ask them of the run without edits")
+    paths = [path for s in run.states for path in (s.path, *(w.path for p in s.parts for w in p.writes))]
+    if any(isinstance(path, Spread) for path in paths):
+        raise ValueError("the model runs several streams beside each other, of which parts cannot be told apart here")
     return _Score(run, part, head, query, key).reasons()
 
 
@@ -326,13 +330,10 @@ def _dots_of_heads(w: LinearWrite, gradient: Tensor, n_heads: int) -> list[Tenso
     return [both[p.slots[h]].sum() for p in w.heads.products for h in range(p.n_heads)]
 
 
-def _back(path: Any, gradient: Tensor) -> Tensor:
-    """The gradient before frozen steps, of what it is behind them."""
-    if isinstance(path, Path):  # factors and centering are symmetric
-        return Path(tuple(reversed(path.steps))).apply(gradient)
-    leaf = torch.zeros_like(gradient).requires_grad_()
-    with torch.enable_grad():
-        return torch.autograd.grad((path.apply(leaf) * gradient).sum(), leaf)[0]
+def _back(path: Path | Spread, gradient: Tensor) -> Tensor:
+    """The gradient before frozen steps, of what it is behind them: factors and centering are symmetric."""
+    assert isinstance(path, Path)
+    return Path(tuple(reversed(path.steps))).apply(gradient)
 
 
 def _everywhere(run: Run, source: Source, state: int) -> Tensor:

@@ -281,12 +281,12 @@ def _alone(clean: Run, interventions: Sequence[Edit], strict: bool) -> Sequence[
     found: list[Edit] = [e for e in interventions if e.kind != "reading"]
     readings: dict[tuple[Any, ...], tuple[dict[str, Any], list[Edit]]] = {}
     for e in sorted((e for e in interventions if e.kind == "reading"), key=lambda e: e.state):
-        seen, of = as_read(e, clean.states)
-        readings.setdefault(tuple(of.values()), (of, []))[1].append(seen)
+        read, of = as_read(e, clean.states)
+        readings.setdefault(tuple(of.values()), (of, []))[1].append(read)
     for of, seen in readings.values():
         below = [e for e in found if e.state <= seen[0].state]
-        read = record(clean.model, clean, interventions=[*below, *seen], strict=strict, progress=False)
-        found.append(Edit(of, read))
+        other = record(clean.model, clean, interventions=[*below, *seen], strict=strict, progress=False)
+        found.append(Edit(of, other))
     return found
 
 

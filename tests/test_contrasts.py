@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -59,7 +61,7 @@ def test_positions_are_aligned_where_words_are_longer() -> None:
     assert align([1, 2, 3], [4, 5, 6]) == [(0, 0), (1, 1), (2, 2)]
     for ids, other in (([1, 2, 3, 4], [1, 9, 9, 3, 4]), ([1, 2, 3, 1, 2], [3, 1, 2, 8, 7, 3, 1])):
         pairs = align(ids, other)
-        assert all(a < c and b < d for (a, b), (c, d) in zip(pairs, pairs[1:], strict=False))
+        assert all(a < c and b < d for (a, b), (c, d) in pairwise(pairs))
         assert all(0 <= a < len(ids) and 0 <= b < len(other) for a, b in pairs)
     assert (3, 4) in align([1, 2, 3, 4], [1, 9, 9, 3, 4])
 

@@ -91,7 +91,8 @@ class _Asker(Hearer):
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, wanted: int) -> None:
         super().__init__(model, layers, n_tokens, False)
-        self.wanted, self.state, self.latest = wanted, {}, 0
+        self.wanted, self.latest = wanted, 0
+        self.state: dict[Node, int] = {}
         self.nodes: list[Node] = []
 
     def heard(self, state: int, x: Tensor) -> None:
@@ -101,7 +102,7 @@ class _Asker(Hearer):
 
     def _continue_from(self, h: Tensor) -> None:
         super()._continue_from(h)
-        self.state: dict[Node, int] = {self.reader.states[-1]: self.latest}
+        self.state = {self.reader.states[-1]: self.latest}
 
     def _read(self, out: Node, where: str, module: str) -> None:
         if self.number == self.wanted:
@@ -235,4 +236,4 @@ def _made(query: Node, key: Node, asker: _Asker, lead: tuple[int, ...], shared: 
         except ValueError as e:
             raise ValueError(f"its {what} cannot be split: {e}") from e
         states.append(asker.state[met[0]])
-    return Asked(*functions, (states[0], states[1]), lead, shared, *rest)
+    return Asked(functions[0], functions[1], (states[0], states[1]), lead, shared, *rest)

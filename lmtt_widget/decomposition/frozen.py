@@ -23,7 +23,7 @@ _LINEAR = IDENTITY | VIEW | _BESIDE | NEG | NORM | {
     "transpose", "permute", "swapaxes", "swapdims", "movedim", "__getitem__", "chunk", "split", "split_with_sizes",
     "unbind", "cat", "concat", "stack", "expand", "narrow", "select", "index_select", "repeat_interleave", "repeat",
     "tensor_split", "pad", "mean", "sum", "roll", "flip", "t", "view_as_complex", "view_as_real", "of complex",
-    "broadcast_to", "clamp", "overwritten",
+    "broadcast_to", "clamp",
 }  # fmt: skip
 _CASTS = {"to", "type", "type_as", "float", "double", "half", "bfloat16", "detach", "contiguous", "clone", "dropout",
           "identity", "cpu", "cuda"}  # fmt: skip
@@ -126,7 +126,7 @@ class Frozen:
     def _call(self, n: Node, values: Mapping[Node, Tensor], row: int | None) -> Tensor:
         if n.op in _CASTS or (n.fn is None and n.module is None):  # rounded only where the model does; or put there
             return values[n.args[0]]
-        if n.op in ("call_linear", "linear") and (leaf := linear_leaf(n)) is not None:
+        if n.op in ("call_linear", "linear") and (leaf := linear_leaf(n)) and leaf[0].weight() is not None:
             return _mapped(leaf[0], values[leaf[1]])
         if n.op in NORM:
             x, weight = values[n.args[0]], n.argument(2, "weight")
