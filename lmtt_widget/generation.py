@@ -25,7 +25,7 @@ from .tokens import Token
 class Generated:
     """What a model said after a prompt, with the run of both.
 
-    >>> said = lmtt.generate(model, prompt, 3)
+    >>> said = lmtt.generate(model, prompt, 2)
     >>> said.text, said.targets
     (' Mary.', range(13, 15))
     """
