@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import anywidget
 import traitlets as t
+from ipywidgets.widgets import widget as ipywidgets
 from traitlets import Bunch
 
 from . import page
@@ -259,6 +260,8 @@ class Shown(anywidget.AnyWidget):
         """Takes what the browser sends, one trait at a time: what is refused goes back with a sentence."""
         try:
             said = self._taken(sync_data)
+            if not _echoes():
+                self.send_state([name for name in sync_data if name in self.keys])
             if said or self.status["state"] != "idle":
                 self.status = status_of("error", said) if said else status_of()
         except KeyboardInterrupt:
@@ -285,6 +288,11 @@ class Shown(anywidget.AnyWidget):
 
     def _beforehand(self, name: str, value: Any) -> None:
         """What is done for the browser before a prompt or edits are set."""
+
+
+def _echoes() -> bool:
+    """Whether other views hear what one sets: ipywidgets 7 tells them nothing, and Colab does not know 8's echo."""
+    return getattr(ipywidgets, "JUPYTER_WIDGETS_ECHO", False) and "COLAB_RELEASE_TAG" not in os.environ
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -136,6 +136,39 @@ def test_outputs_in_frames_of_their_own_are_one_widget(
     assert widget.target == 2
 
 
+class Unechoed(FramedHost):
+    """A manager with a state for each output, which hears what Python sends and no echo of what another output set."""
+
+    def _deliver(self) -> None:
+        self.outbox[:] = [message for message in self.outbox if message[0].get("method") != "echo_update"]
+        super()._deliver()
+
+
+@pytest.mark.parametrize("where", ["ipywidgets 7", "Colab with ipywidgets 8"])
+def test_outputs_that_hear_no_echo_show_the_same_picture_and_its_own_prompt(
+    page: Page, problems: list[str], widget: lmtt.FlowWidget, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if where == "ipywidgets 7":
+        monkeypatch.setattr("ipywidgets.widgets.widget.JUPYTER_WIDGETS_ECHO", False)
+    else:
+        monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    host = Unechoed(page, widget, problems, **COLAB, n_outputs=2)
+    first, second = (host.output(i).locator(".view") for i in range(2))
+    Picture(first).click("^4 the$")
+    expect(second.get_by_role("combobox", name="Explain")).to_have_value("4")
+    box = second.get_by_role("textbox", name="Prompt")
+    box.fill("a dog ran home")
+    box.press("Enter")
+    for view in (first, second):
+        expect(view.get_by_role("textbox", name="Prompt")).to_have_value("a dog ran home")
+        expect(view.get_by_role("combobox", name="Prompts, 2 of 2 shown")).to_be_visible()
+        expect(view.get_by_role("combobox", name="Explain")).to_have_value("3")
+    first.get_by_role("combobox", name="Prompts, 2 of 2 shown").select_option("0")
+    for view in (first, second):
+        expect(view.get_by_role("textbox", name="Prompt")).to_have_value(PROMPT)
+        expect(view.get_by_role("combobox", name="Prompts, 1 of 2 shown")).to_be_visible()
+
+
 def test_the_notebooks_own_rules_do_not_reach_into_it(page: Page, problems: list[str], widget: lmtt.FlowWidget) -> None:
     widget.selection = {"kind": "state", "state": 3, "pos": 2}
     host = FramedHost(page, widget, problems, **VSCODE)
