@@ -23,7 +23,7 @@ GROUPS = {
     "The widget": ("explore", "FlowWidget"),
     "When something is wrong": ("doctor", "Report", "UndecomposableError", "ForwardError"),
     "Saving and sharing": ("save_html", "save_svg", "save_png", "save_json", "load_json", "SavedWidget",
-                           "circuit_graph"),
+                           "circuit_graph", "model_card", "ModelCard"),
 }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .attribution import direct_effects, direct_logit_attribution
     from .by_word import Promoters, Writer, promoters
+    from .card import ModelCard, model_card
     from .circuit import circuit_graph
     from .contrasts import ContrastPrompt, contrast_prompts, swap_words
     from .contributions import attribute, proximity
@@ -73,6 +74,7 @@ _WHERE = {
     "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
     "by_word": ("Promoters", "Writer", "promoters"),
+    "card": ("ModelCard", "model_card"),
     "circuit": ("circuit_graph",),
     "attribution": ("direct_effects", "direct_logit_attribution"),
     "lens": ("head_output", "lens_logits", "logit_lens", "promoted", "top_tokens"),
@@ -99,14 +101,15 @@ _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
-    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "Part", "Promoters", "RankedNeurons",
-    "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source", "State", "Survey", "Token",
-    "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons", "attribute", "bundled_model",
-    "circuit_graph", "contrast", "contrast_prompts", "direct_effects", "direct_logit_attribution", "doctor", "effects",
-    "estimate", "explore", "faithfulness", "generate", "head_output", "head_shares", "head_vectors", "lens_logits",
-    "load_json", "load_model", "load_survey", "logit_lens", "neuron_shares", "neuron_vectors", "neurons_by_effect",
-    "promoted", "promoters", "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg",
-    "survey", "swap_words", "top_tokens", "trace", "value_vectors",
+    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part", "Promoters",
+    "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source", "State",
+    "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons",
+    "attribute", "bundled_model", "circuit_graph", "contrast", "contrast_prompts", "direct_effects",
+    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "generate",
+    "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey",
+    "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "promoters",
+    "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "swap_words",
+    "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

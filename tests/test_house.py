@@ -89,6 +89,7 @@ ROOMS = [
     "page",
     "figures",
     "state",
+    "card",
     "included",
     "shown",
     "widget",
