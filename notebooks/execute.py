@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
+os.environ["HF_HUB_OFFLINE"] = "1"  # for the kernels: what is committed is what a reader without a network sees
 os.environ["TQDM_DISABLE"] = "1"  # for the kernels: whether a bar is shown depends on how busy the machine is
 WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN = ("text/plain", "image/png")  # what a page without JavaScript shows of an output

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -101,6 +102,40 @@ def _said(output: NotebookNode) -> str:
     return re.sub(r" +|0x[0-9a-f]+", " ", text)
 
 
+PROSE = re.compile(r"(?<![\w./:-])([+−-]?(?:\d+\.\d+|\.\d+|\d+(?= ?%)))( ?%)?(?![\w.]*\d)")
+NO_PROSE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:\S+|^    .*?$|^\|.*?$", re.DOTALL | re.MULTILINE)
+NEAR = 5  # cells before and after
+
+
+def _is_said(value: str, is_percent: bool, numbers: list[str]) -> bool:
+    """Whether one of the numbers, rounded as far as the value is, is the value."""
+    wanted, half = abs(float(value.replace("−", "-"))), 0.5 * 10.0 ** -len(value.partition(".")[2])
+    for number in numbers:
+        found = abs(float(number.rstrip("%")))
+        if not number.endswith("%") and is_percent:
+            found *= 100
+        elif number.endswith("%") and not is_percent:
+            found /= 100
+        if abs(found - wanted) <= half * 1.001:
+            return True
+    return False
+
+
+@every_notebook
+def test_every_fraction_in_prose_is_a_number_of_the_cells_beside_it(name: str) -> None:
+    cells = committed(name).cells
+    for i, cell in enumerate(cells):
+        if cell.cell_type != "markdown" or "## Exercises" in cell.source or "<details>" in cell.source:
+            continue
+        beside = [c for c in cells[max(0, i - NEAR) : i + NEAR + 1] if c.cell_type == "code"]
+        shown = [text for c in beside for text in (c.source, *map(_said, c.outputs))]
+        numbers = [number for text in shown for number in re.findall(r"[+-]?\d*\.?\d+(?:e[+-]?\d+)?%?", text)]
+        for found in PROSE.finditer(NO_PROSE.sub(" ", cell.source)):
+            assert _is_said(found[1], bool(found[2]), numbers), (
+                f"{found[0]!r} stands in cell {i}, and nothing beside it"
+            )
+
+
 @every_notebook
 def test_a_notebook_is_committed_with_pictures_and_without_a_widgets_state(name: str) -> None:
     notebook = committed(name)
@@ -130,7 +165,43 @@ def test_a_notebook_says_first_what_is_learned_and_last_what_the_answers_are(nam
 
 
 def test_the_quickstart_shows_the_bundled_model_in_three_cells() -> None:
-    first = [cell.source for cell in committed("quickstart").cells if cell.cell_type == "code"][:3]
+    first = [cell.source for cell in committed("quickstart").cells if cell.cell_type == "code"][1:4]
     assert first[0] == "import lmtt_widget as lmtt"
     assert "bundled_model()" in first[1]
     assert "explore(" in first[2]
+
+
+def setup_of(name: str) -> str:
+    return next(cell.source for cell in committed(name).cells if cell.cell_type == "code")
+
+
+def test_every_notebook_begins_with_the_same_cell_that_installs_what_is_missing() -> None:
+    assert len({setup_of(name) for name in NOTEBOOKS}) == 1
+    for name in NOTEBOOKS:
+        assert "[![Open in Colab](" in committed(name).cells[0].source
+
+
+@pytest.mark.parametrize(
+    ("wheels", "asked"),
+    [
+        ([], "lmtt-widget[figures]"),
+        (
+            ["lmtt_widget-0.1.0-py3-none-any.whl", "lmtt_widget-0.2.0-py3-none-any.whl"],
+            "lmtt_widget-0.2.0-py3-none-any.whl[figures]",
+        ),
+    ],
+)
+def test_where_the_package_is_missing_it_is_installed_from_a_wheel_beside_the_notebook_or_by_name(
+    wheels: list[str], asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for wheel in wheels:
+        (tmp_path / wheel).touch()
+    found: list[str] = []
+    shell = InteractiveShell()
+    shell.register_magic_function(found.append, "line", "pip")
+    shell.run_cell(setup_of("quickstart")).raise_error()
+    assert found == []  # it is there
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    shell.run_cell(setup_of("quickstart")).raise_error()
+    assert found == [f'install -q "{asked}"']
