@@ -124,6 +124,7 @@ export const endedBy = {
   "no parts": "at states nothing enters",
 };
 export const waiting = "waiting for the kernel";
+export const silent = "No kernel answers: run the cell again.";
 export const back = "Back";
 export const way = "Way";
 export const wayBack = "Step back";

@@ -159,3 +159,29 @@ test("the Python of a view can be typed in", () => {
   expect(python(other.store)).toContain(', normalise=False, foil=" Mary", pins=[{"kind": "token", "pos": 2}])');
   expect(literal([true, null, 1.5, { a: "b" }])).toBe('[True, None, 1.5, {"a": "b"}]');
 });
+
+test("a prompt or a selection that nobody answers for ten seconds says so, until an answer comes", () => {
+  for (const [name, value] of [
+    ["prompt", "another"],
+    ["selection", { kind: "state", state: 1, pos: 2 }],
+  ] as const) {
+    const { model, store } = start();
+    model.receive({ prompt: store.graph.value?.meta.prompt });
+    vi.advanceTimersByTime(20_000);
+    expect(store.silent.value).toBe(false);
+    store.write(name, value as never);
+    vi.advanceTimersByTime(9_900);
+    expect(store.silent.value).toBe(false);
+    vi.advanceTimersByTime(200);
+    expect(store.silent.value).toBe(true);
+    model.receive({ status: { state: "running", text: "recording", done: 0, total: 0 } });
+    expect(store.silent.value).toBe(false);
+  }
+});
+
+test("a saved analysis waits for no kernel", () => {
+  const { store } = start({ offline: true });
+  store.write("selection", { kind: "state", state: 1, pos: 2 });
+  vi.advanceTimersByTime(60_000);
+  expect(store.silent.value).toBe(false);
+});

@@ -7,7 +7,7 @@ import * as words from "../words.js";
 export function Notice({ store }: { store: Store }) {
   const hidden = useSignal("");
   const { state, text, done, total } = store.traits.status.value;
-  const problem = store.problem.value ?? (state === "error" ? text : null);
+  const problem = store.problem.value ?? (state === "error" ? text : store.silent.value ? words.silent : null);
   if (problem && problem !== hidden.value) {
     return (
       <div class="notice error" role="alert">

@@ -7,6 +7,7 @@ import { type Answers, answersOf } from "./answers.js";
 import { type History, historyOf } from "./history.js";
 import { type Picture, pictureOf } from "./picture.js";
 import { type Reader, readerOf } from "./reading.js";
+import { type Silence, silenceOf } from "./silence.js";
 import { type Traits, traitsOf } from "./traits.js";
 
 interface Looks {
@@ -14,7 +15,7 @@ interface Looks {
   narrow: Signal<boolean>;
 }
 
-export type Store = Traits & Picture & Reader & Answers & History & Looks;
+export type Store = Traits & Picture & Reader & Answers & History & Silence & Looks;
 
 /** Listens to the host until `abort`. */
 export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal): Store {
@@ -27,7 +28,14 @@ export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal):
   });
   abort.addEventListener("abort", stop);
   return {
-    ...{ ...traits, ...picture, ...reader, ...answers, ...historyOf(traits, picture, abort) },
+    ...{
+      ...traits,
+      ...picture,
+      ...reader,
+      ...answers,
+      ...historyOf(traits, picture, abort),
+      ...silenceOf(traits, picture, answers, abort),
+    },
     dark: signal(false),
     narrow: signal(false),
   };
