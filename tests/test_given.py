@@ -157,6 +157,11 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
         ),
         "logit_lens": (lmtt.logit_lens, at | {"k": 1, "states": [1]} | norm,
             {"run": {"run"}, "k": {"huge"}, "states": {"None"}, "pos": {"None"}}),
+        "model_card": (
+            lmtt.model_card,
+            {"model": "model", "prompts": PROMPT, "scale": 1},
+            {"prompts": {"text"}, "scale": {"half"}},
+        ),
         "neuron_shares": (lmtt.neuron_shares, {"run": "run", "part": "mlp", "pos": 1}, {}),
         "promoted": (
             lmtt.promoted,
