@@ -48,7 +48,6 @@ TITLES = {
     "loading": "How models are loaded",
     "sharing": "Sharing a picture",
     "hosts": "Where it runs",
-    "teaching": "Teaching",
     "faq": "Questions",
 }
 
