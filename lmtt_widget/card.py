@@ -165,12 +165,13 @@ def _line(routes: Routes) -> str:
 def _through(routes: Routes) -> np.ndarray:
     g = routes.graph
     layers = sorted({state.layer for state in g.states if state.layer is not None})
+    row: dict[int | None, int] = {layer: k for k, layer in enumerate(layers)}
     found = np.zeros((len(layers), 2))
     for part, flow, _ in _between(routes):
-        found[layers.index(g.parts[part].layer), 0] += flow.sum()
+        found[row[g.parts[part].layer], 0] += flow.sum()
     for b in g.blocks:
         if b.kind == PART and g.parts[b.part].kind == "mlp":
-            found[layers.index(g.parts[b.part].layer), 1] += routes.flow[b.edges].sum()
+            found[row[g.parts[b.part].layer], 1] += routes.flow[b.edges].sum()
     return found
 
 
