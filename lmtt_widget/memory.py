@@ -30,7 +30,7 @@ _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, i
 def needed(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int) -> int:
     """About how many bytes the recording of a prompt and its flow will take at their peak, besides the model.
 
-    The probe of labels is not in it: it is over before, and holds the states and parts of 512 tokens at most, twice.
+    The probe of labels is not in it: it is over before, and holds the states and parts of 256 tokens at most, twice.
     Prompts of one, two and three sixteenths of the length are recorded: what is held at the end of every layer is a sum
     of what does not grow with the prompt, what grows with it, and what grows with its square (patterns).
     """
