@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .by_word import Promoters, Writer, promoters
     from .card import ModelCard, model_card
     from .circuit import circuit_graph
+    from .contexts import Persuasion, persuasion
     from .contrasts import ContrastPrompt, contrast_prompts, swap_words
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
@@ -66,6 +67,7 @@ _WHERE = {
     "faithful": ("Faithfulness", "faithfulness"),
     "estimates": ("Estimate", "estimate"),
     "verdicts": ("Effects", "Verdict", "effects"),
+    "contexts": ("Persuasion", "persuasion"),
     "contributions": ("attribute", "proximity"),
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
@@ -101,15 +103,15 @@ _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
-    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part", "Promoters",
-    "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source", "State",
-    "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons",
+    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part", "Persuasion",
+    "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source",
+    "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons",
     "attribute", "bundled_model", "circuit_graph", "contrast", "contrast_prompts", "direct_effects",
-    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "generate",
-    "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey",
-    "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect", "promoted", "promoters",
-    "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "swap_words",
-    "top_tokens", "trace", "value_vectors",
+    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "generate", "head_output",
+    "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey", "logit_lens", "model_card",
+    "neuron_shares", "neuron_vectors", "neurons_by_effect", "persuasion", "promoted", "promoters", "proximity",
+    "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "swap_words", "top_tokens",
+    "trace", "value_vectors",
 ]  # fmt: skip
 
 

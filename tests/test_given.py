@@ -137,6 +137,11 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             {"routes": "routes", "threshold": 0.1, "off": "mean", "run": None, "token": 5, "foil": 6, "pos": -1},
             {"threshold": ANY_SHARE | {"None"}, "run": {"None"}, "token": {"None"}, "foil": {"None"}},
         ),
+        "persuasion": (
+            lmtt.persuasion,
+            {"model": "model", "query": "the hat is", "contexts": ["so it was "], "entities": None, "progress": None},
+            {"query": {"text"}, "entities": {"None"}, "progress": {"None"}},
+        ),
         "explore": (
             lambda **given: closed(lmtt.explore(**given)),
             {"model": "model", "prompt": PROMPT} | traits,
