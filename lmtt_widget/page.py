@@ -33,7 +33,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_FRAME = """<div style="position:relative;height:{height}px">{picture}<iframe title="{title}" \
+_FRAME = """<div style="position:relative;height:{height}px;overflow:hidden">{picture}<iframe title="{title}" \
 sandbox="allow-scripts allow-downloads" \
 style="position:absolute;top:0;left:0;width:100%;height:100%;border:0" srcdoc="{page}"></iframe></div>"""
 
@@ -69,7 +69,7 @@ def frame(page_text: str, name: str, height: int, picture: bytes | None = None) 
     image = ""
     if picture is not None:
         data = base64.b64encode(picture).decode()
-        image = f'<img alt="{name}" style="max-width:100%" src="data:image/png;base64,{data}">'
+        image = f'<img alt="{name}" style="max-width:100%;max-height:100%" src="data:image/png;base64,{data}">'
     return _FRAME.format(height=height + 2, picture=image, title=name, page=html.escape(page_text))
 
 

@@ -125,3 +125,19 @@ def test_an_effect_on_a_token_predicted_before_is_a_dash(host: Host, view: Locat
     host.sync()
     effects = view.get_by_role("table", name="Neurons by share").locator("tbody td:last-child")
     expect(effects).to_have_text(["–"] * 20)
+
+
+@pytest.mark.parametrize("width", [700, 1200, 1600])
+def test_the_picture_behind_a_snapshot_is_no_larger_than_its_frame(
+    page: Page, widget: lmtt.FlowWidget, width: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    output = f"<div class='output' style='overflow: auto'>{widget.snapshot('nothing').data}</div>"
+    page.set_content(f"<style>img {{ height: auto }}</style>{output}")
+    frame, picture = page.locator("iframe").bounding_box(), page.locator("img").bounding_box()
+    assert frame is not None
+    assert picture is not None
+    assert 100 < picture["width"] <= frame["width"]
+    assert 100 < picture["height"] <= frame["height"]
+    assert page.locator(".output").evaluate("el => el.scrollHeight - el.clientHeight") == 0
+    page.frame_locator("iframe").locator("[data-ready='1']").wait_for()
