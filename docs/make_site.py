@@ -48,6 +48,7 @@ TITLES = {
     "loading": "How models are loaded",
     "sharing": "Sharing a picture",
     "hosts": "Where it runs",
+    "teaching": "Teaching",
     "faq": "Questions",
 }
 

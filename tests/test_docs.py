@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -65,3 +66,30 @@ def test_the_readme_says_as_many_models_as_the_table():
 def test_every_picture_is_made_by_the_script():
     made = runpy.run_path(str(DOCS / "make_pictures.py"))["PICTURES"]
     assert {path.stem for path in (DOCS / "pictures").glob("*.png")} == set(made)
+
+
+WORDS_A_MINUTE = 130
+
+
+def lesson_sections() -> list[tuple[str, int, int]]:
+    """Title, minutes and words of prose of each section of the lesson."""
+    cells = json.loads((ROOT / "notebooks" / "lesson.ipynb").read_text("utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells[1:-1] if cell["cell_type"] == "markdown")
+    found = []
+    for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
+        (minutes,) = re.findall(r"\((\d+) minutes\)", section)
+        prose = re.sub(r"^(    .*|\|.*)$", "", section, flags=re.MULTILINE)
+        title = re.sub(r" \(\d+ minutes\)", "", section.split("\n")[0])
+        found.append((title, int(minutes), len(re.findall(r"\w+", prose))))
+    return found
+
+
+def test_the_teachers_page_says_how_long_each_section_takes_to_read_aloud():
+    rows = [
+        f"| {title} | {minutes} | {words} | {words / WORDS_A_MINUTE:.1f} | {minutes - words / WORDS_A_MINUTE:.1f} |"
+        for title, minutes, words in lesson_sections()
+    ]
+    table = re.search(r"\| section .*?\n\n", (DOCS / "teaching.md").read_text("utf-8"), re.DOTALL)
+    assert table[0].strip().splitlines()[2:] == rows
+    assert sum(minutes for _, minutes, _ in lesson_sections()) == 90
+    assert all(words / WORDS_A_MINUTE < minutes / 2 for _, minutes, words in lesson_sections())
