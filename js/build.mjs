@@ -42,6 +42,7 @@ const options = {
 
 const offline = { define: { LIVE: "false" } };
 const builds = [
+  { ...options, entryPoints: { survey: path("js/src/survey/index.ts") } },
   { ...options, entryPoints: { widget: path("js/src/index.ts") } },
   { ...options, ...offline, entryPoints: { page: path("js/src/standalone.ts") } },
   {
@@ -79,7 +80,7 @@ else if (asked.watch) {
 } else {
   await mkdir(out, { recursive: true });
   await Promise.all(builds.map(build));
-  for (const name of ["widget.js", "page.js", "figure.js"]) {
+  for (const name of ["widget.js", "page.js", "figure.js", "survey.js"]) {
     const code = await readFile(`${out}/${name}`);
     const size = { minified: code.length, gzip: gzipSync(code).length };
     console.log(`${name}: ${size.minified} bytes, ${size.gzip} gzip`);

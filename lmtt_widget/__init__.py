@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .faithful import Faithfulness, faithfulness
     from .fidelity import Check, Fidelity
+    from .fitted import FittedLens, fit_lens
     from .generation import Generated, generate
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
@@ -72,6 +73,7 @@ _WHERE = {
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
     "export": ("SavedWidget", "load_json", "save_html", "save_json", "save_png", "save_svg"),
     "fidelity": ("Check", "Fidelity"),
+    "fitted": ("FittedLens", "fit_lens"),
     "graph": ("Graph",),
     "interventions": ("Edit", "Reft"),
     "inside": ("head_shares", "neuron_shares", "renormalise"),
@@ -103,15 +105,15 @@ _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
     "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
-    "Fidelity", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part", "Persuasion",
-    "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget", "ScoreMap", "Source",
-    "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons",
-    "attribute", "bundled_model", "circuit_graph", "contrast", "contrast_prompts", "direct_effects",
-    "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness", "generate", "head_output",
-    "head_shares", "head_vectors", "lens_logits", "load_json", "load_model", "load_survey", "logit_lens", "model_card",
-    "neuron_shares", "neuron_vectors", "neurons_by_effect", "persuasion", "promoted", "promoters", "proximity",
-    "record", "renormalise", "save_html", "save_json", "save_png", "save_svg", "survey", "swap_words", "top_tokens",
-    "trace", "value_vectors",
+    "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part",
+    "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget",
+    "ScoreMap", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern",
+    "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast", "contrast_prompts",
+    "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness",
+    "fit_lens", "generate", "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model",
+    "load_survey", "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect", "persuasion",
+    "promoted", "promoters", "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg",
+    "survey", "swap_words", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

@@ -38,7 +38,12 @@ _BLOCK = 1 << 22  # numbers of a weight that are made wider at a time
 
 @dataclass(frozen=True)
 class Writer:
-    """A neuron or a head, and how strongly its weights write a word."""
+    """A neuron or a head, and how strongly its weights write a word.
+
+    >>> writer = lmtt.promoters(model, "Mary", k=1).heads[0]
+    >>> writer.edit(to=0).kind
+    'head'
+    """
 
     kind: Literal["neuron", "head"]
     layer: int | None

@@ -16,6 +16,7 @@ const ROOMS = [
   "store", // signals
   "a11y",
   "theme",
+  "survey", // the map of a survey, a bundle of its own
   "controls", // what several panels are made of, what a kind declares
   "views/heat",
   "kinds",

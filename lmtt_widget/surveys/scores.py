@@ -102,6 +102,10 @@ class Comparison:
     """The mean of a score in one set of prompts minus that in another, for every head [layer, head].
 
     p is corrected for all heads together: of two random halves of one set, some head has p < .05 in one of twenty.
+
+        >>> many = lmtt.survey(model, [[5, 6, k] for k in range(7, 11)], folder / "compared")
+        >>> many.compare("number < 2", "number >= 2", times=50).p.shape
+        (4, 8)
     """
 
     name: str

@@ -23,7 +23,13 @@ _PER_HEAD = ("flow", "effect", "share", "strength")
 
 @dataclass(frozen=True)
 class Example:
-    """A prompt in which a head stands out; `open(model)` shows it in the flow widget with that head selected."""
+    """A prompt in which a head stands out; `open(model)` shows it in the flow widget with that head selected.
+
+    >>> many = lmtt.survey(model, [prompt], folder / "example")
+    >>> widget = many.examples(layer=1, head=3)[0].open(model)
+    >>> widget.selection["head"]
+    3
+    """
 
     number: int
     prompt: Any
@@ -256,20 +262,28 @@ class Survey:
         values = self._of_prompts(by, rows, keep_all=True)[:, at, head]
         size = np.abs(values) if by == "effect" else values
         best = np.argsort(-np.nan_to_num(size, nan=-np.inf), kind="stable")[: integer(k, "k", 1)]
-        numbers, prompts, targets = (self.column(n) for n in ("number", "prompt", "target"))
-        return [
-            Example(
-                int(numbers[rows[i]]),
-                json.loads(prompts[rows[i]]),
-                float(values[i]),
-                layer,
-                head,
-                int(targets[rows[i]]),
-                facts["part"],
-                facts["state"],
-            )
-            for i in best
-        ]
+        return [self._example(rows[i], float(values[i]), at, head) for i in best]
+
+    def example(self, number: int, layer: int | None, head: int) -> Example:
+        """A prompt by its number, to be opened with a head selected; its value is the flow. Raises as `examples`."""
+        at = self.layers.index(layer)
+        row = int(np.flatnonzero(self.column("number") == number)[0])
+        return self._example(row, float(self.column("head_flow")[row, at, head]), at, head)
+
+    def show(self, model: Any = None) -> Any:
+        """The map of all heads, layer x head, as a widget; a click lists examples.
+
+        model: the survey's; then an example opens below in the flow widget, its head selected. `save(path)` of what is
+        returned saves the map as a page.
+        """
+        from .shown import SurveyView
+
+        return SurveyView(self, model)
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """How many heads there are in each row of a map."""
+        return tuple(a["heads"] for a in self.facts["layout"]["attention"])
 
     def __repr__(self) -> str:
         less = f", {self.n_duplicates} duplicates" if self.n_duplicates else ""
@@ -277,6 +291,11 @@ class Survey:
         return f"Survey({self.facts['model']['name']!r}, {self.n_prompts} prompts{less}, {self.folder.at!r})"
 
     # ---- inside ----
+
+    def _example(self, row: int, value: float, at: int, head: int) -> Example:
+        facts, prompt = self.facts["layout"]["attention"][at], json.loads(self.column("prompt")[row])
+        number, target = int(self.column("number")[row]), int(self.column("target")[row])
+        return Example(number, prompt, value, facts["layer"], head, target, facts["part"], facts["state"])
 
     @cached_property
     def _there(self) -> np.ndarray:

@@ -1,0 +1,151 @@
+"""The map of a survey, layer x head: hover says value and interval, a click lists examples, an example opens below."""
+
+from __future__ import annotations
+
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import numpy as np
+import traitlets as t
+
+from .. import page
+from .roles import ROLES
+from .scores import ScoreMap
+
+_SCORES = ("flow", "effect")
+_FEW = 5  # examples of each head in a saved page
+_MANY = 20
+_LONGEST = 300  # characters of a prompt in the list
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {script}; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+</head>
+<body>
+<main id="page"></main>
+<script type="application/json" id="lmtt-survey-page">{data}</script>
+<script type="module">{code}</script>
+</body>
+</html>
+"""
+
+
+class SurveyMap(anywidget.AnyWidget):
+    """The map alone, without what opens below it."""
+
+    _esm = ""
+    maps = t.Dict({}).tag(sync=True)  # name -> what `_told` makes of a ScoreMap
+    score = t.Unicode("flow").tag(sync=True)  # the map on show
+    cell = t.List(t.Int(), None, allow_none=True).tag(sync=True)  # the row and head that are chosen
+    examples = t.Dict({}).tag(sync=True)  # "score row.head" -> prompts
+    opened = t.List(t.Int(), None, allow_none=True).tag(sync=True)  # row, head and number of the example clicked last
+    opens = t.Bool(False).tag(sync=True)  # whether there is a model to open an example with
+    offline = t.Bool(False).tag(sync=True)
+
+    def __init__(self, survey: Any, opens: bool = False) -> None:
+        self.survey = survey
+        found = {name: getattr(survey, name)() for name in _SCORES}
+        found |= {f"attention to: {role}": survey.role(role) for role in ROLES}
+        super().__init__(opens=opens, maps={name: _told(scores) for name, scores in found.items()})
+        self._esm = page.static("survey.js")
+
+    @t.validate("score")
+    def _known_score(self, proposal: Any) -> str:
+        if proposal["value"] not in self.maps:
+            raise t.TraitError(f"score must be one of {', '.join(self.maps)}, got {proposal['value']!r:.40}")
+        return str(proposal["value"])
+
+    @t.validate("cell")
+    def _known_cell(self, proposal: Any) -> Any:
+        cell, there = proposal["value"], self.survey.heads
+        if cell is not None and not (len(cell) == 2 and 0 <= cell[0] < len(there) and 0 <= cell[1] < there[cell[0]]):
+            raise t.TraitError(f"cell must be the row and head of one that is there, got {cell!r:.40}")
+        return cell
+
+    @t.observe("cell", "score")
+    def _list(self, _change: Any) -> None:
+        if self.cell is not None and not self.offline:
+            row, head = self.cell
+            key = f"{self.score} {row}.{head}"
+            if key not in self.examples:
+                self.examples = self.examples | {key: self._examples(row, head, self.score, _MANY)}
+
+    def _examples(self, row: int, head: int, score: str, k: int) -> list[dict[str, Any]]:
+        by = score.removeprefix("attention to: ")
+        found = self.survey.examples(self.survey.layers[row], head, k, by=by)
+        return [{"number": e.number, "text": _text(e.prompt), "value": e.value} for e in found if not np.isnan(e.value)]
+
+    def page(self) -> str:
+        """A page of its own, with the strongest examples of every head, that needs no kernel and no network."""
+        places = [(row, head) for row, n in enumerate(self.survey.heads) for head in range(n)]
+        examples = {
+            f"{score} {row}.{head}": self._examples(row, head, score, _FEW)
+            for score in self.maps
+            for row, head in places
+        }
+        state = {"maps": self.maps, "score": self.score, "cell": self.cell, "examples": examples, "offline": True}
+        data = json.dumps(state, allow_nan=False)
+        for sign in "&<>":
+            data = data.replace(sign, f"\\u{ord(sign):04x}")
+        code = page.static("survey.js")
+        name = html.escape(f"Survey of {self.survey.facts['model']['name']}")
+        return _PAGE.format(script=page.hashed(code), title=name, data=data, code=code)
+
+
+class SurveyView(ipywidgets.VBox):
+    """The map, and below it the flow widget of the example that was opened last."""
+
+    def __init__(self, survey: Any, model: Any = None) -> None:
+        self.map, self.model, self.flow = SurveyMap(survey, opens=model is not None), model, None
+        super().__init__([self.map])
+        self.map.observe(self._open, "opened")
+
+    def save(self, path: str | Path) -> Path:
+        """Saves the map as one page; returns its path. Raises ValueError for another ending than .html."""
+        path = Path(path)
+        if path.suffix not in (".html", ".htm"):
+            raise ValueError(f"a page is saved as .html, got {path.name!r:.60}")
+        path.write_text(self.map.page(), "utf-8")
+        return path
+
+    def _open(self, change: Any) -> None:
+        if change["new"] is None or self.model is None:
+            return
+        row, head, number = change["new"]
+        example = self.map.survey.example(number, self.map.survey.layers[row], head)
+        before, self.flow = self.flow, example.open(self.model)
+        self.children = (self.map, self.flow)
+        if before is not None:
+            before.close()
+
+
+def _told(scores: ScoreMap) -> dict[str, Any]:
+    """A map as JSON; None where there is no such head."""
+
+    def cell(row: int, head: int) -> dict[str, Any] | None:
+        at = row, head
+        if np.isnan(scores.value[at]):
+            return None
+        chance = apart = None
+        if scores.chance is not None and scores.apart is not None:
+            chance, apart = float(scores.chance[at]), bool(scores.apart[at])
+        numbers = {name: float(getattr(scores, name)[at]) for name in ("value", "low", "high")}
+        return numbers | {"chance": chance, "apart": apart}
+
+    n_rows, n_heads = scores.value.shape
+    cells = [[cell(row, head) for head in range(n_heads)] for row in range(n_rows)]
+    counts = {name: getattr(scores, name) for name in ("n_prompts", "n_queries", "n_duplicates", "n_refused")}
+    return {"layers": list(scores.layers), "cells": cells} | counts
+
+
+def _text(prompt: Any) -> str:
+    """A prompt in a line."""
+    text = prompt if isinstance(prompt, str) else json.dumps(prompt, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else "... " + text[-_LONGEST:]
