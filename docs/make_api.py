@@ -20,7 +20,7 @@ GROUPS = {
                                   "direct_logit_attribution", "direct_effects", "promoters", "Promoters", "Writer",
                                   "fit_lens", "FittedLens"),
     "Inside a part": ("attention_pattern", "value_vectors", "head_vectors", "neuron_vectors", "neurons_by_effect",
-                      "RankedNeurons"),
+                      "RankedNeurons", "sign_cases", "SignCases", "row_similarity"),
     "Many prompts": ("survey", "load_survey", "Survey", "ScoreMap", "Comparison", "Example"),
     "The widget": ("explore", "FlowWidget"),
     "When something is wrong": ("doctor", "Report", "UndecomposableError", "ForwardError"),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .faithful import Faithfulness, faithfulness
     from .fidelity import Check, Fidelity
     from .fitted import FittedLens, fit_lens
+    from .gated import SignCases, row_similarity, sign_cases
     from .generation import Generated, generate
     from .graph import Graph
     from .inside import head_shares, neuron_shares, renormalise
@@ -63,6 +64,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "contrasts": ("ContrastPrompt", "contrast_prompts", "swap_words"),
     "difference": ("Difference", "contrast"),
+    "gated": ("SignCases", "row_similarity", "sign_cases"),
     "generation": ("Generated", "generate"),
     "reasons": ("Reasons", "Source", "attention_reasons"),
     "faithful": ("Faithfulness", "faithfulness"),
@@ -107,13 +109,13 @@ __all__ = [
     "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
     "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part",
     "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget",
-    "ScoreMap", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer", "attention_pattern",
-    "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast", "contrast_prompts",
-    "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore", "faithfulness",
-    "fit_lens", "generate", "head_output", "head_shares", "head_vectors", "lens_logits", "load_json", "load_model",
-    "load_survey", "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect", "persuasion",
-    "promoted", "promoters", "proximity", "record", "renormalise", "save_html", "save_json", "save_png", "save_svg",
-    "survey", "swap_words", "top_tokens", "trace", "value_vectors",
+    "ScoreMap", "SignCases", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer",
+    "attention_pattern", "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast",
+    "contrast_prompts", "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore",
+    "faithfulness", "fit_lens", "generate", "head_output", "head_shares", "head_vectors", "lens_logits", "load_json",
+    "load_model", "load_survey", "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect",
+    "persuasion", "promoted", "promoters", "proximity", "record", "renormalise", "row_similarity", "save_html",
+    "save_json", "save_png", "save_svg", "sign_cases", "survey", "swap_words", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

@@ -66,7 +66,7 @@ ROOMS = [
     "lens",
     "attribution",
     "direct",
-    ("by_word", "fitted"),
+    ("by_word", "gated", "fitted"),
     "pieces",
     "report",
     "rest",

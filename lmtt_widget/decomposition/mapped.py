@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .freivalds import row_errors
 from .heads import FEW
-from .linear import is_linear
-from .nodes import Node
+from .linear import LinearMap, is_linear, linear_leaf
+from .nodes import Node, replay
 from .ops import IDENTITY, MUL, VIEW
 from .rounding import backward_error
 from .writes import LinearWrite
@@ -63,10 +63,24 @@ def gate_and_up(x: Node) -> list[Node]:
     return [before, up]
 
 
+def columns(n: Node) -> tuple[LinearMap, Tensor] | None:
+    """The linear map that a projection is of, and which of its outputs; None for what is no slice of one."""
+    leaf = _projected(n)
+    found = linear_leaf(leaf)
+    if found is None:
+        return None
+    numbers = torch.arange(leaf.shape[-1], device=leaf.value.device).expand(leaf.shape)
+    return found[0], replay(n, {leaf: numbers}).reshape(-1, n.shape[-1])[0]
+
+
 def _is_projection(n: Node) -> bool:
-    """The output of a linear map, or a slice of one."""
+    return is_linear(_projected(n))
+
+
+def _projected(n: Node) -> Node:
+    """The call that a node is only a slice or another view of."""
     while n.op in IDENTITY | VIEW | {"chunk", "split", "__getitem__", "unbind", "narrow"} and isinstance(
         n.args[0], Node
     ):
         n = n.args[0]
-    return is_linear(n)
+    return n

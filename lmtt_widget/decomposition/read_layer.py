@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .aliases import memory
 from .heads import find_heads
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
-from .mapped import gate_and_up, map_error, rows_of
+from .mapped import columns, gate_and_up, map_error, rows_of
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .nodes import Node, Place, behind
 from .ops import PICK, PUT, VIEW
@@ -296,6 +296,7 @@ class LayerReader:
             write.kind = "mixer"  # also where made of something that is no state: of any token
         elif gated := self._plan.nodes("gate", [x], lambda: gate_and_up(x)):
             write.gate, write.up = (rows_of(n.value) for n in gated)
+            write.gated_by = tuple(found for n in gated if (found := columns(n)) is not None)
         if write.heads is not None:
             values, patterns = write.heads.made_from()
             write.simple = all(self._asked("keeps rows", [n], partial(self.keeps_rows, n, stops)) for n in values)

@@ -61,6 +61,7 @@ class LinearWrite(Write):
     heads: Heads | None = None
     gate: Tensor | None = None  # [leaf row, n]: before its activation, where the input is act(gate) * up
     up: Tensor | None = None  # [leaf row, n]
+    gated_by: tuple[tuple[LinearMap, Tensor], ...] = ()  # the maps that made both, and which of their outputs [n]
     error: Tensor | None = None  # [], largest relative error of `input W + b = output`
     number: int | None = None  # of an expert, where its label does not say it
     looks_back: bool = False  # of attention: no later token can matter to its pattern but by its own weight

@@ -1,0 +1,81 @@
+"""The signs of gates, against what hooks on the model's own modules count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import lmtt_widget as lmtt
+
+from . import zoo
+from .oracle import watch
+
+
+def counted(gate: Tensor, up: Tensor) -> Tensor:
+    """[neuron, case], one token after the other."""
+    found = torch.zeros(gate.shape[1], 4, dtype=torch.long)
+    for g, u in zip(gate, up, strict=True):
+        for k, (gate_on, up_on) in enumerate(((True, True), (True, False), (False, True), (False, False))):
+            found[:, k] += ((g > 0) == gate_on) & ((u > 0) == up_on)
+    return found
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_counts_are_those_of_hooks(name: str) -> None:
+    module = zoo.make(name)
+    run = lmtt.record(lmtt.load_model(module), zoo.prompt())
+    for layer in (0, 3):
+        mlp = module.model.layers[layer].mlp
+        _, ((_, gate), (_, up)) = watch(module, zoo.prompt(), mlp.gate_proj, mlp.up_proj)
+        found = lmtt.sign_cases(run, run.part("mlp", layer=layer))
+        assert list(found) == [None]
+        assert torch.equal(found[None].count, counted(gate[0], up[0]))
+        neurons = mlp.act_fn(gate[0]) * up[0]
+        most = neurons[found[None].pos.clamp_min(0), torch.arange(len(found[None].pos))[:, None]]
+        seen = found[None].count > 0
+        assert torch.allclose(found[None].value[seen], most[seen].float(), atol=1e-5)
+
+
+def test_counts_of_experts_are_those_of_hooks() -> None:
+    module = zoo.make("mixtral")
+    run = lmtt.record(lmtt.load_model(module), zoo.prompt())
+    block = module.model.layers[1].mlp
+    _, ((given, _), (_, routed)) = watch(module, zoo.prompt(), block.experts, block.gate)
+    chosen = routed[-1]  # [pos, k], the experts of each token
+    found = lmtt.sign_cases(run, run.part("mlp", layer=1))
+    assert set(found) == set(chosen.unique().tolist())
+    for expert, cases in found.items():
+        rows = given.reshape(-1, given.shape[-1])[(chosen == expert).any(1)]
+        gate, up = (rows @ block.experts.gate_up_proj[expert].T).chunk(2, -1)
+        assert torch.equal(cases.count, counted(gate, up))
+
+
+@pytest.mark.parametrize(("name", "expert"), [("llama", None), ("gemma2", None), ("mixtral", 1), ("phi3", None)])
+def test_similarities_are_those_of_the_weights(name: str, expert: int | None) -> None:
+    module: Any = zoo.make(name)
+    run = lmtt.record(lmtt.load_model(module), zoo.prompt())
+    mlp = module.model.layers[1].mlp
+    if name == "mixtral":
+        gate, up = mlp.experts.gate_up_proj[expert].chunk(2)
+        out = mlp.experts.down_proj[expert].T
+    elif name == "phi3":
+        (gate, up), out = mlp.gate_up_proj.weight.chunk(2), mlp.down_proj.weight.T
+    else:
+        gate, up, out = mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight.T
+    by_hand = torch.stack([torch.cosine_similarity(a, b) for a, b in ((gate, up), (gate, out), (up, out))], 1)
+    found = lmtt.row_similarity(run, run.part("mlp", layer=1), expert)
+    assert torch.allclose(found, by_hand.detach().float(), atol=1e-5)
+
+
+def test_neurons_without_a_gate_are_refused() -> None:
+    run = zoo.recorded(zoo.Case("gpt2"))
+    with pytest.raises(ValueError, match="only an MLP with a gate has sign cases"):
+        lmtt.sign_cases(run, run.part("mlp", layer=0))
+    with pytest.raises(ValueError, match="only an MLP with a gate has sign cases"):
+        lmtt.sign_cases(run, run.part("attention", layer=0))
+    mixture = zoo.recorded(zoo.Case("mixtral"))
+    with pytest.raises(ValueError, match="no token went to expert 99"):
+        lmtt.row_similarity(mixture, mixture.part("mlp", layer=0), 99)
