@@ -62,7 +62,7 @@ class Survey:
         >>> many.n_prompts, many.flow().value.shape
         (2, (4, 8))
         >>> many.examples(layer=1, head=3, k=1)[0].number
-        1
+        0
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
