@@ -62,8 +62,10 @@ def explained(
 
 
 def predicted(label: Reads, moved: Tensor, changed: Tensor, exactly: bool) -> bool:
-    """Did rows [row] move as a label says, when these were changed [state, row]?"""
+    """Did rows [row] move as a label says, when these were changed [state, row] of the states before?"""
     states = [k for k in (label.reads, *label.also) if k >= 0]
+    if label.kind == "constant" and bool(moved.any()):  # times a number of its token: the bias of an expert
+        return any(not bool((moved & ~state).any()) for state in changed)
     if label.kind not in ("attention", "mlp", "skip"):
         return label.kind in ("mixer", "embedding") or not bool(moved.any())
     may = changed[states].any(0) if states else changed[0] & False

@@ -175,7 +175,8 @@ def _mixture(w: Write) -> str | None:
     found = re.match(r"(.*?)\bexperts?\b", w.module)
     if found:
         return found[1]
-    routed = (w.path.rows is not None and not w.path.shifted) or (isinstance(w, LinearWrite) and w.map.group > 0)
+    some = w.path.rows is not None or (w.path.picked and w.kind == "mlp")
+    routed = (some and not w.path.shifted) or (isinstance(w, LinearWrite) and w.map.group > 0)
     return "" if routed else None
 
 

@@ -28,6 +28,7 @@ class Path:
     steps: tuple[Scale | Center, ...] = ()
     rows: Tensor | None = None  # [leaf row] -> row of the state, -1: dropped; None: the same row
     shifted: bool = False  # the rows are added to other tokens than those they were made at
+    picked: bool = False  # an index says where each row is added (experts), be it all where they were
 
     def apply(self, x: Tensor, row: int | None = None) -> Tensor:
         """The steps applied to x [row, d_model], or to vectors x [..., d_model] that all belong to leaf row `row`."""
@@ -116,7 +117,7 @@ class Path:
     def centered(self) -> Path:
         return replace(self, steps=(*self.steps, Center()))
 
-    def moved(self, mapping: Tensor, shifted: bool = False) -> Path:
+    def moved(self, mapping: Tensor, shifted: bool = False, picked: bool = False) -> Path:
         """The same rows, each added where `mapping` [row] says."""
         rows = mapping if self.rows is None else torch.where(self.rows >= 0, mapping[self.rows.clamp_min(0)], -1)
-        return replace(self, rows=rows, shifted=self.shifted or shifted)
+        return replace(self, rows=rows, shifted=self.shifted or shifted, picked=self.picked or picked)

@@ -37,7 +37,8 @@ def _added_at(walk: Walk, n: Node) -> list[Term] | None:
         return None
     more = walk.scaled(walk.terms(source), n.kwargs.get("alpha", 1), source.shape)
     earlier = [] if is_fresh(old) else walk.terms(old)
-    added = [t.with_path(t.path.moved(rows.reshape(-1))) for t in more]
+    asked = index.op not in ("const", "param", "arange")  # where something was not 0
+    added = [t.with_path(t.path.moved(rows.reshape(-1), picked=asked)) for t in more]
     return united([*earlier, *added], math.prod(grid)) if rows.numel() == math.prod(grid) else [*earlier, *added]
 
 

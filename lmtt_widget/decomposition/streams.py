@@ -81,6 +81,10 @@ class Spread:
     def shifted(self) -> bool:
         return any(p.shifted for p in self.paths)
 
+    @property
+    def picked(self) -> bool:
+        return any(p.picked for p in self.paths)
+
     @cached_property
     def rows(self) -> Tensor | None:
         """[leaf row] -> token; None: the same."""
