@@ -19,10 +19,13 @@ _BLOCKS = 16
 _known: weakref.WeakKeyDictionary[nn.Module, tuple[object, Tensor, Tensor]] = weakref.WeakKeyDictionary()
 
 
-def row_errors(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None) -> Tensor:
+def row_errors(
+    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, owner: nn.Module | None, sizes: Tensor | None = None
+) -> Tensor:
     """The backward error of y = x W + b over all rows: []; x [row, in], y [row, out], weight [in, out].
 
-    owner: the module whose weight it is; what was computed of it is kept until it is written again.
+    owner: the module whose weight it is; what was computed of it is kept until it is written again. sizes: of what was
+    added up to make x, [row, in], if that is more than x itself.
     """
     wide = torch.promote_types(y.dtype, torch.float32)
     signs = _signs(weight.shape[1], y.device, wide)
@@ -33,8 +36,12 @@ def row_errors(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None, owner:
         got = got + bias.to(got.device, wide) @ signs
     # What is added up in float32 and then stored in half precision is rounded once, not at every step.
     once = min(1.0, torch.finfo(torch.float32).eps / torch.finfo(x.dtype).eps)
-    size = (y.square() @ signs.abs()).sqrt_()
-    size += once * torch.linalg.vector_norm(x.to(got.device), dim=-1, keepdim=True, dtype=wide) * reach
+    added = x if sizes is None else sizes
+    size = once * torch.linalg.vector_norm(added.to(got.device), dim=-1, keepdim=True, dtype=wide) * reach
+    if once < 1:  # the output was rounded by itself
+        size += (y.square() @ signs.abs()).sqrt_()
+    elif bias is not None:
+        size += (bias.to(got.device, wide).square() @ signs.abs()).sqrt_()
     return backward_error((y @ signs).to(x.dtype if x.dtype == torch.float64 else wide), got, size)
 
 
