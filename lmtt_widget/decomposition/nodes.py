@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .aliases import version
 
 _INPLACE_DUNDERS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv__", "__setitem__"}
+TOLD = "told to Python"  # stands among the calls of a layer where a number of the stream was handed to Python
 FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
 
 
@@ -94,6 +95,10 @@ class Node:
     def become_state(self) -> None:
         """Forgets how the value was made: what led to it need not stay in memory."""
         self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
+
+    def become_copy(self, other: Node) -> None:
+        """Is from now on made from the other alone, unchanged."""
+        self.op, self.args, self.kwargs, self._parents = "identity", (other,), {}, None
 
     def __repr__(self) -> str:
         return f"<{self.op} {self.shape}>"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .aliases import Aliases, is_whole_view, memory, overlap, rows_from, version
-from .nodes import FRESH, Node, Place, is_fresh, is_inplace
+from .nodes import FRESH, TOLD, Node, Place, behind, is_fresh, is_inplace
 
 
 def is_linear_module(module: nn.Module) -> bool:
@@ -34,8 +34,10 @@ def is_linear_module(module: nn.Module) -> bool:
 _NO_OLD_VALUE = FRESH | {"index_add_"}
 _QUIET = {
     "size", "dim", "numel", "stride", "is_contiguous", "data_ptr", "__len__", "is_floating_point", "element_size",
-    "storage_offset", "item", "tolist", "__bool__", "__hash__", "requires_grad_", "get_device",
+    "storage_offset", "__hash__", "requires_grad_", "get_device",
 }  # fmt: skip
+# Numbers that Python goes on with, nobody knows how.
+_TOLD = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "equal", "allclose", "is_nonzero"}
 # Functions of Python that hand themselves over as one call; what they do inside is what is taped.
 _OPENED = {"multi_head_attention_forward"}
 # The names of kernels that differ from those of the calls.
@@ -215,6 +217,8 @@ class Tape(TorchFunctionMode):
         name = _KERNELS.get(name, name)
         if name in _QUIET or (name == "__get__" and _property(func) in _SAID):
             how: _How = Tape._not_taped
+        elif name in _TOLD:
+            how = Tape._tell
         elif name == "__get__":
             how = Tape._attribute
         elif name in _OPENED:
@@ -229,6 +233,14 @@ class Tape(TorchFunctionMode):
         return name, how
 
     def _not_taped(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
+        return func(*args, **kwargs)
+
+    def _tell(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
+        """A number of the stream that Python goes on with: no later call tells of it."""
+        x = self.nodes.get(id(args[0])) if args and (TOLD, ()) not in self._counts else None
+        is_state = lambda n: n.op == "state"  # noqa: E731
+        if x is not None and any(map(is_state, behind([x], is_state))):
+            self._counts[TOLD, ()] = 0
         return func(*args, **kwargs)
 
     def _attribute(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:

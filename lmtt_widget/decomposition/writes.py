@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .heads import Heads
 from .linear import LinearMap
-from .nodes import Place
+from .nodes import TOLD, Place
 from .paths import Path
 from .readout import Readout
 from .streams import Spread
@@ -119,6 +119,8 @@ class Recording:
         states = [s for layer in self.layers for s in layer.states] + ([self.embedding] if self.embedding else [])
         writes = [w for s in states for w in s.writes]
         back = all(w.heads is None or w.looks_back for w in writes if isinstance(w, LinearWrite))
+        if any(TOLD in layer.calls for layer in self.layers):
+            return False
         return back and self.simple_end and all(s.simple for s in states) and all(w.simple for w in writes)
 
     @property
