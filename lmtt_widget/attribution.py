@@ -128,12 +128,13 @@ def direct_effects(run: Run, vectors: Tensor, pos: int, state: int, token: int, 
     """
     of_kind(run, Run, "run", RECORDED)
     of_kind(vectors, Tensor, "vectors", "[n, d_model]")
-    if vectors.shape[1:] != run.states[0].value.shape[1:]:
+    state = place(state, len(run.states), "state")
+    if vectors.shape[1:] != run.states[state].value.shape[1:]:
         raise ValueError(f"vectors must have the shape [n, d_model], got {list(vectors.shape)}")
     last_id, row = run.logits.shape[-1] - 1, place(pos, run.n_tokens, "pos")
     token = integer(token, "a token id", 0, last_id)
     foil = None if foil is None else integer(foil, "a token id", 0, last_id)
-    return _direct(run, onward(run, vectors, row, place(state, len(run.states), "state")), row, token, foil)
+    return _direct(run, onward(run, vectors, row, state), row, token, foil)
 
 
 def _direct(run: Run, vectors: Tensor, row: int, token: int, foil: int | None) -> Tensor:

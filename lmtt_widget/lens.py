@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .decomposition.paths import Path
 from .decomposition.readout import Readout
+from .decomposition.streams import Spread
 from .decomposition.vectors import head_vectors
 from .earlier import renamed
 from .given import flag, integer, is_one, of_kind, place, places
@@ -233,14 +235,15 @@ def update_logits(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1) -
     """
     of_kind(run, Run, "run", RECORDED)
     of_kind(vector, Tensor, "vector", "of d_model numbers, such as part.output(run.n_tokens)[pos]")
-    expected = run.states[0].value.shape[1:]
+    state = place(state, len(run.states), "state")
+    expected = run.states[state].value.shape[1:]  # where streams run beside each other, not the same for all
     if vector.shape != expected or not vector.is_floating_point():
         raise ValueError(
             f"vector must have {expected[0]} numbers [d_model], got {list(vector.shape)} of {vector.dtype}; one of "
             "several positions is taken with [pos]"
         )
     pos = place(pos, run.n_tokens, "pos")
-    return readout_of(run).direct(onward(run, vector[None], pos, place(state, len(run.states), "state")), pos)[0]
+    return readout_of(run).direct(onward(run, vector[None], pos, state), pos)[0]
 
 
 def promoted(run: Run, vector: Tensor, pos: int = -1, *, state: int = -1, k: int = 15) -> Promoted:
@@ -290,11 +293,26 @@ def head_output(part: Part, head: int) -> Tensor:
 
 def onward(run: Run, vectors: Tensor, pos: int, state: int) -> Tensor:
     """Vectors [n, d_model] of a state as they stand in the last one: later frozen steps applied (mostly none)."""
-    start = state % len(run.states)
-    for s in reversed(chain(run)):
+    start, continued = state % len(run.states), chain(run)
+    while start not in continued:  # of a second stream: up to where it joins the first
+        found = _next(run, start)
+        if found is None:
+            break
+        start, path = found
+        vectors = path.apply(vectors, pos % run.n_tokens)
+    for s in reversed(continued):
         if s > start:
             vectors = run.states[s].path.apply(vectors, pos % run.n_tokens)
     return vectors
+
+
+def _next(run: Run, state: int) -> tuple[int, Path | Spread] | None:
+    """The state that continues this one, or that it is added to whole, and how it enters there."""
+    for s in run.states[state + 1 :]:
+        if s.carried == state:
+            return s.index, s.path
+    skips = ((s.index, p) for s in run.states[state + 1 :] for p in s.parts if p.kind == "skip" and p.reads == state)
+    return next(((k, p.writes[0].path) for k, p in skips if len(p.writes) == 1), None)
 
 
 def chain(run: Run) -> list[int]:
