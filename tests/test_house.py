@@ -26,7 +26,7 @@ ROOMS = [
     "decomposition.products",
     "decomposition.linear",
     ("decomposition.mixing", "decomposition.terms"),
-    "decomposition.residual",
+    ("decomposition.residual", "decomposition.followed"),
     ("decomposition.rules", "decomposition.row_rules"),
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.writes",

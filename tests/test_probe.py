@@ -90,9 +90,16 @@ def test_the_pass_of_a_probed_model_is_its_own_to_the_bit(kind: str) -> None:
     assert torch.equal(run.logits, before[0])
 
 
-@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "qwen3", "opt", "stablelm"])
-def test_a_second_prompt_is_one_pass(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where every call keeps rows apart; the first is repeated at most a dozen times."""
+_PLAIN = ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "qwen3", "opt", "stablelm"]
+_FOLLOWED = ["bloom", "falcon", "cohere", "gptj", "glm", "codegen"]  # pairs of coordinates turned, slices of heads
+_ROUTED = ["mixtral", "gpt_oss"]  # where it depends on numbers which rows a call takes
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [(k, 1) for k in (*_PLAIN, *_FOLLOWED)] + [(k, 11) for k in _ROUTED], ids=str
+)
+def test_a_second_prompt_is_one_pass(kind: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every call keeps rows apart; the first is repeated at most a dozen times, or tried again with few."""
     passes: list[int] = []
 
     def counted(*args: Any, **options: Any) -> Any:
@@ -103,7 +110,7 @@ def test_a_second_prompt_is_one_pass(kind: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run_module, "run_recorded", counted)
     model = load_model(zoo.make(next(case for case in zoo.every_case() if case.type == kind)))
     record(model, zoo.prompt(12))
-    assert 1 < len(passes) <= 13
+    assert 1 < len(passes) <= (13 if most == 1 else 35)
     passes.clear()
     record(model, [(7 * i + 3) % 50 for i in range(13)])
-    assert len(passes) == 1
+    assert len(passes) <= most

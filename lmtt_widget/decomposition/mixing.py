@@ -11,7 +11,7 @@ from .linear import is_constant, is_linear, is_narrow
 from .nodes import Node, behind
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
 
-_ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
+ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
     "gelu", "silu", "relu", "relu_", "silu_", "sigmoid", "tanh", "softplus", "exp", "pow", "__pow__", "square", "sqrt",
     "rsqrt", "clamp", "clamp_min", "clamp_max", "minimum", "maximum", "abs", "leaky_relu", "elu", "selu", "celu",
     "mish", "hardtanh", "hardswish", "hardsigmoid", "relu6", "erf", "__rpow__", "__rtruediv__", "reciprocal", "log",
@@ -26,7 +26,9 @@ def row_by_row(n: Node) -> bool:
         dim = n.argument(1, "dim", 0)
         return sum(0 not in p.shape for p in n.parents()) == 1 or dim in (-1, len(n.shape) - 1)
     x = n.args[0] if n.args and isinstance(n.args[0], Node) else None
-    if n.op in _ELEMENTWISE:
+    if n.op in ELEMENTWISE:
+        if n.op == "getattr" and x is not None and n._value.stride() != x._value.stride():  # .T of as many as wide
+            return False
         return all(p.shape[-2:] == n.shape[-2:] or p.shape[-1:] == (1,) or len(p.shape) < 2 for p in n.parents())
     if x is None:
         return False
@@ -62,7 +64,7 @@ def _takes_all_rows(key: tuple[object, ...], shape: tuple[int, ...]) -> bool:
     )
 
 
-_SCORE = IDENTITY | ADD | SUB | MUL | DIV | {"masked_fill", "masked_fill_", "where", "tanh", "baddbmm", "clamp"}
+_SCORE = IDENTITY | ADD | SUB | MUL | DIV | {"masked_fill", "masked_fill_", "where", "tanh", "clamp"}
 
 
 def looks_by_keys(pattern: Node, keeps_rows: Callable[[Node], bool]) -> bool:
@@ -77,14 +79,23 @@ def looks_by_keys(pattern: Node, keeps_rows: Callable[[Node], bool]) -> bool:
         n = todo.pop()
         if is_constant(n) or n.op == "const":
             continue
-        if n.op in MATMUL and len(n.args) == 2:
-            if not all(isinstance(p, Node) and keeps_rows(_upright(p)) for p in n.args):
+        factors = _factors(n)
+        if factors is not None:
+            if not all(isinstance(p, Node) and keeps_rows(_upright(p)) for p in factors):
                 return False
+            todo += [p for p in n.args[:1] if n.op == "baddbmm" and isinstance(p, Node)]  # what depends on distance
         elif n.op in _SCORE or (n.op in VIEW and n.shape[-2:] == n.parents()[0].shape[-2:]):
             todo += n.parents()
         else:
             return False
     return True
+
+
+def _factors(n: Node) -> tuple[object, object] | None:
+    """Queries and keys, where this is their product."""
+    if n.op == "baddbmm":
+        return n.argument(1, "batch1"), n.argument(2, "batch2")
+    return n.args if n.op in MATMUL and len(n.args) == 2 else None  # type: ignore[return-value]
 
 
 def _upright(keys: Node) -> Node:

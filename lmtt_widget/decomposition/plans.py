@@ -32,7 +32,7 @@ _READ_BLINDLY = IDENTITY | VIEW | ADD | SUB | RSUB | MUL | DIV | NEG | NORM | MA
     "tensor", "arange", "full", "ones", "ones_like", "zeros", "zeros_like", "triu", "tril", "__invert__", "__lt__",
     "__le__", "__gt__", "__ge__", "__eq__", "__ne__", "__and__", "__or__", "logical_not",
 }  # fmt: skip
-_PLANNED = {op for op in _READ_BLINDLY if not is_inplace(op)} - {"forced", "checkpoint"}
+_PLANNED = {op for op in _READ_BLINDLY if not is_inplace(op)} - {"forced", "checkpoint", "getattr"}
 _BY_NUMBERS = {"__getitem__", "narrow", "repeat_interleave"}  # where more than what is taken from is on the tape
 _CONSTANTS = {int, float, bool, str, type(None), type(...), torch.dtype, torch.device, torch.memory_format}
 _MOST = 64  # kinds of stretches
