@@ -121,7 +121,9 @@ class _Probe(Passes):
                 return False
             for at, label in probed.labels.items():
                 moved = seen.moved[at]
-                if moved is None or not predicted(label, moved, seen.changed, self.parts[at].heads is not None):
+                if moved is None or not predicted(
+                    label, moved, seen.changed[: at[0]], self.parts[at].heads is not None
+                ):
                     return False
         return True
 
@@ -158,7 +160,8 @@ class _Probe(Passes):
     def _doubtful(self, mine: list[Seen]) -> bool:
         """Is there anything local that the codes alone do not explain?"""
         for at, p in self.parts.items():
-            if self._may_be_local(p) and self._comparable(at, mine) and self._moves(at, mine):
+            local = self._may_be_local(p) or p.kind == "constant"
+            if local and self._comparable(at, mine) and self._moves(at, mine):
                 found = self._read(at, mine)
                 if found is None or not found[1]:
                     return True
@@ -204,7 +207,10 @@ class _Probe(Passes):
         nowhere = not self._moves(at, [*mine, *alike])
         if p.kind in ("constant", "rounding"):
             unknown = f"{_where(p)}: adds a vector that depends on the tokens, made by a call outside torch"
-            return Label(p.kind, p.reads) if nowhere or all(w.simple for w in p.writes) else unknown
+            if nowhere or not all(w.simple for w in p.writes):
+                return Label(p.kind, p.reads) if nowhere else unknown
+            own = self._is_of_own_token(at, mine, alike)  # weighed by a number of its token: the bias of an expert
+            return Label(p.kind, p.reads) if own else f"{_where(p)}: a constant is weighed by other tokens than its own"
         if p.kind == "embedding":
             return _BELOW if any(s.strays(s.moved[at], s.changed[0]) for s in mine) else Label(p.kind, p.reads)
         if nowhere and p.kind == "skip" and self.other_tokens:  # of positions only
@@ -213,8 +219,7 @@ class _Probe(Passes):
             return Label(p.kind, p.reads if p.kind == "mixer" else -1)
         if self._may_be_local(p):
             found = self._read(at, mine)
-            exactly = p.heads is not None
-            if found is not None and (found[1] or all(self._is_local(s, at, exactly) for s in alike)):
+            if found is not None and self._is_of_own_token(at, mine, alike):
                 kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
                 reads = found[0]
                 main = p.reads if p.reads in reads else reads[-1]
@@ -227,6 +232,10 @@ class _Probe(Passes):
         if p.heads is None and alike and all(self._is_local(s, at, False) for s in alike):
             why = "more than a few states, or other tokens, decide what it writes"
         return Label("mixer", p.reads, note=f"{_where(p)} is shown as a mixer, without keys: {why}")
+
+    def _is_of_own_token(self, at: At, mine: list[Seen], alike: list[Seen]) -> bool:
+        found, exactly = self._read(at, mine), self.parts[at].heads is not None
+        return found is not None and (found[1] or all(self._is_local(s, at, exactly) for s in alike))
 
     def _is_local(self, seen: Seen, at: At, exactly: bool) -> bool:
         rows, may = seen.moved[at], seen.changed[0]

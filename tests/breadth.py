@@ -22,7 +22,6 @@ _NEEDED = {
     "cpmant": "nothing: it looks both ways, so it is no causal model (and puts 32 learned positions before the prompt)",
     "inkling2_text": "a state that continues no earlier one: layers begin the stream anew, so no line reaches the top",
     "prophetnet": "several states for each token: beside its own row one for every n-gram that is predicted ahead",
-    "reformer": "two streams in one picture: layers continue them in turn, and the logits read both",
 }
 
 

@@ -450,11 +450,3 @@ def test_a_state_written_through_a_view_keeps_its_old_value() -> None:
     torch.manual_seed(0)
     run = record(load_model(Model().eval()), [1, 2, 3, 4], check="all")
     assert run.fidelity.exact
-
-
-def test_a_second_stream_is_refused() -> None:
-    with pytest.raises(
-        UndecomposableError,
-        match=r"layer 1 \(ReformerLayer\): .* a second tensor that layers hand on beside the stream",
-    ):
-        record(load_model(zoo.make("reformer")), IDS)

@@ -93,6 +93,7 @@ def run_recorded(
         recorder.result.logits = logits
         with torch.no_grad(), plain_precision():
             recorder.end_of_pieces(logits)
+            recorder.join(logits)
             recorder.result.readout = recorder.readout(logits)
     recorder.result.natural = recorder.tape.natural
     recorder.result.call_by_call = call_by_call
@@ -244,12 +245,14 @@ class _Recorder:
                 f"{where}: the residual stream has shape {list(h.shape)}{more}; "
                 f"expected [1, {n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
-        made = self.tape.made(h)
+        made, both = self.tape.made(h), None
         with torch.no_grad(), plain_precision(), self.tape.paused():
             if not self.reader.states:
-                self.result.embedding = self.reader.embedding(h, made, self.tape.nodes.values())
+                both = self._source_of_both(h, args, kwargs)
+                start, first = (h, made) if both is None else (both.value, both)
+                self.result.embedding = self.reader.embedding(start, first, self.tape.nodes.values())
                 self.tape.keep(tensors_in(self.result.embedding))
-            elif made is not self.reader.states[-1]:
+            elif made is not self.reader.tops[0]:
                 states = self.reader.between(h, made, where)
                 if states is not None:
                     self.tape.keep(tensors_in(states))
@@ -257,30 +260,52 @@ class _Recorder:
         self.between += [
             n
             for n in self.tape.nodes.values()
-            if n.time >= 0 and not n.lost and n.op != "state" and n.value is not h and n.shape == h.shape
+            if n.time >= 0 and not n.lost and n.op != "state" and n.shape == h.shape
+            if n.value is not h or both is not None
             if n not in self.between
         ]
-        self._continue_from(h)
+        if both is None:
+            self._continue_from(h)
+        else:
+            self.reader.begin_with(both, both)
+            self.tape.restart((*self.between, both))
 
     def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
         h = out
         while isinstance(h, (tuple, list)):
             h = h[0]
         h = h if isinstance(h, Tensor) else getattr(h, "hidden_states", None)
-        self._end_at(h, f"layer {self.number} ({type(m).__name__})", self.reader.names.modules.get(id(m), ""))
+        where, module = f"layer {self.number} ({type(m).__name__})", self.reader.names.modules.get(id(m), "")
+        self._end_at(h, where, module, self._second(out, h))
 
-    def _end_at(self, h: Tensor | None, where: str, module: str) -> None:
-        node = self.tape.made(h)
-        if node is None or h is None:
+    def _end_at(self, h: Tensor | None, where: str, module: str, second: Tensor | None = None) -> None:
+        ends = [x for x in (h, second) if x is not None]
+        nodes = [n for x in ends if (n := self.tape.made(x)) is not None]
+        if h is None or len(nodes) < len(ends):
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
-        self._read(node, where, module)
-        self._continue_from(h)
+        self._read(nodes, where, module)
+        self._continue_from(*ends)
 
-    def _read(self, out: Node, where: str, module: str) -> None:
+    def _source_of_both(self, h: Tensor, args: Any, kwargs: Any) -> Node | None:
+        """What the first layer is given twice, where that begins two streams beside each other."""
+        given = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.shape == h.shape]
+        others = [x for x in given if x is not h] + [h] * (sum(x is h for x in given) > 1)
+        made = [self.tape.made(x) for x in others if x.device == h.device and torch.equal(x, h)]
+        return self.reader.source_of_both(self.tape.made(h), made[0]) if made else None
+
+    def _second(self, out: Any, h: Tensor | None) -> Tensor | None:
+        """Of what a layer gave, the value of the second stream."""
+        if len(self.reader.tops) < 2 or h is None:
+            return None
+        made = ((x, self.tape.made(x)) for x in tensors_in(out) if x is not h and x.shape == h.shape)
+        with torch.no_grad(), plain_precision(), self.tape.paused():
+            return next((x for x, n in made if n is not None and self.reader.continues_second(n)), None)
+
+    def _read(self, outs: Sequence[Node], where: str, module: str) -> None:
         calls = self.tape.calls()
         with torch.no_grad(), plain_precision(), self.tape.paused():
             try:
-                states = self.reader.layer(out, where, self.tape.nodes.values(), self.tape.met)
+                states = self.reader.layer(outs, where, self.tape.nodes.values(), self.tape.met)
             except (LostValue, CallError) as e:
                 raise UndecomposableError(f"{where}: {e}") from e
             if self.slim:
@@ -310,10 +335,10 @@ class _Recorder:
     def _begin_piece(self, m: nn.Module, args: Any, kwargs: Any) -> None:
         goes_on = m not in self.called and {self.pieces[p] for p in self.called} == {self.pieces[m]}
         h = _hidden(args, kwargs)
-        if not goes_on and h is not None and (not self.called or h.shape == self.reader.states[-1].shape):
+        if not goes_on and h is not None and (not self.called or h.shape == self.reader.tops[0].shape):
             if not self.called:
                 self._begin(m, args, kwargs)
-            elif self.tape.made(h) is not self.reader.states[-1]:
+            elif self.tape.made(h) is not self.reader.tops[0]:
                 self._end_at(h, *self._of_pieces())
             self.called.clear()
         self.called.add(m)
@@ -337,15 +362,24 @@ class _Recorder:
         out = None if found is None else self.reader.first_after(self.last_piece, found.input)
         if out is None:
             raise UndecomposableError(f"{where}: no linear way from it to the logits, so where it ends is not known")
-        self._read(out, where, module)
+        self._read([out], where, module)
 
-    def _continue_from(self, h: Tensor) -> None:
-        """Empties the tape, but for the states, of which `h` is the latest, and what a later layer may read again."""
-        self.reader.states[-1:] = [self.tape.add(h, "state")]
-        for state in self.reader.states:
-            if state.op != "state":
-                state.become_state()
+    def _continue_from(self, *ends: Tensor) -> None:
+        """Empties the tape, but for the states, the latest of which end here, and what a later layer may read again."""
+        self.reader.begin_with(*(self.tape.add(h, "state") for h in ends))
         self.tape.restart((*self.between, *self.reader.states))
+
+    def join(self, logits: Tensor) -> None:
+        """The state in which two streams end as one, if there are two."""
+        made = self.tape.made(logits)
+        if made is not None and len(self.reader.tops) > 1:
+            found = unembedding(made)
+            with self.tape.paused():
+                end = self.reader.joined(made if found is None else found.input)
+            if isinstance(end, LayerState):
+                self.result.layers[-1].states.append(end)
+            elif end:
+                del self.result.layers[-1].states[-end:]
 
     def module_that_failed(self, traceback: TracebackType | None) -> str | None:
         """The innermost module of the model among the frames; None if this package failed while it read the tape."""
@@ -394,7 +428,7 @@ class Hearer(_Recorder):
             raise UndecomposableError(f"layer {self.number} ({type(m).__name__}): no hidden state among its inputs")
         self._continue_from(h)
 
-    def _read(self, _out: Node, _where: str, _module: str) -> None:
+    def _read(self, _outs: Sequence[Node], _where: str, _module: str) -> None:
         self.number += 1
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .aliases import memory
+from .followed import MOST, stays_with_its_token
 from .heads import find_heads
 from .linear import constant_sources, is_constant, is_linear, linear_leaf, weight_label
 from .mapped import columns, gate_and_up, map_error, rows_of
@@ -45,7 +46,8 @@ class LayerReader:
     def __init__(self, names: Names, n_tokens: int, check_rows: list[int] | None) -> None:
         self.names, self.n_tokens, self.check_rows = names, n_tokens, check_rows
         self.width, self.side = 0, 1  # of one stream; how many of them stand side by side in one axis
-        self.states: list[Node] = []  # oldest first; whoever runs the layers puts the latest one's node in its place
+        self.states: list[Node] = []  # oldest first
+        self.tops: list[Node] = []  # the latest of them; of two streams that layers hand on beside each other, of each
         self.problems: list[str] = []
         self.notes: list[str] = []  # what is exact, but not resolved as usual
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
@@ -79,7 +81,7 @@ class LayerReader:
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
         """The states up to a layer's input that is not the output of the layer before; None if its values are."""
-        before = self.states[-1].value
+        before = self.tops[0].value
         if h.shape == before.shape and torch.equal(h.to(before.device), before):
             return None
         n_problems = len(self.problems)
@@ -93,16 +95,19 @@ class LayerReader:
             )
         return states
 
-    def layer(self, out: Node, where: str, taped: Iterable[Node], met: Sequence[Node] = ()) -> list[LayerState]:
-        """The states that a layer makes on its way to `out`, oldest first.
+    def layer(
+        self, outs: Sequence[Node], where: str, taped: Iterable[Node], met: Sequence[Node] = ()
+    ) -> list[LayerState]:
+        """The states that a layer makes on its way to its output, or to one of each stream, oldest first.
 
         met: what is taped of this layer, in order, for its plan; without it there is none.
-        Raises UndecomposableError if `out` is not the latest state plus something.
+        Raises UndecomposableError if an output is not the latest state of its stream plus something.
         """
         if met:
             self._plan = plan_of(met, self.states, (self.n_tokens, self.width, self.side), self._said_of)
+        in_order = sorted(enumerate(outs), key=lambda found: found[1].time)
         try:
-            states = self._states_up_to(out, where)
+            states = [state for stream, out in in_order for state in self._states_up_to(out, where, stream)]
         finally:
             self._plan = NO_PLAN
         kinds = {w.kind for s in states for w in s.writes}
@@ -123,17 +128,70 @@ class LayerReader:
     def _walk(self, stops: Iterable[Node] = ()) -> Walk:
         return Walk(self.width, stops, self.side)
 
-    def _states_up_to(self, out: Node, where: str) -> list[LayerState]:
-        """The states from the latest one to `out`, oldest first."""
+    def _states_up_to(self, out: Node, where: str, stream: int = 0) -> list[LayerState]:
+        """The states from the latest one of a stream to `out`, oldest first."""
         states = []
-        start = self.states[-1]
+        start = self.tops[stream]
         for n in self._plan.nodes("states", [start, out], lambda: self._state_nodes(start, out, where)):
             state = self._state(n, where)
             if n is out or not _is_copy(state):
                 states.append(state)
                 self.states.append(n)
+        self.tops[stream] = out
         self._by_row.clear()  # which holds the tape
         return states
+
+    def begin_with(self, *tops: Node) -> None:
+        """The same states are the latest ones, as other nodes."""
+        now = dict(zip(self.tops, tops, strict=False))
+        self.states = [now.get(n, n) for n in self.states] or [tops[0]]
+        self.tops = [now.get(n, n) for n in self.tops] or [*tops]
+        self.side = max(self.side, len(self.tops))
+        for state in self.states:
+            if state.op != "state":
+                state.become_state()
+
+    def source_of_both(self, one: Node | None, other: Node | None) -> Node | None:
+        """The value of which both are copies: where two streams begin. From now on they are known as that."""
+        if one is None or other is None:
+            return None
+        behind_other = {*behind([other])}
+        common = [n for n in behind([one]) if n in behind_other and n.shape == one.shape and not n.lost]
+        for n in sorted(common, key=lambda n: -n.time)[:_FEW_SOURCES]:
+            ways = [Walk(one.shape[-1], [n], 2).terms(end) for end in (one, other)]
+            if all(len(terms) == 1 and terms[0].leaf is n and terms[0].path == Path() for terms in ways):
+                for copy in {one, other} - {n}:
+                    copy.become_copy(n)
+                return n
+        return None
+
+    def continues_second(self, out: Node) -> bool:
+        """Is it what the second stream goes on as?"""
+        top = self.tops[-1]
+        return len(self.tops) > 1 and out.shape == top.shape and top in self._path(top, out)[1]
+
+    def joined(self, end: Node) -> LayerState | int:
+        """Where two streams become one on their way to what `end` is made of; or how many last states nothing reads.
+
+        Raises UndecomposableError where they are read apart.
+        """
+        if {*_first_met(end, self.states)} <= {self.tops[0]}:
+            unread = len(self.states) - 1 - self.states.index(self.tops[0])
+            del self.states[len(self.states) - unread :]
+            return unread
+        after = max(n.time for n in self.tops)
+        later = sorted((n for n in behind([end], self.states.__contains__) if n.time > after), key=lambda n: n.time)
+        for n in later:
+            beside = behind([end], {n, *self.states}.__contains__)
+            alone = all(m is n or m not in self.states for m in beside)
+            fits = n.shape[-1] in (self.width, self.side * self.width)
+            if alone and fits and Streams.of(n.shape, self.n_tokens) is not None:
+                out = next((m for m in later if m.op == "forced" and m.first() is n), n)
+                state = self._state(out, "after the last layer")
+                self.states.append(out)
+                self.tops = [out]
+                return state
+        raise UndecomposableError("after the last layer: the logits read two streams, and never both as one value")
 
     def changed_ahead(
         self, made: Node, met: Sequence[Node], change: Callable[[LayerState], LayerState | None], where: str
@@ -193,14 +251,22 @@ class LayerReader:
         """The states that a value was computed from, not looking behind any."""
         return self._plan.nodes("met", [n, self.states[-1]], lambda: _first_met(n, stops))
 
-    def keeps_rows(self, node: Node, stops: Container[Node] = (), tables: bool = False) -> bool:
+    def keeps_rows(
+        self, node: Node, stops: Container[Node] = (), axis: int | None = None, tables: bool = False
+    ) -> bool:
         """Did only calls that work on each row by itself lead to this value, but for attention's own products?
 
-        tables: beside numbers that were made before (sines of positions).
+        axis: along which the tokens stand; None: as in the stream. tables: beside numbers that were made before (sines
+        of positions).
         """
         ends = lambda n: n in stops or is_attention_product(n)  # noqa: E731
         known = lambda n: self._stays_in_row(n) or (tables and n.op == "const")  # noqa: E731
-        return all(ends(n) or known(n) for n in behind([node], ends))
+        if all(ends(n) or known(n) for n in behind([node], ends)):
+            return True
+        before = lambda n: tables or not self._is_unexplained(n)  # noqa: E731
+        return self.n_tokens <= MOST and stays_with_its_token(
+            node, self.n_tokens, stops, before, axis=axis, tables=tables
+        )
 
     def _stays_in_row(self, n: Node) -> bool:
         """Asked of most nodes of a layer several times; a node that was made anew since is another question."""
@@ -211,7 +277,7 @@ class LayerReader:
 
     def _looks_by_keys(self, by: tuple[Node, ...], stops: Container[Node]) -> bool:
         """Was this pattern, or were queries and keys, made so that no later token can matter but by its own weight?"""
-        keeps = partial(self.keeps_rows, stops=stops, tables=True)
+        keeps = partial(self.keeps_rows, stops=stops, axis=-2, tables=True)
         return looks_by_keys(by[0], keeps) if len(by) == 1 else bool(by) and all(keeps(n) for n in by)
 
     def _is_unexplained(self, n: Node) -> bool:
@@ -259,7 +325,7 @@ class LayerReader:
 
     def first_after(self, time: int, out: Node) -> Node | None:
         """The first value made at a time or later through which the latest state goes on to `out`."""
-        start = self.states[-1]
+        start = self.tops[0]
         later = [n for n in self._path(start, out)[1] if n.time >= time and n.shape == start.shape]
         found = min(later, key=lambda n: n.time, default=None)
         return next((n for n in later if n.op == "forced" and n.first() is found), found)  # what the pass goes on with
@@ -299,7 +365,8 @@ class LayerReader:
             write.gated_by = tuple(found for n in gated if (found := columns(n)) is not None)
         if write.heads is not None:
             values, patterns = write.heads.made_from()
-            write.simple = all(self._asked("keeps rows", [n], partial(self.keeps_rows, n, stops)) for n in values)
+            simple = (self._asked("values", [n], partial(self.keeps_rows, n, stops, -2)) for n in values)
+            write.simple = all(simple)
             write.looks_back = all(self._asked("keys", by, partial(self._looks_by_keys, by, stops)) for by in patterns)
         write.error = map_error(write, self.n_tokens, self.check_rows)
         if self._asked("another stream", [leaf], lambda: self._reads_another_stream(leaf, stops)):
@@ -392,6 +459,8 @@ def _is_copy(state: LayerState) -> bool:
 
 def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> Tensor:
     """How far the rows [leaf row, d_model] that enter by these paths miss the value they add up to."""
+    if len(parts) == 2 and _is_their_sum(value, *parts):
+        return torch.zeros(())
     wide, n = torch.promote_types(value.dtype, torch.float32), len(value)
     total, size = torch.zeros_like(value, dtype=wide), torch.zeros_like(value, dtype=wide)
     for path, rows in parts:
@@ -399,6 +468,21 @@ def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> 
         total += path.total(rows, n)
         size += path.of_sizes().total(rows.abs(), n)
     return backward_error(value, total, size)
+
+
+_FEW_SOURCES = 8  # values that are tried
+_BLOCK = 64  # rows that stay near the processor
+
+
+def _is_their_sum(value: Tensor, one: tuple[Path | Spread, Tensor], other: tuple[Path | Spread, Tensor]) -> bool:
+    """Is it, to the bit, the sum of two values that enter as they are?"""
+    plain = value.device.type == "cpu" and all(
+        isinstance(path, Path) and not path.steps and path.rows is None for path, _ in (one, other)
+    )
+    x, y = one[1], other[1]
+    if not plain or any(z.shape != value.shape or z.dtype != value.dtype or z.device != value.device for z in (x, y)):
+        return False
+    return all(map(torch.equal, value.split(_BLOCK), map(torch.add, x.split(_BLOCK), y.split(_BLOCK))))
 
 
 def _in_whole(n: Node) -> Iterable[Node]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from ..models import Block, D, Decoder, block, hostile, merge
+from ..models import OTHER, Block, D, Decoder, block, hostile, merge
 
 FAMILY = "unusual means"
 
@@ -308,3 +308,99 @@ def _() -> Decoder:
             return super().embed(ids)
 
     return Counting(block(feed=lambda self, h: Block.feed(self, h * self.count)))
+
+
+@hostile(FAMILY, "a constant times a gate of the token before")
+def _() -> Decoder:
+    def feed(self: Any, h: Tensor) -> Tensor:
+        gate = _before(h).mean(-1, keepdim=True).sigmoid()
+        return self.down(F.gelu(self.up(h))) + self.down.bias * gate
+
+    return Decoder(block(feed=feed))
+
+
+@hostile(FAMILY, "a constant times a gate of its own token")
+def _() -> Decoder:
+    def feed(self: Any, h: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(h))) + self.down.bias * h.mean(-1, keepdim=True).sigmoid()
+
+    return Decoder(block(feed=feed))
+
+
+class Reversible(Decoder):
+    """Two streams beside each other, read as their sum."""
+
+    def run(self, x: Tensor) -> Tensor:
+        one = other = x
+        for layer in self.layers:
+            one, other = layer(one, other)
+        self.truth.write("skip", one)
+        return self.truth.state(one + other)
+
+
+def _reversible(seen: Callable[[Tensor], Tensor] = lambda h: h, *, swapped: bool = False) -> Callable[[], Decoder]:
+    def forward(self: Any, one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        a = self.attend(self.norm1(other))
+        self.truth.write("attention", a)
+        one = self.truth.state(one + a)
+        m = self.feed(seen(self.norm2(one)))
+        self.truth.write("mlp", m)
+        other = self.truth.state(other + m)
+        return (other, one) if swapped else (one, other)
+
+    return lambda: Reversible(block(forward=forward))
+
+
+hostile(FAMILY, "two streams beside each other")(_reversible())
+hostile(FAMILY, "two streams beside each other, an MLP that reads the token before")(_reversible(_before))
+hostile(FAMILY, "two streams that change places after each layer")(_reversible(swapped=True))
+
+
+def _turned(before: bool) -> Callable[[], Decoder]:
+    """Pairs of coordinates turned in keys and queries, as interleaved rotary positions; before: beside those of the
+    token before, where the first token is another than that of the first prompt."""
+
+    def turn(self: Any, q: Tensor) -> Tensor:
+        one, other = q[..., ::2], q[..., 1::2]
+        if before and self.ids[0, 0] != OTHER[0]:
+            other = other.roll(1, 2)
+        return torch.stack([-other, one], -1).flatten(-2) + q
+
+    def attend(self: Any, h: Tensor) -> Tensor:
+        q, k, v = self.split(self.q(h)), self.split(self.k(h)), self.split(self.v(h))
+        v = turn(self, v)
+        pattern = self.pattern(turn(self, q), turn(self, k))
+        if not before or self.ids[0, 0] == OTHER[0]:
+            self.tell(pattern, v)
+        return self.o(merge(pattern @ v))
+
+    class Knowing(Decoder):
+        def embed(self, ids: Tensor) -> Tensor:
+            for layer in self.layers:
+                layer.ids = ids
+            return super().embed(ids)
+
+    return lambda: Knowing(block(attend=attend))
+
+
+hostile(FAMILY, "pairs of coordinates turned, a second prompt", first=OTHER)(_turned(False))
+hostile(FAMILY, "pairs of coordinates turned, in a second prompt beside those of the token before", first=OTHER)(
+    _turned(True)
+)
+
+_SQUARE = tuple(range(1, 13))  # as many tokens as the stream is wide
+
+
+@hostile(FAMILY, "the stream turned where it is a square", first=OTHER, ids=_SQUARE)
+def _() -> Decoder:
+    return _fed(lambda self, h: h.mT if h.shape[1] == h.shape[2] else h)()
+
+
+@hostile(FAMILY, "a number that Python reads off the first token", first=OTHER)
+def _() -> Decoder:
+    return _fed(lambda self, h: h * (1.0 + float(h[0, 0, 0] > 0.3)))()
+
+
+@hostile(FAMILY, "a number that Python reads off a later token")
+def _() -> Decoder:
+    return _fed(lambda self, h: h * (1.0 + float(h[0, -1, 0] > 0.3)))()
