@@ -174,4 +174,4 @@ def test_reformer_is_read_in_full() -> None:
         assert torch.equal(run.logits, model(input_ids=torch.tensor([IDS])).logits[0])
     assert run.fidelity.exact
     assert run.readout is not None
-    assert {p.kind for p in run.parts} == {"mixer", "mlp", "skip", "embedding"}  # softmax by hand
+    assert {p.kind for p in run.parts} == {"attention", "mlp", "skip", "embedding"}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .einsums import Einsum, einsum
 from .nodes import Node, plain
-from .ops import DIV, IDENTITY, MATMUL, MUL, VIEW
+from .ops import DIV, IDENTITY, MATMUL, MUL, SUB, VIEW
 
 _BEFORE_SOFTMAX = IDENTITY | VIEW | MUL | {
     "__getitem__", "narrow", "split", "chunk", "masked_fill", "nan_to_num", "transpose", "permute", "split_with_sizes",
@@ -181,12 +181,13 @@ def _comes_from_softmax(n: Any, depth: int = 14) -> bool:
 
 
 def _is_normalised(n: Node) -> bool:
-    """exp(x) / sum(exp(x)), or exp(log_softmax(x)): a softmax by hand."""
+    """exp(x) / sum(exp(x)), exp(log_softmax(x)) or exp(x - logsumexp(x)): a softmax by hand."""
     x = n.first()
     if x is None:
         return False
     if n.op == "exp":
-        return x.op == "log_softmax"
+        by = x.argument(1, "other") if x.op in SUB else None
+        return x.op == "log_softmax" or (isinstance(by, Node) and by.op == "logsumexp" and by.first() is x.first())
     by = n.argument(1, "other")
     return n.op in DIV and x.op in ("exp", "exp_") and isinstance(by, Node) and by.op == "sum" and by.first() is x
 
