@@ -100,16 +100,16 @@ class _Asker(Hearer):
         if id(x) in self.tape.nodes:
             self.state[self.tape.nodes[id(x)]] = state
 
-    def _continue_from(self, h: Tensor) -> None:
-        super()._continue_from(h)
+    def _continue_from(self, *ends: Tensor) -> None:
+        super()._continue_from(*ends)
         self.state = {self.reader.states[-1]: self.latest}
 
-    def _read(self, out: Node, where: str, module: str) -> None:
+    def _read(self, outs: Sequence[Node], where: str, module: str) -> None:
         if self.number == self.wanted:
             first = next(iter(self.state))
-            self.nodes = list(behind([out], lambda n: n is first))
+            self.nodes = list(behind(outs, lambda n: n is first))
             raise _Done
-        super()._read(out, where, module)
+        super()._read(outs, where, module)
 
 
 def asked(
