@@ -100,6 +100,23 @@ def attribute(
     ended = np.zeros((n_states, n_tokens), bool)
     constant = np.zeros((len(parts), n_tokens), dtype)
     head_sum = np.zeros((len(parts), max((p.n_heads for p in parts), default=0), n_tokens), dtype)
+
+    def fill(s: State, of: dict[str, np.ndarray]) -> None:
+        """Enters the shares of a state's nodes."""
+        assert s.carried is not None
+        total[s.index], ended[s.index], error[s.index] = of["total"], of["total"] == 0, of["error"]
+        table.carried(s.carried, s.index, of["carried"])
+        for p in s.parts:
+            n = p.number
+            if f"{n} share" in of:
+                head_sum[n, : p.n_heads] = of[f"{n} heads"]
+                truncated[s.index] += of.get(f"{n} left", 0)
+                constant[n] = of.get(f"{n} constant", 0)
+                _add_edges(table, parts[n], *(of[f"{n} {name}"] for name in ("share", "largest", "top")))
+            elif f"{n}" in of:
+                table.part(parts[n], of[f"{n}"])
+
+    waiting: list[tuple[State, dict[str, Tensor]]] = []  # an accelerator is asked for several states at once
     with reported("attributing", progress) as done, with_kernel.team(with_kernel.brought(first).device) as team:
         for s in run.states[1:]:
             assert s.carried is not None
@@ -117,16 +134,16 @@ def attribute(
                     found = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team)
                     summed, off, sums[p.number] = summed + found.heads.sum(0), off + found.off, found
             per = 1 / torch.where(summed > 0, summed, 1)
-            total[s.index], ended[s.index], error[s.index] = _numpy(summed, summed == 0, off * per)
-            table.carried(s.carried, s.index, *_numpy(near_carried * per))
-            for p in s.parts:
-                if p.number in sums:
-                    (head_sum[p.number, : p.n_heads],) = _numpy(sums[p.number].heads * per)
-                    truncated[s.index] += _add_edges(table, parts[p.number], sums[p.number], per, most_keys)
-                    if p.number in biases:
-                        (constant[p.number],) = _numpy(biases[p.number] * per)
-                elif p.number in near:
-                    table.part(parts[p.number], *_numpy(near[p.number] * per))
+            node = {"total": summed, "error": off * per, "carried": near_carried * per}
+            node |= {f"{n}": x * per for n, x in near.items()}
+            node |= {f"{n} constant": x * per for n, x in biases.items()}
+            for n, found in sums.items():
+                node |= {f"{n} {name}": x for name, x in _edges(found, per, most_keys).items()}
+            waiting.append((s, node))
+            if sums or whole.device.type == "cpu" or s is run.states[-1]:
+                for (state, _), of in zip(waiting, _numpy([of for _, of in waiting]), strict=True):
+                    fill(state, of)
+                waiting.clear()
         done(n_states - 1, n_states - 1)
     return Graph(
         tokens=tuple(run.tokens),
@@ -161,22 +178,33 @@ def _slack(tolerance: float, near: Tensor, s: State) -> Tensor:
     return tolerance * near / n_vectors.clamp_min(1)
 
 
-def _add_edges(table: Table, part: PartFacts, found: Sums, per: Tensor, most_keys: int) -> np.ndarray:
-    """The edges of positive share, of every query the heaviest; returns what the others had: [query]."""
+def _edges(found: Sums, per: Tensor, most_keys: int) -> dict[str, Tensor]:
+    """The shares of every query's heaviest keys, and what the others had."""
     share = found.sum.mul_(per[:, None])
-    left = np.zeros(len(share), table.dtype)
+    edges = {"heads": found.heads * per, "share": share, "largest": found.max.mul_(per[:, None]), "top": found.top}
     if most_keys < share.shape[1]:
         heaviest = share.topk(most_keys)
-        before, share = share.sum(1), torch.zeros_like(share).scatter_(1, heaviest.indices, heaviest.values)
-        (left,) = _numpy(before - share.sum(1))
-    shares, largest, head = _numpy(share, found.max.mul_(per[:, None]), found.top)
-    at, query, key = table.positive(shares)
-    table.attention(part, query, key, *(x.reshape(-1)[at] for x in (shares, largest, head)))
-    return left
+        kept = torch.zeros_like(share).scatter_(1, heaviest.indices, heaviest.values)
+        edges |= {"share": kept, "left": share.sum(1) - kept.sum(1)}
+    return edges
 
 
-def _numpy(*tensors: Tensor) -> list[np.ndarray]:
-    return [x.cpu().numpy() for x in tensors]
+def _add_edges(table: Table, part: PartFacts, share: np.ndarray, largest: np.ndarray, top: np.ndarray) -> None:
+    """The edges of positive share."""
+    at, query, key = table.positive(share)
+    table.attention(part, query, key, *(x.reshape(-1)[at] for x in (share, largest, top)))
+
+
+def _numpy(groups: list[dict[str, Tensor]]) -> list[dict[str, np.ndarray]]:
+    """The same on the CPU; from an accelerator all at once, so that it is waited for once."""
+    tensors = [x for group in groups for x in group.values()]
+    first = tensors[0]
+    if any(x.device.type != "cpu" for x in tensors):
+        together = torch.cat([x.reshape(-1).to(first.device, first.dtype) for x in tensors]).cpu()
+        pieces = together.split([x.numel() for x in tensors])
+        tensors = [y.reshape(x.shape).to(x.dtype) for x, y in zip(tensors, pieces, strict=True)]
+    found = iter(tensors)
+    return [{name: next(found).numpy() for name in group} for group in groups]
 
 
 # ---- proximities of one node ----

@@ -19,13 +19,15 @@ _OWN = frozenset(vars(nn.Module()))  # what every module has
 def fingerprint(module: nn.Module) -> int:
     """Of a module's parts, hooks, replaced forwards, plain attributes and the versions of its weights and buffers."""
     facts: list[object] = []
+    tensors: list[torch.Tensor | None] = []
     for m in module.modules():
         mine = vars(m)
+        tensors += [p for p in m._parameters.values() if type(p) is nn.Parameter]
+        tensors += m._buffers.values()
         facts += [id(m), type(m), *mine["_forward_hooks"], *mine["_forward_pre_hooks"]]
         facts += (fact for name, x in mine.items() if name not in _OWN for fact in _facts(name, x))
-    tensors = [p for p in module.parameters() if type(p) is nn.Parameter] + list(module.buffers())
     # Nothing of a weight is read: some refuse it.
-    facts += ((id(x), x._version) for x in tensors if not x.is_inference())
+    facts += ((id(x), x._version) for x in tensors if x is not None and not x.is_inference())
     return hash(tuple(facts))
 
 

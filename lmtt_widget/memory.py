@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def _bounds(module: nn.Module, layers: Sequence[nn.Module], n_tokens: int) -> tu
     """Bytes that are certainly kept, and bytes that are hardly ever reached."""
     size, config = _element_size(module), _config(module)
     chosen, experts = (_number(config, *names) for names in (_CHOSEN, _EXPERTS))
-    widths = [_width(layer, chosen / experts if experts else 1) for layer in layers]
+    share = chosen / experts if experts else 1
+    widths = [_known_width(layer, share) for layer in layers]
     logits = size * _number(config, "vocab_size")
     least = n_tokens * (size * sum(widths) + logits)
     d_model = _number(config, "hidden_size", "n_embd", "d_model") or max(widths, default=0)
@@ -111,6 +113,16 @@ def _flow(n_tokens: int, n_maps: int, n_heads: int, d_model: int, element_size: 
     ov = 2 * min(n_heads * state, max(state, _OV))
     one = _ONE_MAP * n_tokens**2 if n_maps else 0
     return EDGE * edges + one + wide * (8 * state + torch.get_num_threads() * ov)
+
+
+_widths: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()
+
+
+def _known_width(layer: nn.Module, share: float) -> float:
+    """The width of a layer, looked up once: what is added to it later (adapters) is small beside it."""
+    if layer not in _widths:
+        _widths[layer] = _width(layer, share)
+    return _widths[layer]
 
 
 def _width(layer: nn.Module, share: float) -> float:

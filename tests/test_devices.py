@@ -106,6 +106,23 @@ def test_every_answer_on_an_accelerator_is_the_one_on_the_cpu(case: zoo.Case, wa
     assert accelerators.outcome(case, accelerators.WAYS[way]) == "same"
 
 
+@pytest.mark.parametrize("type_", ["gpt2", "llama", "gemma2"])
+def test_no_layer_is_waited_for_while_it_is_read_and_twice_for_its_shares(type_: str) -> None:
+    def waited(n_layers: int) -> tuple[int, int]:
+        model = zoo.make(type_, dtype=torch.float32, num_hidden_layers=n_layers).to(devices.device())
+        loaded = lmtt.load_model(model)
+        lmtt.record(loaded, IDS)  # whatever is done once
+        with devices.waits() as reading:
+            run = lmtt.record(loaded, IDS)
+        with devices.waits() as sharing:
+            lmtt.attribute(run, kernel="torch")
+        return sum(n for (_, who), n in reading.items() if who != "the model"), sharing.total()
+
+    few, many = waited(2), waited(4)
+    assert many[0] <= few[0]
+    assert many[1] - few[1] <= 2 * (4 - 2)
+
+
 def test_parallel_streams_are_read_on_an_accelerator() -> None:
     case = zoo.Case("gemma3n_text")
     here = lmtt.attribute(zoo.recorded(case))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -194,6 +198,27 @@ def test_torch_stands_in_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         assert attribute(run, kernel="torch").kernel == "torch"
     finally:
         sums._kernel.cache_clear()
+
+
+def test_nobody_waits_for_machine_code_and_the_next_process_has_it(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    program = """
+import threading, torch
+from lmtt_widget.kernels.sums import kernel_for
+cpu = torch.device("cpu")
+first = kernel_for(cpu)
+[thread.join() for thread in threading.enumerate() if thread.name == "lmtt numba"]
+assert kernel_for(cpu) == first
+print(first)
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+
+    def used() -> str:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert used().startswith("torch (numba makes its machine code")
+    assert used() == "numba\n"
 
 
 def test_numba_works_on_copies_of_what_is_elsewhere() -> None:

@@ -16,7 +16,10 @@ from torch import Tensor
 
 def version(x: Tensor) -> int:
     """How often torch knows the memory of `x` to have been written; views share it, `.data` and numpy do not count."""
-    return 0 if x.is_inference() else x._version
+    try:
+        return x._version
+    except RuntimeError:  # made in inference mode, where torch does not count
+        return 0
 
 
 def memory(x: Tensor) -> int | None:

@@ -83,6 +83,7 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None, plan: P
         product = read_product(found[0])
         _check_slots(product, n_tokens)
         product.slots = torch.arange(width, device=z.value.device).reshape(product.n_heads, -1)
+        product.begins = 0
         return _checked([product], None, z, n_tokens, check_rows)
 
     nothing = {n: torch.zeros_like(n.value) for n in found}
@@ -241,16 +242,19 @@ def _checked(
     products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None
 ) -> Heads:
     every = check_rows is None or n_tokens <= FEW
-    rows = list(range(n_tokens)) if every else sorted({*check_rows, *(r for p in products for r in odd_rows(p))})  # type: ignore[misc]
+    some = () if check_rows is None else check_rows
+    rows = slice(None) if every else sorted({*some, *(r for p in products for r in odd_rows(p))})
     truth = z.value.detach().reshape(n_tokens, -1)[rows]
     wide = torch.promote_types(truth.dtype, torch.float32)
-    rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide)
+    rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide, copy=True)
     size = rebuilt.abs()
     future = torch.zeros((), device=truth.device)
-    later = torch.arange(n_tokens, device=truth.device) > torch.tensor(rows, device=truth.device)[:, None]
+    numbers = torch.arange(n_tokens, device=truth.device)
+    later = numbers > numbers[rows][:, None]
     for p in products:
-        pattern, value, at = p.pattern(rows).to(wide), p.values().to(wide), p.slots.reshape(-1)
-        future = torch.maximum(future, (pattern * later).max().float())
+        pattern, value, at = p.pattern(rows).to(wide), p.values().to(wide), p.places()
+        if p.scores is None or not p.scores[3]:  # else it cannot
+            future = torch.maximum(future, (pattern * later).max().float())
         gate = 1 if p.gate is None else p.gate[rows][:, at].to(wide)
         out, sizes = (pattern @ torch.cat([value, value.abs()], -1)).chunk(2, -1)  # [head, query, d_head] each
         sizes = sizes * (1 + p.unsureness(rows, pattern))

@@ -178,15 +178,12 @@ class _Recorder:
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
         self.model, self.layers = model, layers
-        self.modules = [*model.modules()]
-        self.pieces = pieces(model, layers)
+        self.names, self.pieces = Names(model), pieces(model, layers)
         self.maps: list[nn.Module] = []  # those that are one node each
         self.called: set[nn.Module] = set()  # of the pieces of the layer that runs
         self.n_layers = len(set(self.pieces.values())) or len(layers)
         self.tape = Tape()
-        self.reader = LayerReader(
-            Names(model), n_tokens, None if check_all else sorted({0, n_tokens // 2, n_tokens - 1})
-        )
+        self.reader = LayerReader(self.names, n_tokens, None if check_all else sorted({0, n_tokens // 2, n_tokens - 1}))
         self.result = Recording(problems=self.reader.problems, notes=self.reader.notes)
         self.between: list[Node] = []  # values like the stream that were made outside of layers, in case one is reused
         self.met: list[Node] = []  # states of the layer that runs, as far as it has come
@@ -197,7 +194,7 @@ class _Recorder:
         self.thread, self.is_on = threading.get_ident(), True
 
     def hook(self) -> None:
-        self.maps = _outermost_maps(self.modules)
+        self.maps = _outermost_maps(self.names.every)
         for m in self.maps:
             m.register_forward_pre_hook(_Hook(self, self._enter))
             leave = self._leave_embedding if isinstance(m, nn.Embedding) else self._leave_linear

@@ -47,8 +47,9 @@ class Path:
         y = self.apply(x)
         if self.rows is None:
             return y if y.shape[0] == n_rows else y.repeat(n_rows // y.shape[0], 1)
-        keep = self.rows >= 0
-        return y.new_zeros(n_rows, y.shape[-1]).index_add_(0, self.rows[keep].to(y.device), y[keep.to(y.device)])
+        rows = self.rows.to(y.device)
+        to = torch.where(rows < 0, n_rows, rows)  # what is dropped, to a row of its own: nobody waits for how many
+        return y.new_zeros(n_rows + 1, y.shape[-1]).index_add_(0, to, y)[:n_rows]
 
     def of_sizes(self) -> Path:
         """How large at most what enters can be, as a path of the leaf's absolute values."""

@@ -40,6 +40,21 @@ class Product:
     made_by: Node | None = None  # the call that made the values; only while the tape is read
     asked_by: tuple[Node, ...] = ()  # the pattern, or queries and keys; only while the tape is read
     laid_out: Callable[[Tensor], Tensor] | None = None  # [head, query, d_head] as the call gave it; None: as it is
+    begins: int | None = -1  # as `first_slot`; -1: nobody has looked yet
+
+    def first_slot(self) -> int | None:
+        """Where the heads begin in z, if they stand there one after the other; else None."""
+        if self.begins == -1:
+            slots = self.slots.reshape(-1)
+            first, ascending = torch.stack([slots[0], (slots.diff() == 1).all().to(slots)]).tolist()
+            self.begins = first if ascending else None
+        return self.begins
+
+    def places(self) -> slice | Tensor:
+        """The coordinates of z that the heads fill, in their order."""
+        if self.begins is None or self.begins < 0:
+            return self.slots.reshape(-1)
+        return slice(self.begins, self.begins + self.slots.numel())
 
     @property
     def n_queries(self) -> int:
@@ -77,7 +92,8 @@ class Product:
         score = torch.matmul(q[heads, query].to(wide) * scale, k.transpose(-1, -2), out=into)
         if causal:
             rows = torch.arange(q.shape[1], device=q.device)[query]
-            first = int(rows[0]) if isinstance(query, slice) else 0  # earlier keys are before all of the queries
+            # Earlier keys are before all of the queries.
+            first = query.indices(q.shape[1])[0] if isinstance(query, slice) else 0
             later = torch.arange(first, k.shape[1], device=q.device) > rows[:, None]
             score[..., first:].masked_fill_(later, -math.inf)
         if mask is None:
@@ -87,7 +103,7 @@ class Product:
         score = score.masked_fill_(~mask, -math.inf) if mask.dtype == torch.bool else score.add_(mask)
         return torch.softmax(score, -1, out=into).nan_to_num_(0.0)  # a row without any key
 
-    def unsureness(self, query: Sequence[int], pattern: Tensor) -> Tensor:
+    def unsureness(self, query: Sequence[int] | slice, pattern: Tensor) -> Tensor:
         """How many units of the last place rounding can move a probability [head, query, key]: [head, query, 1].
 
         None where the model made the pattern itself. A score that is off by d makes its probability off by exp(d): and

@@ -31,8 +31,9 @@ class Names:
     """What a model calls its modules and parameters, by their id; labels only."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model = model
-        self.modules = {id(m): name for name, m in model.named_modules()}
+        self._model, named = model, dict(model.named_modules())
+        self.every = list(named.values())
+        self.modules = {id(m): name for name, m in named.items()}
         self.buffers = {id(b) for b in model.buffers()}
 
     @cached_property

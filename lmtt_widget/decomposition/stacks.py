@@ -29,7 +29,8 @@ def find_layers(model: nn.Module) -> list[nn.Module]:
     lists = (_outer_lists(decoder) if isinstance(decoder, nn.Module) else []) or _outer_lists(model)
     if not lists:
         raise UndecomposableError(f"{type(model).__name__}: no list of decoder layers found; pass layers=...")
-    best = max(lists, key=lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters())))
+    size = lambda c: (len(c) in lengths, sum(p.numel() for p in c.parameters()))  # noqa: E731
+    best = max(lists, key=size) if len(lists) > 1 else lists[0]
     beside = _beside(model, best)
     if beside:
         return [piece for layer in zip(*beside, strict=True) for piece in layer]

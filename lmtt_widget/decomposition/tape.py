@@ -275,7 +275,8 @@ class Tape(TorchFunctionMode):
         if isinstance(out, Tensor):
             if id(out) in self.nodes and any(out is a for a in args):  # x.to(same dtype) returns x itself
                 return out
-            return self._forced(self.add(out, name, fn=func, args=self._lift(args), kwargs=self._lift(kwargs)), out)
+            named = self._lift(kwargs) if kwargs else kwargs
+            return self._forced(self.add(out, name, fn=func, args=self._lift(args), kwargs=named), out)
         if isinstance(out, (tuple, list)):
             lifted, named = self._lift(args), self._lift(kwargs)
             goes_on = [

@@ -153,9 +153,8 @@ def _through(write: LinearWrite, product: Product, z: Tensor) -> Tensor:
     if weight is None:
         given = write.input.new_zeros(len(z), write.input.shape[-1])
         return write.map(given.scatter_(1, slots.to(given.device), z.to(given.dtype))).to(z.dtype)
-    first, n = int(slots[0, 0]), slots.numel()
-    in_order = torch.equal(slots.reshape(-1), torch.arange(first, first + n, device=slots.device))
-    slices = weight[first : first + n].unflatten(0, slots.shape) if in_order else weight[slots]
+    first, n = product.first_slot(), slots.numel()
+    slices = weight[slots] if first is None else weight[first : first + n].unflatten(0, slots.shape)
     return torch.bmm(z[:, None], slices.to(z.device, z.dtype))[:, 0]
 
 

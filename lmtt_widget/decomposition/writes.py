@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -133,11 +134,17 @@ class Recording:
 def tensors_in(x: Any) -> Iterator[Tensor]:
     """All tensors that a reading holds, but for the model's own parameters."""
     if isinstance(x, Tensor):
-        if not isinstance(x, nn.Parameter):
+        if type(x) is Tensor or not isinstance(x, nn.Parameter):
             yield x
     elif isinstance(x, (list, tuple)):
         for y in x:
             yield from tensors_in(y)
-    elif is_dataclass(x):
-        for f in fields(x):
-            yield from tensors_in(getattr(x, f.name))
+    else:
+        kind: Any = type(x)
+        for name in _fields_of(kind):
+            yield from tensors_in(getattr(x, name))
+
+
+@cache
+def _fields_of(kind: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(kind)) if is_dataclass(kind) else ()

@@ -56,6 +56,15 @@ def _prepare(ov: OV, team: Team) -> None:
     _turn(ov.value.numpy(), ov.by_coordinate.numpy(), ov.reach.numpy())
 
 
+def is_made() -> bool:
+    """Is there machine code on disk, of these very sources? True also where none can be kept, and nothing is to wait
+    for."""
+    try:  # numba does not say it otherwise
+        return bool(_proximities._cache._cache_file._load_index())
+    except (AttributeError, OSError):
+        return True
+
+
 def _machine_code(f: Callable[..., None]) -> Any:
     """Compiled when first called, and kept on disk where a folder can be written."""
     try:

@@ -51,28 +51,24 @@ def proximities(
     edge, over = (tile.team.borrow(name, tuple(near.shape), near) for name in ("edge", "over"))
     z = tile.team.borrow("z", (*near.shape[:2], _AT_ONCE, near.shape[2]), near)
     taken = near <= whole.slack[:, None]
-    if bool(whole.slack.any()):
+    if near.device.type != "cpu" or bool(whole.slack.any()):  # an accelerator is not waited for
         whole.taken += torch.where(taken, near, 0).sum((0, 2))
     torch.abs(tile.weight, out=edge).mul_(ov.reach[:, None, : tile.stop]).masked_fill_(taken, 0)
     listed = whole.order.long()
     n_listed = listed.shape[1]
 
-    n = _first(edge, whole.level)
+    n, n_far, n_long = _first(edge, whole.level)
     over.zero_()
     if n:
         c = listed[:, :n]
         sign, unit = whole.sign.gather(1, c), whole.unit[c]
         turned = ov.by_coordinate[..., : tile.stop]
         first_overshoot(over, z, tile.weight, turned, c, sign, whole.level[:, :n], unit)
-    far = edge > whole.level[:, n, None]
-    head, query, key = far.nonzero(as_tuple=True)
-    for most in (n_listed, d_model):  # those with a short list, then those that need all coordinates
-        short = edge[head, query, key] <= whole.level[query, n_listed]
-        mine = short if most == n_listed else ~short
-        h_all, q_all, k_all = head[mine], query[mine], key[mine]
-        flat = ov.value.reshape(-1, d_model)
-        for at in torch.arange(len(h_all), device=near.device).split(max(1, _LIST // most)):
-            h, q, k = h_all[at], q_all[at], k_all[at]
+    flat = ov.value.reshape(-1, d_model)
+    degree = (edge > whole.level[:, n, None]).to(torch.uint8) + (edge > whole.level[:, n_listed, None])
+    for most, some in zip((d_model, n_listed), _further(degree.reshape(-1), n_long, n_far), strict=True):
+        for at in some.split(max(1, _LIST // most)):
+            k, q, h = at % edge.shape[2], at // edge.shape[2] % edge.shape[1], at // edge[0].numel()
             row, weight = h * ov.value.shape[1] + k, tile.weight[h, q, k]
             if most == d_model:
                 over[h, q, k] = overshoot(weight, flat[row], whole.sign[q], whole.size[q], whole.unit)
@@ -101,9 +97,20 @@ def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
     order.copy_(found.indices[:, : order.shape[1]])
 
 
-def _first(edge: Tensor, level: Tensor) -> int:
-    """How many coordinates are best looked at for all vectors at once; the others are done one by one."""
-    ns = [n for n in _FIRST if n < level.shape[1]]
-    further = torch.stack([(edge > level[:, n, None]).sum() for n in ns]).tolist()
+def _further(degree: Tensor, n_long: int, n_far: int) -> tuple[Tensor, Tensor]:
+    """Where vectors need all coordinates (2), and where a short list of them (1); how many there are is known."""
+    if degree.device.type == "cpu":
+        return (degree == 2).nonzero()[:, 0], (degree == 1).nonzero()[:, 0]
+    order = degree.argsort(descending=True, stable=True)  # `nonzero` would wait for the device
+    return order[:n_long], order[n_long:n_far]
+
+
+def _first(edge: Tensor, level: Tensor) -> tuple[int, int, int]:
+    """How many coordinates are best looked at for all vectors at once; how many vectors reach further, and how many of
+    them beyond the listed ones: these are done one by one."""
+    last = level.shape[1] - 1
+    ns = [n for n in _FIRST if n <= last]
+    *further, beyond = torch.stack([(edge > level[:, n, None]).sum() for n in (*ns, last)]).tolist()
     costs = [n * edge.numel() + _ONE_BY_ONE * more for n, more in zip(ns, further, strict=True)]
-    return ns[costs.index(min(costs))]
+    best = costs.index(min(costs))
+    return ns[best], further[best], beyond

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..decomposition.heads import Heads
+from ..decomposition.linear import LinearMap
+from ..decomposition.paths import Path
+from ..decomposition.products import Product
 from ..decomposition.writes import LinearWrite
 from .threads import Team, side_by_side
 from .tiles import Sums, Tile, tiles, whole_for
@@ -50,8 +55,10 @@ def kernel_for(device: torch.device, name: KernelName = "auto") -> Kernel:
     """
     if name not in ("auto", "torch", "numba", "compiled"):
         raise ValueError(f'kernel must be "auto", "numba", "compiled" or "torch", got {name!r}')
+    if name == "auto" and device.type == "cpu":
+        return _on_cpu()
     if name == "auto":
-        name = "numba" if device.type == "cpu" else "compiled"
+        name = "compiled"
     made = _kernel(name, device.type)
     if made.name == "numba" and device.type != "cpu":
         return replace(made, why=f"on copies, the model is on {device}")
@@ -71,6 +78,36 @@ def _kernel(name: KernelName, device: str) -> Kernel:
         if why:
             return _torch(why)
     return Kernel(name, made.proximities, made.add, made.smallest)
+
+
+def _on_cpu() -> Kernel:
+    """numba's; where it has no machine code yet (once after an install), torch's until the process ends."""
+    made = _kernel("numba", "cpu")
+    if made.name != "numba" or _has_machine_code():
+        return made
+    return _torch("numba makes its machine code, once after an install; the next session uses it")
+
+
+@cache
+def _has_machine_code() -> bool:
+    """Looked up once, so that the numbers of a process all come from one kernel; else it is made meanwhile."""
+    numba: Any = importlib.import_module(f"{__package__}.in_numba")
+    if numba.is_made():
+        return True
+    threading.Thread(target=_make, name="lmtt numba").start()  # no daemon: a compiler must not be cut off
+    return False
+
+
+def _make() -> None:
+    """Has numba make its machine code: one head that moves three tokens."""
+    n, d_model, d_head = 3, 32, 4
+    product = Product(torch.ones(1, n, d_head), 1, torch.ones(1, n, n), None, torch.arange(d_head)[None])
+    z, nothing = torch.ones(n, d_head), torch.zeros(())
+    write = LinearWrite(
+        "attention", "", Path(), torch.ones(n, d_model), map=LinearMap(weight=torch.ones(d_head, d_model)), input=z,
+        heads=Heads([product], None, nothing, nothing),
+    )  # fmt: skip
+    proximity_sums(write, torch.ones(n, d_model), kernel=_kernel("numba", "cpu"))
 
 
 def _torch(why: str = "") -> Kernel:

@@ -156,12 +156,16 @@ def _together(
     n_heads, n_keys, d_head = value.shape
     weight = _weight(write, product, heads, whole)
     if weight is not None:
-        weight = path.apply(weight)
-        through = torch.div(weight, whole.unit, out=team.borrow("through", tuple(weight.shape), whole.unit))
+        weight = path.apply(weight.to(whole.unit)) if path.steps else weight
+        through = _in_units(weight, whole.unit, team)
         ov = team.borrow("ov", (n_heads, n_keys, weight.shape[1]), whole.unit)
         torch.matmul(value, through.reshape(n_heads, d_head, -1), out=ov)
         asked = team.borrow("asked", (len(queries), weight.shape[0]), whole.unit)
-        asked = torch.matmul(whole.sign, weight.T, out=asked).reshape(-1, n_heads, d_head).transpose(0, 1)
+        if weight.dtype == whole.unit.dtype:
+            torch.matmul(whole.sign, weight.T, out=asked)
+        else:  # of a weight in half precision one copy in float32 is enough
+            torch.matmul(whole.sign * whole.unit, through.T, out=asked)
+        asked = asked.reshape(-1, n_heads, d_head).transpose(0, 1)
         offered = value
     else:
         ov = path.apply(_called(write, product, heads, value)) / whole.unit
@@ -194,7 +198,7 @@ def _by_query(
         if product.gate is not None:
             seen = seen * product.gate[query, product.slots[heads]].to(whole.unit)[:, None]
         if weight is not None:
-            through = (write.path.apply(weight, query) / whole.unit).reshape(*seen.shape[::2], -1)
+            through = (write.path.apply(weight.to(whole.unit), query) / whole.unit).reshape(*seen.shape[::2], -1)
             ov = torch.matmul(seen, through, out=team.borrow("ov", (*seen.shape[:2], through.shape[2]), whole.unit))
         else:
             ov = write.path.apply(_called(write, product, heads, seen), query) / whole.unit
@@ -214,15 +218,25 @@ def _values(product: Product, heads: slice, stop: int, whole: Whole) -> Tensor:
 
 
 def _weight(write: LinearWrite, product: Product, heads: slice, whole: Whole) -> Tensor | None:
-    """The rows of the output projection that these heads write through: [head * d_head, d_model]."""
+    """The rows of the output projection that these heads write through, in its own dtype: [head * d_head, d_model]."""
     weight = write.map.weight()
     if weight is None:
         return None
-    rows = product.slots[heads].reshape(-1)
-    first, last = int(rows[0]), int(rows[-1])
-    if last - first == len(rows) - 1 and bool((rows.diff() == 1).all()):
-        return weight[first : last + 1].to(whole.unit)
-    return weight.index_select(0, rows.to(weight.device)).to(whole.unit)
+    first, d_head = product.first_slot(), product.slots.shape[1]
+    if first is not None:
+        return weight[first + heads.start * d_head : first + heads.stop * d_head].to(whole.unit.device)
+    return weight.index_select(0, product.slots[heads].reshape(-1).to(weight.device)).to(whole.unit.device)
+
+
+def _in_units(weight: Tensor, unit: Tensor, team: Team) -> Tensor:
+    """weight / unit [n, d_model], which lies in memory as the weight does: to turn it would take most of the time."""
+    n, d_model = weight.shape
+    is_turned = weight.stride(0) < weight.stride(1)
+    through = team.borrow("through", (d_model, n) if is_turned else (n, d_model), unit)
+    through = through.t() if is_turned else through
+    if weight.dtype == unit.dtype:
+        return torch.div(weight, unit, out=through)
+    return through.copy_(weight).div_(unit)  # a division of two dtypes would make a copy of its own
 
 
 def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -> Tensor:
