@@ -61,6 +61,7 @@ Row = tuple[Callable[..., Any], dict[str, Any], Taken]
 
 def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
     """Every public function with arguments that fit; a text that is the name of something made stands for it."""
+    lmtt.survey(made["model"], [PROMPT], folder / "many", progress=False)
     json_file = lmtt.save_json(made["widget"], folder / "it.json", include="nothing")
     at: dict[str, Any] = {"run": "run", "pos": -1}
     norm = {"normalise": True}
@@ -137,6 +138,35 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             {"routes": "routes", "threshold": 0.1, "off": "mean", "run": None, "token": 5, "foil": 6, "pos": -1},
             {"threshold": ANY_SHARE | {"None"}, "run": {"None"}, "token": {"None"}, "foil": {"None"}},
         ),
+        "attention_reasons": (
+            lmtt.attention_reasons,
+            {"run": "run", "part": "attention", "head": 0, "query": 2, "key": 1},
+            {},
+        ),
+        "contrast_prompts": (
+            lmtt.contrast_prompts,
+            {"run": "run", "foil": 6, "token": 5, "pos": -1},
+            {"run": {"run"}, "token": {"None"}},
+        ),
+        "generate": (
+            lmtt.generate,
+            {"model": "model", "prompt": PROMPT, "n_tokens": 1, "temperature": 0.0, "seed": 0, "stop": None,
+             "interventions": (), "progress": None},
+            {"prompt": {"text"}, "n_tokens": {"huge"}, "temperature": {"half"}, "stop": {"None", "text"}, "progress": {"None"}},
+        ),
+        "load_survey": (lmtt.load_survey, {"folder": folder / "many"}, {}),
+        "promoters": (
+            lmtt.promoters,
+            {"model": "model", "word": 5, "k": 2, "progress": None},
+            {"k": {"huge"}, "progress": {"None"}},
+        ),
+        "survey": (
+            lambda **given: lmtt.survey(**given | ({"folder": folder / "it"} if given["folder"] == "nonsense" else {})),
+            {"model": "model", "prompts": [PROMPT], "folder": folder / "many", "target": -1, "keep": ("prompts",),
+             "chunk": 50, "engine": None, "progress": None},
+            {"folder": {"text"}, "engine": {"None"}, "progress": {"None"}},
+        ),
+        "swap_words": (lmtt.swap_words, {"prompt": "the hat", "words": {"hat": "cat"}}, {}),
         "persuasion": (
             lmtt.persuasion,
             {"model": "model", "query": "the hat is", "contexts": ["so it was "], "entities": None, "progress": None},

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..given import told
+
 VERSION = 1  # of the rows; another one is another survey
 FACTS = "survey.json"
 _NAME = re.compile(r"(prompts|tokens|neurons)-(\d{6,})-([0-9a-f]{16})\.parquet")
@@ -40,6 +42,8 @@ class Folder:
     """A folder on this machine, or one that fsspec knows (s3://..., gs://..., memory://...)."""
 
     def __init__(self, at: str | os.PathLike[str]) -> None:
+        if not isinstance(at, (str, os.PathLike)):
+            raise TypeError(f"folder must be a path, as text or as a Path, got {told(at)}")
         self.at, self.fs = os.fspath(at), None
         if "://" in self.at:
             self.fs, self.root = needed("fsspec.core").url_to_fs(self.at)
