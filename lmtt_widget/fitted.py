@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .given import integer, number, of_kind, place
+from .given import integer, number, of_kind, place, told
 from .lens import lens_logits, readout_of
 from .model import Model
 from .progress import Option, reported
@@ -95,7 +95,7 @@ def fit_lens(
         (1, True)
     """
     of_kind(model, Model, "model", "load_model(...) makes one, also of a torch module")
-    ahead, ridge, given = integer(ahead, "ahead", 0, 1), number(ridge, "ridge", 0), list(prompts)
+    ahead, ridge, given = integer(ahead, "ahead", 0, 1), number(ridge, "ridge", 0), _listed(prompts)
     if len(given) < _HELD_OUT:
         raise ValueError(f"a lens is fitted on {_HELD_OUT} prompts or more, got {len(given)}")
     sums: list[Any] = []
@@ -122,6 +122,12 @@ def fit_lens(
     pairs = [pair for ids in texts for pair in zip(ids, ids[1 + ahead :], strict=False)]
     bigram = sum(best.get(a) == b for a, b in pairs) / max(1, len(pairs))
     return FittedLens(ahead, weight.float(), bias.float(), kl, plain, right, bigram)
+
+
+def _listed(prompts: object) -> list[Any]:
+    if isinstance(prompts, (str, bytes, Tensor)) or not isinstance(prompts, Iterable):
+        raise TypeError(f"prompts must be a list of prompts, or another iterable, got {told(prompts)}")
+    return list(prompts)
 
 
 def _added(sums: list[Any], run: Run, ahead: int) -> list[Any]:

@@ -113,7 +113,7 @@ def generate(
 
 def _next(model: Model, ids: list[int], interventions: Sequence[Edit]) -> Tensor:
     """The logits after some tokens: [d_vocab]."""
-    if interventions:
+    if not isinstance(interventions, (list, tuple)) or interventions:  # what is no list is refused there
         return wide(record(model, ids, interventions=interventions, progress=False).logits[-1]).cpu()
     layers = list(model.layers if model.layers is not None else find_layers(model.module))
     with torch.no_grad():
@@ -142,7 +142,7 @@ def _ends(model: Model) -> set[int]:
 
 
 def _tokens(model: Model, stop: Any) -> set[int]:
-    if isinstance(stop, (str, int)) or not isinstance(stop, Sequence):
+    if isinstance(stop, (str, bytes, int)) or not isinstance(stop, Sequence):
         raise TypeError(f'stop must be a list of tokens, texts or ids: stop=["."], got {told(stop)}')
     return {model.token_id(t, "a stop") if isinstance(t, str) else integer(t, "a stop", 0) for t in stop}
 

@@ -152,7 +152,7 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             lmtt.generate,
             {"model": "model", "prompt": PROMPT, "n_tokens": 1, "temperature": 0.0, "seed": 0, "stop": None,
              "interventions": (), "progress": None},
-            {"prompt": {"text"}, "n_tokens": {"huge"}, "temperature": {"half"}, "stop": {"None", "text"}, "progress": {"None"}},
+            {"prompt": {"text"}, "n_tokens": {"huge"}, "temperature": {"half"}, "stop": {"None"}, "progress": {"None"}},
         ),
         "load_survey": (lmtt.load_survey, {"folder": folder / "many"}, {}),
         "promoters": (
@@ -166,6 +166,13 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
              "chunk": 50, "engine": None, "progress": None},
             {"folder": {"text"}, "engine": {"None"}, "progress": {"None"}},
         ),
+        "fit_lens": (
+            lmtt.fit_lens,
+            {"model": "model", "prompts": [PROMPT] * 5, "ahead": 1, "ridge": 1e-3, "progress": None},
+            {"ridge": {"half", "huge"}, "progress": {"None"}},
+        ),
+        "row_similarity": (lmtt.row_similarity, {"run": "run", "part": "mlp", "expert": None}, {"expert": {"None"}}),
+        "sign_cases": (lmtt.sign_cases, {"run": "run", "part": "mlp"}, {}),
         "swap_words": (lmtt.swap_words, {"prompt": "the hat", "words": {"hat": "cat"}}, {}),
         "persuasion": (
             lmtt.persuasion,

@@ -145,9 +145,9 @@ def _same(known: dict[str, Any], facts: dict[str, Any], at: str) -> None:
 
 def _kept(keep: Sequence[str]) -> list[str]:
     """The tables in their order. Raises ValueError for one that there is not."""
-    wanted = {keep} if isinstance(keep, str) else set(keep)
+    wanted = {keep} if isinstance(keep, str) else set(keep) if isinstance(keep, (list, tuple, set)) else {None}
     if not wanted <= set(KEPT):
-        raise ValueError(f"keep must be of {', '.join(KEPT)}, got {told(', '.join(map(str, keep)))}")
+        raise ValueError(f"keep must be some of {', '.join(KEPT)}, as a list, got {told(keep)}")
     return [table for table in KEPT if table in wanted or table == "prompts"]
 
 
