@@ -399,7 +399,7 @@ class LayerReader:
             x.is_floating_point()
             and x.numel() >= self.n_tokens * self.width
             and id(x) not in self.names.buffers
-            and all(x.untyped_storage().data_ptr() != v.untyped_storage().data_ptr() for v in self._taped_before)
+            and (memory(x) is None or all(memory(x) != memory(v) for v in self._taped_before))
         )
 
     def _unmapped(self, leaf: Node, path: Path | Spread, rows: Tensor, where: str) -> Write:
