@@ -74,11 +74,7 @@ export function FoilField({ store, shown, taken }: { store: Store; shown: string
           if (event.key === "Enter") commit();
         }}
       />
-      <datalist id="likely-foils">
-        {likely.map((text) => (
-          <option key={text} value={text} />
-        ))}
-      </datalist>
+      <datalist id="likely-foils">{store.settled.value && likely.map((text) => <option key={text} value={text} />)}</datalist>
     </label>
   );
 }

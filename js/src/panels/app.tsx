@@ -76,7 +76,12 @@ function Flow({
     const view = flowView(el, store, { width: () => width.value, height: () => height.value }, onHelp, failed);
     hold.current = view;
     told.value = view;
-    const frame = requestAnimationFrame(() => requestAnimationFrame(ready));
+    let frame = requestAnimationFrame(() => {
+      frame = requestAnimationFrame(() => {
+        store.settled.value = true;
+        frame = requestAnimationFrame(ready);
+      });
+    });
     return () => {
       cancelAnimationFrame(frame);
       observer.disconnect();

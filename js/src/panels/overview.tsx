@@ -4,8 +4,10 @@ import { useSignal } from "@preact/signals";
 import { FoilField } from "../controls/foil.js";
 import { Why } from "../controls/icon.js";
 import { Amount, Table } from "../controls/table.js";
+import type { Graph } from "../core/graph.js";
 import { nextToken, tokenName, tokenText } from "../core/names.js";
 import { fullBar, percent, roundPercent } from "../core/numbers.js";
+import type { Routes } from "../core/routes.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 import { RoutesTable } from "./routes.js";
@@ -17,6 +19,18 @@ export function Overview({ store }: { store: Store }) {
   const g = store.graph.value;
   const routes = store.routes.value;
   if (!g || !routes) return null;
+  return (
+    <div class="overview">
+      <Answer store={store} />
+      <WhyThis store={store} />
+      <Next store={store} />
+      {store.settled.value && <Tables store={store} g={g} routes={routes} />}
+    </div>
+  );
+}
+
+/** The words that mattered and the strongest lines. */
+function Tables({ store, g, routes }: { store: Store; g: Graph; routes: Routes }) {
   const { input_share, ended } = routes;
   const tokens = Array.from(input_share, (share, pos) => ({ share, pos }))
     .filter(({ share }) => share > 0)
@@ -26,10 +40,7 @@ export function Overview({ store }: { store: Store }) {
   const lost = Object.values(ended).reduce((a, b) => a + b, 0);
   const causes = (Object.keys(ended) as (keyof typeof ended)[]).filter((cause) => ended[cause] > 0.0005);
   return (
-    <div class="overview">
-      <Answer store={store} />
-      <WhyThis store={store} />
-      <Next store={store} />
+    <>
       <section>
         <h3>{words.wordsTitle}</h3>
         <Table
@@ -57,7 +68,7 @@ export function Overview({ store }: { store: Store }) {
         )}
       </section>
       <RoutesTable store={store} g={g} />
-    </div>
+    </>
   );
 }
 

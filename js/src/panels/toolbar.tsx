@@ -28,11 +28,14 @@ export function Toolbar({ store, view }: { store: Store; view: () => FlowView | 
             value={String(store.target.value)}
             onChange={(event) => store.setTarget(Number(event.currentTarget.value))}
           >
-            {g.meta.tokens.text.map((_, t) => (
-              <option key={t} value={String(t)}>
-                {tokenName(g, t)}
-              </option>
-            ))}
+            {g.meta.tokens.text.map(
+              (_, t) =>
+                (store.settled.value || t === store.target.value) && (
+                  <option key={t} value={String(t)}>
+                    {tokenName(g, t)}
+                  </option>
+                ),
+            )}
           </select>
         </span>
       </label>

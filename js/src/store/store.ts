@@ -13,6 +13,7 @@ import { type Traits, traitsOf } from "./traits.js";
 interface Looks {
   dark: Signal<boolean>;
   narrow: Signal<boolean>;
+  settled: Signal<boolean>; // the first picture is drawn: what it can do without may follow
 }
 
 export type Store = Traits & Picture & Reader & Answers & History & Silence & Looks;
@@ -38,5 +39,6 @@ export function createStore(model: HostModel, kinds: Kinds, abort: AbortSignal):
     },
     dark: signal(false),
     narrow: signal(false),
+    settled: signal(false),
   };
 }
