@@ -26,7 +26,7 @@ from .state import read_graph
 BUDGET = 5_000_000  # bytes of a page or a saved analysis
 _PREVIEW_SCALE = 1.5
 _PREVIEWED = 2_000_000  # bytes of a graph; a larger one takes seconds to draw
-_VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True}
+_VIEW = {"fold": True, "height": 560, "theme": "auto", "panel": True, "text": 1}
 INTERRUPTED = "interrupted; nothing was changed"
 _ONE_WAY = {"sync": True, "echo_update": False}
 
@@ -193,6 +193,8 @@ class Shown(anywidget.AnyWidget):
             raise t.TraitError(f'theme must be "auto", "light" or "dark", got {value["theme"]!r}')
         if not (isinstance(value["height"], (int, float)) and 420 <= value["height"] <= 900):
             raise t.TraitError(f"height must be in 420..900 pixels, got {value['height']!r}")
+        if isinstance(value["text"], bool) or not (isinstance(value["text"], (int, float)) and 0.5 <= value["text"] <= 3):
+            raise t.TraitError(f"text is the size of everything, 0.5 to 3 times the usual, got {value['text']!r:.40}")
         if not all(isinstance(value[k], bool) for k in ("fold", "panel")):
             raise t.TraitError("fold and panel are True or False")
         return value

@@ -34,7 +34,7 @@ def test_a_saved_analysis_opens_as_it_was_shown() -> None:
     assert w.prompts == PROMPTS
     assert (w.prompt, w.target, w.encoding, w.reading, w.foil) == (PROMPTS[0], 13, "share", "sum", " John")
     assert w.threshold == 0.06
-    assert w.view == {"fold": False, "height": 560, "theme": "dark", "panel": True}
+    assert w.view == {"fold": False, "height": 560, "theme": "dark", "panel": True, "text": 1}
     assert w.selection == {"kind": "head", "head": 6, "state": 5, "query": 13, "key": 1}
     assert [pin["head"] for pin in w.pins] == [2]
     answers = unpack(w.detail)[1]["answers"]

@@ -75,7 +75,8 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
     effect(dress),
     effect(() => wear(root, store.dark.value)),
     effect(() => {
-      const { height } = store.traits.view.value;
+      const { height, text } = store.traits.view.value;
+      root.style.setProperty("--zoom", String(text > 0 ? text : 1));
       root.style.setProperty("--height", `${Math.max(HEIGHT.min, Math.min(HEIGHT.max, height)) || HEIGHT.usual}px`);
     }),
   );

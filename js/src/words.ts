@@ -69,7 +69,7 @@ export const copyPython = "Copy the Python for this view";
 export const copied = "Copied";
 export const copyByHand = "Copying is blocked here. Select the text and copy it:";
 export const theme = "Theme";
-export const themes = { auto: "auto", light: "light", dark: "dark" };
+export const textSize = "Size";
 export const close = "Close";
 
 export const attention = "attention";

@@ -11,6 +11,7 @@ import lmtt_widget as lmtt
 
 from .host import Host
 from .models import N_POSITIONS, PROMPT, model_of_type
+from .picture import Picture
 
 OpenWidget = Callable[..., Host]
 
@@ -141,3 +142,69 @@ def test_the_picture_behind_a_snapshot_is_no_larger_than_its_frame(
     assert 100 < picture["height"] <= frame["height"]
     assert page.locator(".output").evaluate("el => el.scrollHeight - el.clientHeight") == 0
     page.frame_locator("iframe").locator("[data-ready='1']").wait_for()
+
+
+def test_bars_of_shares_are_linear_and_little_does_not_fill_one(host: Host, view: Locator) -> None:
+    rows = view.get_by_role("table", name="Where the target's state comes from").locator("tbody tr")
+    expect(rows.first).to_be_visible()
+    share = sorted((float(x) for x in host.widget.routes.input_share if x > 0), reverse=True)[: rows.count()]
+    full = max(0.1, share[0])
+    for row, one in zip(rows.all(), share, strict=True):
+        width = row.locator(".bar-fill").evaluate("el => parseFloat(el.style.width)")
+        assert width == pytest.approx(100 * one / full, abs=0.5)
+
+
+def test_a_selected_line_keeps_its_true_width(host: Host) -> None:
+    edge = min((e for e in host.widget.routes.edges() if e.kind == "attention"), key=lambda e: e.flow)
+    plain = host.widget.svg(theme="light")
+    host.widget.selection = {"kind": "edge", "state": edge.state, "query": edge.query, "key": edge.key}
+    host.sync()
+    assert host.widget.svg(theme="light") == plain  # what is drawn of it is as wide as it was
+
+
+def test_states_of_one_layer_have_crumbs_of_their_own(host: Host, view: Locator) -> None:
+    for state in (3, 4):
+        host.widget.selection = {"kind": "state", "state": state, "pos": 9}
+        host.sync()
+    assert len(set(view.locator(".crumb").all_inner_texts())) == 2
+
+
+def test_ranks_count_from_one(host: Host, view: Locator) -> None:
+    host.widget.selection = {"kind": "state", "state": 6, "pos": 9}
+    host.sync()
+    first = view.get_by_role("table", name="Logit lens").locator("tbody tr").first
+    expect(first.locator("td").first).to_have_text("1")
+    run = host.widget.run
+    expected = 1 + int((run.logits[3] > run.logits[3, run.token_ids[4]]).sum())
+    host.widget.selection = {"kind": "token", "pos": 4}
+    host.sync()
+    expect(view.locator(".panel")).to_contain_text(f"(rank {expected})")
+
+
+def test_a_pin_goes_with_its_prompt(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
+    widget.selection = {"kind": "state", "state": 3, "pos": 9}
+    host.sync()
+    view.locator(".crumbs").get_by_role("button", name="Pin").click()
+    host.until(lambda: len(widget.pins) == 1, "a pin")
+    host.set(prompt="a dog ran home")
+    assert widget.pins == []
+    expect(view.locator(".pinned")).to_have_count(0)
+
+
+def test_size_makes_everything_larger_and_the_pointer_still_hits(
+    host: Host, widget: lmtt.FlowWidget, view: Locator
+) -> None:
+    picture = Picture(view)
+    before = view.locator(".sentence .first").bounding_box()
+    view.get_by_role("button", name="More", exact=True).click()
+    view.get_by_role("menuitemradio", name="150%").click()
+    host.until(lambda: widget.view["text"] == 1.5, "the size in Python")
+    host.page.keyboard.press("Escape")
+    after = view.locator(".sentence .first").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] > 1.3 * before["height"]
+    picture.click("^4 the$")
+    host.until(lambda: widget.target == 4, "target 4")
+    ratio = view.locator(".flow canvas").first.evaluate("el => el.width / el.getBoundingClientRect().width")
+    assert ratio == pytest.approx(1, abs=0.02)  # as fine as the screen

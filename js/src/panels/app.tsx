@@ -73,7 +73,13 @@ function Flow({
     const observer = new ResizeObserver(measure);
     observer.observe(el);
     measure();
-    const view = flowView(el, store, { width: () => width.value, height: () => height.value }, onHelp, failed);
+    const view = flowView(
+      el,
+      store,
+      { width: () => width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
+      onHelp,
+      failed,
+    );
     hold.current = view;
     told.value = view;
     let frame = requestAnimationFrame(() => {

@@ -5,7 +5,7 @@ import { HEIGHT } from "../store/traits.js";
 import * as words from "../words.js";
 
 export function Handle({ store }: { store: Store }) {
-  const { height } = store.traits.view.value;
+  const { height, text } = store.traits.view.value;
   const from = useRef<{ y: number; height: number } | null>(null);
   const set = (h: number, wait: number) =>
     store.setView({ height: Math.round(Math.max(HEIGHT.min, Math.min(HEIGHT.max, h))) }, wait);
@@ -23,7 +23,7 @@ export function Handle({ store }: { store: Store }) {
         from.current = { y: event.clientY, height };
         event.currentTarget.setPointerCapture(event.pointerId);
       }}
-      onPointerMove={(event) => from.current && set(from.current.height + event.clientY - from.current.y, 200)}
+      onPointerMove={(event) => from.current && set(from.current.height + (event.clientY - from.current.y) / text, 200)}
       onPointerUp={() => (from.current = null)}
       onPointerCancel={() => (from.current = null)}
       onKeyDown={(event) => {

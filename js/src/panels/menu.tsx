@@ -6,7 +6,6 @@ import { IconButton } from "../controls/icon.js";
 import { usePopup } from "../controls/popup.js";
 import { walk } from "../controls/walk.js";
 import type { Store } from "../store/store.js";
-import type { View } from "../store/traits.js";
 import type { FlowView } from "../views/flow/flow.js";
 import type { Scene } from "../views/flow/scene.js";
 import * as words from "../words.js";
@@ -44,7 +43,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     open.value = false;
   };
   const has_graph = store.graph.value !== null;
-  const { theme, panel } = store.traits.view.value;
+  const { theme, panel, text } = store.traits.view.value;
   return (
     <span class="menu" role="none" ref={box} onKeyDown={leave}>
       <IconButton
@@ -83,22 +82,20 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
           </button>
           <Item text={words.fullscreen} act={done(() => fullscreen(box.current))} />
           <hr />
-          <div class="theme-row" role="group" aria-label={words.theme}>
-            <span>{words.theme}</span>
-            <span class="choice">
-              {(["auto", "light", "dark"] as View["theme"][]).map((t) => (
-                <button
-                  type="button"
-                  key={t}
-                  role="menuitemradio"
-                  aria-checked={t === theme}
-                  onClick={() => store.setView({ theme: t })}
-                >
-                  {words.themes[t]}
-                </button>
-              ))}
-            </span>
-          </div>
+          <OneOf
+            label={words.theme}
+            value={theme}
+            options={["auto", "light", "dark"] as const}
+            text={(one) => one}
+            pick={(one) => store.setView({ theme: one })}
+          />
+          <OneOf
+            label={words.textSize}
+            value={text}
+            options={[1, 1.25, 1.5]}
+            text={(size) => `${100 * size}%`}
+            pick={(size) => store.setView({ text: size })}
+          />
           {by_hand.value !== null && (
             <label class="by-hand">
               {words.copyByHand}
@@ -109,6 +106,29 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
       )}
       {figure.value && <FigureDialog store={store} scene={figure.value} close={() => (figure.value = null)} />}
     </span>
+  );
+}
+
+interface OneOfProps<T> {
+  label: string;
+  value: T;
+  options: readonly T[];
+  text: (option: T) => string;
+  pick: (option: T) => void;
+}
+
+function OneOf<T extends string | number>({ label, value, options, text, pick }: OneOfProps<T>) {
+  return (
+    <div class="theme-row" role="group" aria-label={label}>
+      <span>{label}</span>
+      <span class="choice">
+        {options.map((one) => (
+          <button type="button" key={one} role="menuitemradio" aria-checked={one === value} onClick={() => pick(one)}>
+            {text(one)}
+          </button>
+        ))}
+      </span>
+    </div>
   );
 }
 

@@ -13,6 +13,7 @@ export interface View {
   height: number;
   theme: "auto" | "light" | "dark";
   panel: boolean;
+  text: number; // the size of everything, for a room or a projector; 1 is as in the notebook
 }
 
 export interface Status {
@@ -49,7 +50,7 @@ const DEFAULTS: Values = {
   selection: null,
   pins: [],
   edits: [],
-  view: { fold: true, height: HEIGHT.usual, theme: "auto", panel: true },
+  view: { fold: true, height: HEIGHT.usual, theme: "auto", panel: true, text: 1 },
   prompts: [],
   prompt: "",
   status: { state: "idle", text: "", done: 0, total: 0 },

@@ -15,6 +15,7 @@ import { columnsOf, markOf, type Scene, sliceEnd } from "./scene.js";
 export interface Size {
   width(): number; // px
   height(): number;
+  zoom(): number; // of all of it
 }
 
 interface Sheet {
@@ -101,7 +102,7 @@ function sheet(el: HTMLElement): Sheet {
 
 /** A pen on an empty canvas, as large and as fine as the screen. */
 function cleared({ canvas, c }: Sheet, size: Size): Pen {
-  const ratio = Math.min(3, window.devicePixelRatio || 1);
+  const ratio = Math.min(3, size.zoom() * (window.devicePixelRatio || 1));
   const [w, h] = [Math.round(size.width() * ratio), Math.round(size.height() * ratio)];
   if (canvas.width !== w || canvas.height !== h) {
     canvas.width = w;
