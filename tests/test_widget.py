@@ -194,7 +194,7 @@ GOOD = [
     ("selection", {"kind": "neuron", "state": 2, "pos": 0, "neuron": 39}),
     ("selection", None),
     ("pins", [{"kind": "mlp", "state": 2, "pos": 1}, {"kind": "token", "pos": 0}]),
-    ("view", {"fold": False, "height": 700, "theme": "dark", "panel": False}),
+    ("view", {"fold": False, "height": 700, "theme": "dark", "panel": False, "text": 1.25}),
     ("prompt", "and John"),
     ("prompt", [3, 4]),
 ]
