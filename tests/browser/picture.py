@@ -54,7 +54,7 @@ class Picture:
     def place(self, name: str) -> tuple[float, float]:
         """Where the tooltip's name matches the regular expression `name`, in px from the picture's corner."""
         self.pixels()
-        height = self.flow.evaluate("el => el.clientHeight")
+        height = self.flow.evaluate("el => el.getBoundingClientRect().height")
         # The labels are the lowest part; above them a finer net, for lines are thin.
         for step, from_y, to_y in ((6, height - 90, height), (4, 0, height - 90)):
             found = self.flow.evaluate(SEARCH, [name, step, from_y, to_y])

@@ -155,7 +155,9 @@ def test_bars_of_shares_are_linear_and_little_does_not_fill_one(host: Host, view
 
 
 def test_a_selected_line_keeps_its_true_width(host: Host) -> None:
-    edge = min((e for e in host.widget.routes.edges() if e.kind == "attention"), key=lambda e: e.flow)
+    routes = host.widget.routes
+    lines = [e for e in routes.edges(routes.automatic_threshold()) if e.kind == "attention"]
+    edge = min(lines, key=lambda e: e.flow)
     plain = host.widget.svg(theme="light")
     host.widget.selection = {"kind": "edge", "state": edge.state, "query": edge.query, "key": edge.key}
     host.sync()

@@ -73,7 +73,7 @@ def test_why_this_rather_than_that(reader: Reader) -> None:
     field.fill("John")
     field.press("Enter")
     expect(reader.view.locator(".why-this")).to_contain_text("Why ·Mary rather than ·John")
-    expect(reader.page.get_by_text("foil is ·John")).to_be_visible()
+    expect(reader.page.get_by_text("selection is {'kind': 'heads'}")).to_be_visible()
     expect(reader.view.get_by_role("table", name="Strongest heads").locator("tbody tr").first).to_contain_text("H")
     assert reader.clicks == 0  # one choice
 
