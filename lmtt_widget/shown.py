@@ -193,8 +193,9 @@ class Shown(anywidget.AnyWidget):
             raise t.TraitError(f'theme must be "auto", "light" or "dark", got {value["theme"]!r}')
         if not (isinstance(value["height"], (int, float)) and 420 <= value["height"] <= 900):
             raise t.TraitError(f"height must be in 420..900 pixels, got {value['height']!r}")
-        if isinstance(value["text"], bool) or not (isinstance(value["text"], (int, float)) and 0.5 <= value["text"] <= 3):
-            raise t.TraitError(f"text is the size of everything, 0.5 to 3 times the usual, got {value['text']!r:.40}")
+        size = value["text"]
+        if isinstance(size, bool) or not (isinstance(size, (int, float)) and 0.5 <= size <= 3):
+            raise t.TraitError(f"text is the size of everything, 0.5 to 3 times the usual, got {size!r:.40}")
         if not all(isinstance(value[k], bool) for k in ("fold", "panel")):
             raise t.TraitError("fold and panel are True or False")
         return value
