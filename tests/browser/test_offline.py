@@ -163,19 +163,11 @@ def test_what_is_not_included_says_so_in_one_line(
     page.context.close()
 
 
-def test_what_was_not_saved_says_what_can_be_seen_and_the_likely_next_targets_were(
-    page: Page, picture: Picture, widget: lmtt.FlowWidget
-) -> None:
+def test_the_likely_next_targets_are_saved_too(page: Page, picture: Picture, widget: lmtt.FlowWidget) -> None:
     likely = int(widget.routes.input_share[:-1].argmax())
     page.get_by_role("combobox", name="Explain").select_option(str(likely))
     picture.click(f"^L2 after MLP · {likely} ")
     expect(page.get_by_role("table", name="Logit lens")).to_be_visible()
-    least = int(widget.routes.input_share[1:-1].argmin()) + 1
-    page.get_by_role("combobox", name="Explain").select_option(str(least))
-    picture.click(f"^L1 after attention · {least} ")
-    expect(page.locator(".panel")).to_contain_text("Saved are those on the way to dog")
-    page.get_by_role("button", name="Explain dog").click()
-    expect(page.get_by_role("combobox", name="Explain")).to_have_value("9")
 
 
 def test_another_prompt_is_shown_and_hostile_tokens_are_text(page: Page, picture: Picture) -> None:
