@@ -181,7 +181,6 @@ class _Score:
         product, self.number = part.heads.head(head)
         self.how = _asked(run, part, product)
         n = slice(query + 1)
-        n = slice(query + 1)
         beside, scale, seen = (
             self.how.number(x, self.number, query) for x in (self.how.beside, self.how.scale, self.how.seen)
         )
@@ -240,11 +239,16 @@ class _Score:
     def _answers_on_average(self, sources: Sequence[Source], state: int, query: Tensor, whole: float) -> Tensor:
         """What each part answers on average over the row's keys: [answered], by one gradient."""
         leaf = wide(self.run.states[state].value).detach().clone().requires_grad_()
-        with torch.enable_grad():
-            keys = self.how.all_keys(leaf, self.number).double()[: self.q + 1]
-            answered = (keys @ query.detach()) @ self.weights
-            gradient = torch.autograd.grad(answered, leaf)[0].detach()
         found = torch.zeros(len(sources), dtype=torch.float64, device=query.device)
+        try:
+            with torch.enable_grad():
+                gradient = torch.autograd.grad(self._on_average(leaf, query), leaf)[0].detach()
+        except RuntimeError:  # no way back through a quantised kernel: forward, one part after the other
+            nothing = self._on_average(torch.zeros_like(leaf), query)
+            for i, source in enumerate(sources[:-1]):
+                found[i] = self._on_average(_everywhere(self.run, source, state), query) - nothing
+            found[-1] = whole - found[:-1].sum()
+            return found.detach()
         at = {(s.state, s.part, s.head, s.module): i for i, s in enumerate(sources)}
         for index in reversed(_chain(self.run, state)):
             for p in self.run.states[index].parts:
@@ -257,6 +261,10 @@ class _Score:
             found[0] = (gradient * wide(self.run.states[0].value)).sum()
         found[-1] = whole - found[:-1].sum()
         return found
+
+    def _on_average(self, value: Tensor, query: Tensor) -> Tensor:
+        """The mean over the row's keys of a query times the keys of a state [pos, d_model]: []."""
+        return (self.how.all_keys(value, self.number).double()[: self.q + 1] @ query) @ self.weights
 
 
 # ---- what a state is made of ----

@@ -350,6 +350,17 @@ def test_an_edit_that_would_meet_nothing_is_refused_in_words(bundled: lmtt.Model
         record(load_model(zoo.shared(zoo.Case("llama"))), run, interventions=[Edit({"kind": "mlp", "state": 2})])
 
 
+def test_a_neuron_of_an_expert_that_did_not_see_the_token_is_refused() -> None:
+    run = clean(zoo.Case("mixtral"))
+    part = of_kind(run, "mlp")[1]
+    saw = {w.expert(row) for w in part.linear for row in w.path.leaf_rows(QUERY)}
+    unseen = next(e for e in range(4) if e not in saw)
+    with pytest.raises(ValueError, match="no expert that saw this token has such a neuron"):
+        again(run, Edit(at(part, "neuron", neuron=2, pos=QUERY, expert=unseen)))
+    seen = next(iter(saw))
+    assert not torch.equal(again(run, Edit(at(part, "neuron", neuron=2, pos=QUERY, expert=seen))).logits, run.logits)
+
+
 def test_an_edit_that_says_nothing_is_refused_when_it_is_made() -> None:
     line = {"kind": "edge", "state": 5, "query": 3, "key": 1}
     for selection, options, message in (

@@ -12,6 +12,7 @@ import lmtt_widget as lmtt
 from lmtt_widget import Reasons, attention_reasons
 
 from . import untouched, zoo
+from .test_estimates import OnlyForwardLinear
 from .test_interventions import clean
 
 QUERY = 5
@@ -160,3 +161,13 @@ def test_what_cannot_be_asked_is_refused_in_words(bundled: lmtt.Model) -> None:
     edited = lmtt.record(bundled, run, interventions=[lmtt.Edit({"kind": "mlp", "state": 2})])
     with pytest.raises(ValueError, match="without edits"):
         attention_reasons(edited, edited.part("attention", layer=1), 0, 2, 1)
+
+
+def test_a_kernel_without_a_way_back_says_the_same() -> None:
+    plain, forward_only = (lmtt.load_model(zoo.make("llama", dtype=torch.float32)) for _ in range(2))
+    for layer in forward_only.module.model.layers:  # type: ignore[union-attr]
+        layer.self_attn.k_proj.__class__ = OnlyForwardLinear
+    one, two = (lmtt.record(m, zoo.prompt()) for m in (plain, forward_only))
+    first, second = (attention_reasons(run, run.part("attention", layer=2), 1, 5, 2) for run in (one, two))
+    torch.testing.assert_close(first.table, second.table, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first.answered, second.answered, rtol=1e-3, atol=1e-5)
