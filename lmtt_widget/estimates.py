@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .decomposition.forward import forward_logits, in_plain_precision, in_turn, readable
+from .decomposition.forward import in_plain_precision, in_turn, readable
 from .decomposition.layers import find_layers, run_heard
 from .decomposition.nodes import Node
 from .decomposition.restored import Undo, whatever_happens
@@ -18,7 +18,6 @@ from .decomposition.streams import Streams
 from .decomposition.vectors import head_vectors
 from .given import integer, of_kind, place, told
 from .parts import Part, wide
-from .prompts import one_line
 from .run import RECORDED, Run
 from .verdicts import log_odds
 
@@ -166,33 +165,8 @@ def state_gradients(run: Run, metric: Callable[[Tensor], Tensor], start: Tensor)
     try:
         in_turn(layers, lambda: whatever_happens(passed))
     except RuntimeError as e:
-        where = _without_gradient(model.module, model.inputs(run.token_ids.tolist()))
-        raise ValueError(f"no gradient goes back through {where} ({one_line(e)}); effects(run, ...) needs none") from e
+        raise ValueError(f"no gradient goes back through this model ({type(e).__name__}: {e})") from e
     return [_rows(gradients.get(s.index), run, s.value) for s in run.states]
-
-
-def _without_gradient(model: nn.Module, inputs: dict[str, Any]) -> str:
-    """The first module of a pass that no gradient goes back through (a kernel that knows only the way forward)."""
-    found: list[str] = []
-
-    def tried(name: str, m: nn.Module, args: tuple[Any, ...], _out: Any) -> None:
-        x = next((a for a in args if isinstance(a, Tensor) and a.is_floating_point()), None)
-        if found or x is None or len(args) > 1 or next(m.children(), None) is not None:
-            return
-        leaf = x.detach().clone().requires_grad_()
-        try:
-            with torch.enable_grad():
-                torch.autograd.grad(m.forward(leaf).sum(), leaf)
-        except (RuntimeError, TypeError, AttributeError):
-            found.append(f"{name} ({type(m).__name__})")
-
-    def passed(undo: Undo) -> None:
-        undo += [m.register_forward_hook(partial(tried, name)).remove for name, m in model.named_modules()]
-        with torch.no_grad():
-            forward_logits(model, inputs)
-
-    whatever_happens(passed)
-    return found[0] if found else "this model"
 
 
 def _rows(gradient: Tensor | None, run: Run, value: Tensor) -> Tensor:

@@ -245,8 +245,8 @@ class _Score:
                 gradient = torch.autograd.grad(self._on_average(leaf, query), leaf)[0].detach()
         except RuntimeError:  # no way back through a quantised kernel: forward, one part after the other
             nothing = self._on_average(torch.zeros_like(leaf), query)
-            for i, source in enumerate(sources[:-1]):
-                found[i] = self._on_average(_everywhere(self.run, source, state), query) - nothing
+            for number, source in enumerate(sources[:-1]):
+                found[number] = self._on_average(_everywhere(self.run, source, state), query) - nothing
             found[-1] = whole - found[:-1].sum()
             return found.detach()
         at = {(s.state, s.part, s.head, s.module): i for i, s in enumerate(sources)}
