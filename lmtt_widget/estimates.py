@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from .decomposition.forward import in_plain_precision, in_turn, readable
-from .decomposition.layers import find_layers, run_heard
+from .decomposition.heard import run_heard
+from .decomposition.layers import find_layers
 from .decomposition.nodes import Node
 from .decomposition.restored import Undo, whatever_happens
 from .decomposition.streams import Streams

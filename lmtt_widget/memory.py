@@ -14,10 +14,10 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from .decomposition.calls import is_linear_module
 from .decomposition.forward import in_turn, inputs_of, readable
 from .decomposition.layers import run_recorded
 from .decomposition.restored import Undo, whatever_happens
-from .decomposition.tape import is_linear_module
 from .decomposition.writes import LinearWrite, Recording
 
 EDGE = 14  # bytes of one query and key: both, share_sum, share_max, head

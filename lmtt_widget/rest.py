@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .decomposition.calls import is_linear_module
 from .decomposition.forward import forward_logits, in_turn, readable
 from .decomposition.layers import find_layers
 from .decomposition.nodes import Node, Place
 from .decomposition.restored import Undo, unharmed, whatever_happens
 from .decomposition.streams import Streams
-from .decomposition.tape import Tape, is_linear_module
+from .decomposition.tape import Tape
 from .parts import State, wide
 from .run import Run
 

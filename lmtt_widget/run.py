@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,15 +20,13 @@ from .decomposition.vectors import constant_vectors, head_vectors
 from .decomposition.writes import LayerState, LinearWrite, Recording, UndecomposableError
 from .edited import changed
 from .fidelity import Check, Fidelity, checked, checks_of, coarsest, dtype_of, numbers, own_check, tolerance
-from .fingerprint import fingerprint
 from .given import flag, integer, of_kind, one_of, place, told
 from .interventions import Edit, as_read, checked_edits
-from .labels import Probed, relabel, structure
+from .known_labels import labels_of, look_ahead
+from .labels import Probed, relabel
 from .memory import check_room
 from .model import Model, Prompt
-from .moved import Pass
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
-from .probe import LONGEST, SHORTEST, probed_ahead, probed_labels, still_holds
 from .progress import Option, reported
 from .tokens import Token
 
@@ -202,12 +199,12 @@ def record(
             if clean is not None and changes:
                 return switched, once(changes=changes, call_by_call=clean.call_by_call), clean.probed
             if probe:
-                _probe_ahead(model, layers, encoded.ids)
+                look_ahead(model, layers, encoded.ids)
             recording = best_recorded(lambda deep: once(call_by_call=deep))
             if recording.call_by_call:
                 switched = [*switched, "TorchScript and C++ ran call by call"]
             wanted = probe and not recording.problems
-            return switched, recording, _probed(model, layers, encoded.ids, recording) if wanted else None
+            return switched, recording, labels_of(model, layers, encoded.ids, recording) if wanted else None
 
     def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
         switched, recording, probed = whatever_happens(visible)
@@ -318,47 +315,6 @@ def _as_in(state: State, raw: LayerState, probed: Probed | None) -> State:
     for p, q in zip(mine, theirs, strict=True):
         p.number = q.number
     return replace(read, name=state.name)
-
-
-_REMEMBERED = 256  # labels of one model
-_labels: weakref.WeakKeyDictionary[torch.nn.Module, dict[tuple[object, ...], Probed]] = weakref.WeakKeyDictionary()
-
-
-def _probed(model: Model, layers: list[torch.nn.Module], ids: list[int], recording: Recording) -> Probed:
-    """What the parts of this model depend on: remembered, or seen now.
-
-    Where its calls may move rows, they may do so on some prompts only: there labels are tried on every short prompt.
-    """
-
-    again, known = _passes(model, layers, recording.call_by_call), _labels.setdefault(layers[0], {})
-    key = (structure(recording), _length(ids), fingerprint(model.module))
-    proven = recording.keeps_rows or len(ids) > LONGEST
-    if key not in known or not (proven or still_holds(again, ids, recording, known[key])):
-        known[key] = probed_labels(again, ids, recording)
-        while len(known) > _REMEMBERED:
-            del known[next(iter(known))]
-    return known[key]
-
-
-def _probe_ahead(model: Model, layers: list[torch.nn.Module], ids: list[int]) -> None:
-    """What the parts depend on, where a prompt is long and it is not known: before its recording takes the memory."""
-    known, key = _labels.setdefault(layers[0], {}), (_length(ids), fingerprint(model.module))
-    if all(k[1:] != key for k in known) and (found := probed_ahead(_passes(model, layers, deep=False), ids)):
-        known[(found[0], *key)] = found[1]
-
-
-def _passes(model: Model, layers: list[torch.nn.Module], deep: bool) -> Pass:
-    def again(ids: list[int], forced: dict[Place, Tensor]) -> Recording:
-        inputs = model.inputs(ids)
-        return run_recorded(model.module, layers, len(ids), inputs, forced=forced, call_by_call=deep, slim=True)
-
-    return again
-
-
-def _length(ids: list[int]) -> int:
-    """Prompts of one such length may have the same labels."""
-    n = len(ids)
-    return n if n < SHORTEST else 0 if n <= LONGEST else n.bit_length()
 
 
 def _own_logits(module: torch.nn.Module, inputs: dict[str, Any]) -> Tensor | str | None:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from lmtt_widget import Model, attribute, load_model, record, run
+from lmtt_widget import Model, attribute, known_labels, load_model, record
 from lmtt_widget.decomposition import forward
 from lmtt_widget.decomposition.stacks import find_layers
 
@@ -144,7 +144,7 @@ def as_it_is(model: Model) -> tuple[Any, ...]:
 def analysed(model: Model, anew: bool = False) -> None:
     """anew: the model is probed again, which takes some passes more."""
     if anew:
-        run._labels.clear()
+        known_labels.forget()
     attribute(record(model, IDS, progress=lambda *_: None), progress=lambda *_: None)
 
 

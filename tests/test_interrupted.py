@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lmtt_widget import load_model, record
-from lmtt_widget.decomposition.layers import _Hook, _Recorder
+from lmtt_widget.decomposition.hooks import Hook
+from lmtt_widget.decomposition.layers import Recorder
 from lmtt_widget.decomposition.restored import Undo, whatever_happens
 
 from . import zoo
@@ -47,14 +48,14 @@ def test_a_hook_does_nothing_once_its_recording_is_over() -> None:
     ids = torch.tensor([zoo.prompt()])
     with torch.no_grad():
         before = module(input_ids=ids).logits
-    recorder = _Recorder(module, list(module.model.layers), ids.shape[1], False)
+    recorder = Recorder(module, list(module.model.layers), ids.shape[1], False)
     recorder.hook()
     recorder.is_on = False
     with torch.no_grad():
         assert torch.equal(module(input_ids=ids).logits, before)
     recorder.unhook()
     recorder.unhook()
-    assert not [f for m in module.modules() for f in m._forward_hooks.values() if isinstance(f, _Hook)]
+    assert not [f for m in module.modules() for f in m._forward_hooks.values() if isinstance(f, Hook)]
 
 
 def test_nothing_is_pushed_when_what_was_interrupted_is_collected() -> None:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lmtt_widget.decomposition import plans, read_layer
+from lmtt_widget.decomposition.calls import is_linear_module
 from lmtt_widget.decomposition.forward import inputs_of
 from lmtt_widget.decomposition.layers import find_layers, run_recorded
 from lmtt_widget.decomposition.linear import LinearMap
 from lmtt_widget.decomposition.plans import NO_PLAN
-from lmtt_widget.decomposition.tape import is_linear_module
 from tests import zoo
 
 LENGTHS = (7, 4, 12)

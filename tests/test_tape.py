@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lmtt_widget.decomposition.calls import is_linear_module
 from lmtt_widget.decomposition.linear import is_constant, linear_leaf
 from lmtt_widget.decomposition.nodes import Node, behind, called, is_fresh, plain, replay
 from lmtt_widget.decomposition.residual import RULES, Walk, rule
-from lmtt_widget.decomposition.tape import Tape, is_linear_module
+from lmtt_widget.decomposition.tape import Tape
 
 WIDTH, ROWS = 5, 3
 

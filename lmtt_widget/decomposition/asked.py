@@ -19,7 +19,7 @@ from torch.overrides import _push_mode
 
 from .forward import forward_logits, in_turn, readable
 from .frozen import Frozen
-from .layers import Hearer
+from .heard import Hearer
 from .linear import is_linear
 from .nodes import Node, Place, behind, replay
 from .ops import MATMUL

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType, TracebackType
 from typing import Any
@@ -15,17 +14,20 @@ from torch import Tensor, nn
 from torch.overrides import _push_mode
 
 from .below import CallByCall
+from .calls import is_linear_module
 from .forward import forward_logits, plain_precision
+from .hooks import Hook, take_out
 from .linear import CallError
 from .nodes import LostValue, Node, Place, replay
 from .products import is_attention_product
-from .read_layer import LayerReader, Names
+from .read_layer import LayerReader
+from .read_leaf import Names
 from .readout import Readout, read_out, taken_rows, unembedding
 from .restored import Modes, Undo, whatever_happens
 from .stacks import find_layers as find_layers
 from .stacks import pieces
 from .streams import Streams
-from .tape import Tape, is_linear_module
+from .tape import Tape
 from .writes import ForwardError, Layer, LayerState, LinearWrite, Recording, UndecomposableError, tensors_in
 
 
@@ -54,7 +56,7 @@ def run_recorded(
     Raises UndecomposableError where a layer's output is not its input plus something or where what is to be changed is
     not made, ForwardError where the model itself fails.
     """
-    recorder = _Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
+    recorder = Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
     recorder.progress, recorder.slim = progress, slim
     recorder.tape.forced.update(forced)
     recorder.left = {place for place, change in changes.items() if change is not None}
@@ -100,31 +102,6 @@ def run_recorded(
     return recorder.result
 
 
-def run_heard(
-    model: nn.Module,
-    layers: Iterable[nn.Module],
-    n_tokens: int,
-    inputs: dict[str, Any],
-    *,
-    changes: Mapping[Place, Callable[[Node], Tensor | None]],
-    listeners: Mapping[Place, Callable[[Tensor], object]],
-) -> Tensor:
-    """The logits of one forward pass with gradients, told where states are made; nothing of it is read."""
-    hearer = Hearer(model, list(dict.fromkeys(layers)), n_tokens, False)
-    hearer.tape.changes.update(changes)
-    hearer.tape.listeners.update(listeners)
-
-    def passed(undo: Undo) -> Any:
-        undo += [Modes().restore, hearer.unhook]
-        hearer.hook()
-        torch.set_grad_enabled(True)
-        _push_mode(hearer.tape)
-        return hearer.everywhere(forward_logits(model, inputs))
-
-    logits: Tensor = whatever_happens(passed)
-    return logits
-
-
 def best_recorded(record: Callable[[bool], Recording]) -> Recording:
     """`record(False)`; or, where something in it comes from calls that nobody heard of, `record(True)`, call by call.
 
@@ -149,31 +126,8 @@ def best_recorded(record: Callable[[bool], Recording]) -> Recording:
 
 Change = Callable[[LayerState], LayerState | None]  # a state as it was read; None: it stays
 
-# Where a module keeps its hooks, and what it keeps beside them by the same key.
-_HOOKS = (
-    ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
-    ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
-)
 
-
-@dataclass(frozen=True, eq=False)
-class _Hook:
-    """A hook of one recording: it does nothing in another thread, nor once the recording is over."""
-
-    recorder: _Recorder
-    call: Callable[..., Any]
-
-    def __deepcopy__(self, _memo: Any) -> _Hook:
-        """A model may copy its layers while it runs; what listens to them is not theirs."""
-        return self
-
-    def __call__(self, *given: Any) -> Any:
-        if self.recorder.is_on and threading.get_ident() == self.recorder.thread:
-            return self.call(*given)
-        return None
-
-
-class _Recorder:
+class Recorder:
     """Hooks on a model's layers: they tape one layer after another, and the reader reads each as it ends."""
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
@@ -196,27 +150,21 @@ class _Recorder:
     def hook(self) -> None:
         self.maps = _outermost_maps(self.names.every)
         for m in self.maps:
-            m.register_forward_pre_hook(_Hook(self, self._enter))
+            m.register_forward_pre_hook(Hook(self, self._enter))
             leave = self._leave_embedding if isinstance(m, nn.Embedding) else self._leave_linear
             # before the user's own hooks, so that what those do to the output is taped
-            m.register_forward_hook(_Hook(self, leave), with_kwargs=True, prepend=True)
+            m.register_forward_hook(Hook(self, leave), with_kwargs=True, prepend=True)
         begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
         for m in self.layers:
             if isinstance(m, torch.jit.ScriptModule):
                 name = self.reader.names.modules.get(id(m), "a layer")
                 raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
-            m.register_forward_pre_hook(_Hook(self, begin), with_kwargs=True)
-            m.register_forward_hook(_Hook(self, end))
+            m.register_forward_pre_hook(Hook(self, begin), with_kwargs=True)
+            m.register_forward_hook(Hook(self, end))
 
     def unhook(self) -> None:
-        """Takes the hooks out where they are: a handle may be lost to an interrupt before anybody has it."""
         self.is_on = False
-        for m in (*self.maps, *self.layers):
-            for hooks, *beside in _HOOKS:
-                mine = [k for k, f in vars(m).get(hooks, {}).items() if isinstance(f, _Hook) and f.recorder is self]
-                for key in mine:
-                    for name in (*beside, hooks):
-                        vars(m).get(name, {}).pop(key, None)
+        take_out((*self.maps, *self.layers), self)
 
     def _enter(self, _module: nn.Module, _args: Any) -> None:
         self.tape.enter_module()
@@ -230,7 +178,7 @@ class _Recorder:
 
     def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
         where, n_tokens = f"layer {self.number} ({type(m).__name__})", self.reader.n_tokens
-        h = _hidden(args, kwargs)
+        h = hidden_among(args, kwargs)
         if h is None:
             raise UndecomposableError(f"{where}: no hidden state among its inputs")
         if Streams.of(tuple(h.shape), n_tokens) is None:
@@ -331,7 +279,7 @@ class _Recorder:
 
     def _begin_piece(self, m: nn.Module, args: Any, kwargs: Any) -> None:
         goes_on = m not in self.called and {self.pieces[p] for p in self.called} == {self.pieces[m]}
-        h = _hidden(args, kwargs)
+        h = hidden_among(args, kwargs)
         if not goes_on and h is not None and (not self.called or h.shape == self.reader.tops[0].shape):
             if not self.called:
                 self._begin(m, args, kwargs)
@@ -416,19 +364,6 @@ class _Recorder:
         return read_out(node, r.states[-1], r.width, r.n_tokens, r.check_rows)
 
 
-class Hearer(_Recorder):
-    """The same hooks, so that places are counted alike; the layers are not read."""
-
-    def _begin(self, m: nn.Module, args: Any, kwargs: Any) -> None:
-        h = _hidden(args, kwargs)
-        if h is None:
-            raise UndecomposableError(f"layer {self.number} ({type(m).__name__}): no hidden state among its inputs")
-        self._continue_from(h)
-
-    def _read(self, _outs: Sequence[Node], _where: str, _module: str) -> None:
-        self.number += 1
-
-
 def _outermost_maps(modules: Iterable[nn.Module]) -> list[nn.Module]:
     """The embeddings and linear maps that are not inside another one, or where nothing is seen."""
     found, inside = [], set[int]()
@@ -440,7 +375,7 @@ def _outermost_maps(modules: Iterable[nn.Module]) -> list[nn.Module]:
     return found
 
 
-def _hidden(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
+def hidden_among(args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor | None:
     for a in (*args, kwargs.get("hidden_states"), *kwargs.values()):
         if isinstance(a, Tensor) and a.is_floating_point() and a.ndim >= 3:
             return a

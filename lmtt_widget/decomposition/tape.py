@@ -9,9 +9,7 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
 from operator import is_
-from types import FunctionType
 from typing import Any
 
 import torch.overrides
@@ -19,39 +17,21 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .aliases import Aliases, is_whole_view, memory, overlap, rows_from, version
-from .nodes import FRESH, TOLD, Node, Place, behind, is_fresh, is_inplace
-
-
-def is_linear_module(module: nn.Module) -> bool:
-    """A module that is an affine map of its last axis, by its attributes and not by a list of classes."""
-    for n_in, n_out in (("in_features", "out_features"), ("infeatures", "outfeatures")):
-        if isinstance(getattr(module, n_in, None), int) and isinstance(getattr(module, n_out, None), int):
-            return True
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
-
-
-# Not worth a copy before they are overwritten: an accumulator's earlier sums are its terms.
-_NO_OLD_VALUE = FRESH | {"index_add_"}
-_QUIET = {
-    "size", "dim", "numel", "stride", "is_contiguous", "data_ptr", "__len__", "is_floating_point", "element_size",
-    "storage_offset", "__hash__", "requires_grad_", "get_device",
-}  # fmt: skip
-# Numbers that Python goes on with, nobody knows how.
-_TOLD = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "equal", "allclose", "is_nonzero"}
-# Functions of Python that hand themselves over as one call; what they do inside is what is taped.
-_OPENED = {"multi_head_attention_forward"}
-# The names of kernels that differ from those of the calls.
-_KERNELS = {
-    "native_layer_norm": "layer_norm", "_log_softmax": "log_softmax", "_to_copy": "to", "_reshape_alias": "view",
-}  # fmt: skip
-# What a tensor says of itself, which is no tensor.
-_SAID = {
-    "shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_leaf", "is_cuda", "is_cpu", "is_mps", "is_meta",
-    "is_quantized", "is_sparse", "is_nested", "itemsize", "nbytes", "_version",
-}  # fmt: skip
-# Afterwards others may write to the tensor's memory without torch.
-_SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
-
+from .calls import (
+    KERNELS,
+    NO_OLD_VALUE,
+    OPENED,
+    QUIET,
+    SAID,
+    SHARES_MEMORY,
+    TELLS,
+    opened,
+    property_of,
+    replaces_all,
+    sets_data,
+    written_by,
+)
+from .nodes import TOLD, Node, Place, behind, is_fresh, is_inplace
 
 _How = Callable[["Tape", Any, str, Any, Any], Any]
 
@@ -214,18 +194,18 @@ class Tape(TorchFunctionMode):
     def _learned(self, func: Any) -> tuple[str, _How]:
         """The name of what was called, and how it is taped: asked once of each function in a pass."""
         name = getattr(func, "__name__", "?").partition(".")[0]  # torch.ops: add_.Tensor
-        name = _KERNELS.get(name, name)
-        if name in _QUIET or (name == "__get__" and _property(func) in _SAID):
+        name = KERNELS.get(name, name)
+        if name in QUIET or (name == "__get__" and property_of(func) in SAID):
             how: _How = Tape._not_taped
-        elif name in _TOLD:
+        elif name in TELLS:
             how = Tape._tell
         elif name == "__get__":
             how = Tape._attribute
-        elif name in _OPENED:
+        elif name in OPENED:
             how = Tape._open
-        elif name in _SHARES_MEMORY:
+        elif name in SHARES_MEMORY:
             how = Tape._lend
-        elif is_inplace(name) or _sets_data(func, name) or getattr(getattr(func, "_schema", None), "is_mutable", False):
+        elif is_inplace(name) or sets_data(func, name) or getattr(getattr(func, "_schema", None), "is_mutable", False):
             how = Tape._may_write
         else:
             how = Tape._call
@@ -253,7 +233,7 @@ class Tape(TorchFunctionMode):
 
     def _open(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
         with self:
-            return _opened(func)(*args, **kwargs)
+            return opened(func)(*args, **kwargs)
 
     def _lend(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
         if not args or not isinstance(args[0], Tensor):
@@ -262,7 +242,7 @@ class Tape(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _may_write(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
-        written = _written_by(func, name, args, kwargs)
+        written = written_by(func, name, args, kwargs)
         return self._write(func, name, args, kwargs, written) if written else self._made(func, name, args, kwargs)
 
     def _call(self, func: Any, name: str, args: Any, kwargs: Any) -> Any:
@@ -296,7 +276,7 @@ class Tape(TorchFunctionMode):
             self.node(x)
             self._keep_old_values(x)
         out = func(*args, **kwargs)
-        if _replaces_all(name, args):  # x.copy_(y), x[:] = y, x.data = y: from here on x is y
+        if replaces_all(name, args):  # x.copy_(y), x[:] = y, x.data = y: from here on x is y
             name, func, lifted, named = "identity", _same, lifted[-1:], {}
         for x in written:
             made = self._force_in_place(self.add(x, name, fn=func, args=lifted, kwargs=named), x)
@@ -315,7 +295,7 @@ class Tape(TorchFunctionMode):
                 continue
             if node.op in ("const", "param"):
                 self._reused.add(memory(y) or 0)
-            if node.op in _NO_OLD_VALUE or not y.is_floating_point():
+            if node.op in NO_OLD_VALUE or not y.is_floating_point():
                 node.lost = not is_fresh(node)
             elif node.op != "param":
                 node.value = y.detach().clone()
@@ -367,39 +347,6 @@ class Tape(TorchFunctionMode):
         return x
 
 
-def _written_by(func: Any, name: str, args: Any, kwargs: Any) -> list[Tensor]:
-    """The tensors that a call says it writes to: `out=`, a name that ends in an underscore, or its schema."""
-    given: list[Any] = []
-    schema = getattr(func, "_schema", None)
-    if kwargs.get("out") is not None:
-        given = [kwargs["out"]]
-    elif schema is not None and schema.is_mutable:
-        named = zip((a.name for a in schema.arguments), args, strict=False)
-        values = {**dict(named), **kwargs}
-        given = [values.get(a.name) for a in schema.arguments if a.alias_info is not None and a.alias_info.is_write]
-    elif args and (is_inplace(name) or _sets_data(func, name)):
-        given = [args[0]]
-    flat = [y for x in given for y in (x if isinstance(x, (tuple, list)) else (x,))]
-    return [x for x in flat if isinstance(x, Tensor)]
-
-
-def _sets_data(func: Any, name: str) -> bool:
-    return name == "__set__" and _property(func) == "data"
-
-
-def _property(func: Any) -> str:
-    """Of a tensor's attribute that is looked up or set: its name."""
-    return getattr(getattr(func, "__self__", None), "__name__", "")
-
-
-def _replaces_all(name: str, args: Any) -> bool:
-    target, source = args[0], args[-1]
-    if not isinstance(target, Tensor) or not isinstance(source, Tensor) or target.shape != source.shape:
-        return False
-    everything = len(args) == 3 and (args[1] is ... or (isinstance(args[1], slice) and args[1] == slice(None)))
-    return name == "__set__" or (name == "copy_" and len(args) == 2) or (name == "__setitem__" and everything)
-
-
 def _same(x: Tensor) -> Tensor:
     return x
 
@@ -409,15 +356,6 @@ def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
     out, hit = old.clone(), (rows >= 0).to(old.device)
     out.reshape(-1, old.shape[-1])[hit] = new.reshape(-1, new.shape[-1])[rows.to(old.device)[hit]]
     return out
-
-
-@cache
-def _opened(func: Any) -> Any:
-    """The same function, which does not ask whether somebody listens."""
-    known = {**func.__globals__, "has_torch_function": lambda _: False}
-    found = FunctionType(func.__code__, known, func.__name__, func.__defaults__, func.__closure__)
-    found.__kwdefaults__ = func.__kwdefaults__
-    return found
 
 
 class _Without:
