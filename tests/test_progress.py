@@ -36,6 +36,7 @@ def test_short_work_is_quiet_and_long_work_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = load_model(zoo.make("llama"))
+    monkeypatch.setattr(progress, "_PATIENCE", 3600)  # a busy machine may need a second for a little work
     attribute(record(model, zoo.prompt()))
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "_PATIENCE", 0)
