@@ -208,7 +208,10 @@ def test_a_mixer_says_why_it_has_no_map():
 @pytest.mark.parametrize(
     ("selection", "sentence"),
     [
-        ({"kind": "nonsense"}, "one of the kinds carried, cut, edge, edits, head, heads, mixer, mlp, neuron, state, token"),
+        (
+            {"kind": "nonsense"},
+            "one of the kinds carried, cut, edge, edits, head, heads, mixer, mlp, neuron, state, token",
+        ),
         ("state", "one of the kinds carried"),
         ({"kind": "state", "state": 4}, "pos is missing"),
         ({"kind": "state", "state": 99, "pos": 0}, r"state must be in 0\.\.8, got 99"),
