@@ -44,6 +44,15 @@ def ink(page: Page) -> list[int]:
     return page.locator(".flow").evaluate(count)
 
 
+def steady_ink(page: Page) -> list[int]:
+    """The same once nothing more is drawn: what stands beside the picture comes later, and may move it."""
+    before, now = None, ink(page)
+    while now != before:
+        page.wait_for_timeout(300)
+        before, now = now, ink(page)
+    return now
+
+
 def n_reached(graph: bytes) -> int:
     """Attention edges on any path down from the last token, counted row by row."""
     _, meta, sections = unpack(graph)
@@ -76,7 +85,7 @@ def test_the_first_picture_shows_the_target_and_every_layer(long: Page) -> None:
 
 def test_every_edge_is_drawn_in_the_end_and_fewer_again_after_that(long: Page, graph: bytes) -> None:
     slider = long.get_by_role("slider", name="Threshold")
-    few = ink(long)
+    few = steady_ink(long)
     slider.evaluate(SLIDE, 0)
     picture = Picture(long.locator("body"))
     assert picture.n_edges == n_reached(graph)
@@ -87,7 +96,9 @@ def test_every_edge_is_drawn_in_the_end_and_fewer_again_after_that(long: Page, g
     assert ink(long)[0] <= everything[0]
     long.get_by_role("button", name="Auto").click()
     assert 8 <= picture.n_edges <= 1000
-    assert ink(long) == pytest.approx(few, rel=1e-3)  # a pixel or two at the edges of lines drawn in another order
+    assert steady_ink(long) == pytest.approx(
+        few, rel=1e-3
+    )  # a pixel or two at the edges of lines drawn in another order
 
 
 def test_folding_keeps_the_selection(long: Page) -> None:
