@@ -1,9 +1,10 @@
 // Builds lmtt_widget/static from js/src and refuses a bundle over its limit.
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { gzipSync } from "node:zlib";
 import { build, context } from "esbuild";
+import { minify } from "terser";
 import { registered } from "./registered.mjs";
 
 const LIMIT = { minified: 200_000, gzip: 70_000 }; // bytes: every instance carries a copy in the saved notebook
@@ -55,6 +56,16 @@ const builds = [
   },
 ];
 
+/** Terser's safe rules after esbuild's: no property is renamed, nothing is assumed of a getter; 5 % fewer bytes gzipped. */
+async function pressed(name) {
+  const file = `${out}/${name}`;
+  const [code, content] = await Promise.all([readFile(file, "utf8"), readFile(`${file}.map`, "utf8")]);
+  const module = name !== "figure.js"; // a script, whose one name Python asks for
+  const made = await minify(code, { module, ecma: 2022, compress: { passes: 3 }, sourceMap: { content } });
+  await Promise.all([writeFile(file, made.code), writeFile(`${file}.map`, made.map)]);
+  return made.code;
+}
+
 const readable = { minify: false, sourcemap: "inline" };
 
 /** A page with saved data and no kernel, which reloads when a source changes; nothing is written to disk. */
@@ -81,8 +92,8 @@ else if (asked.watch) {
   await mkdir(out, { recursive: true });
   await Promise.all(builds.map(build));
   for (const name of ["widget.js", "page.js", "figure.js", "survey.js"]) {
-    const code = await readFile(`${out}/${name}`);
-    const size = { minified: code.length, gzip: gzipSync(code).length };
+    const code = await pressed(name);
+    const size = { minified: Buffer.byteLength(code), gzip: gzipSync(code).length };
     console.log(`${name}: ${size.minified} bytes, ${size.gzip} gzip`);
     for (const [what, bytes] of Object.entries(size)) {
       // A bundle with more kinds and encodings than the package's own is as large as whoever makes it wants it.
