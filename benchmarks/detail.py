@@ -39,7 +39,7 @@ def main() -> None:
     print(f"GPT-2 small's shape, {options.tokens} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}")
     seconds = medians({str(q["kind"]): partial(answer, q) for q in questions}, options.rounds)
     for kind, question in zip(seconds, questions, strict=True):
-        print(f"{kind:8s} {seconds[kind] * 1000:6.0f} ms, {len(answer(question)) / 1000:5.0f} kB")
+        print(f"{kind:8s} {seconds[kind] * 1000:6.1f} ms, {len(answer(question)) / 1000:5.0f} kB")
 
 
 if __name__ == "__main__":
