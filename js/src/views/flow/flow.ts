@@ -8,12 +8,14 @@ import * as words from "../../words.js";
 import { fitted, revealing, seenFrom, zoomAt } from "./camera.js";
 import { keyAction } from "./keys.js";
 import { type Layout, layoutGraph, READABLE } from "./layout.js";
+import { moving } from "./moving.js";
 import { paint, type Size } from "./paint.js";
 import { followPointer, setHover } from "./pointer.js";
 import type { Scene } from "./scene.js";
 import { type Pointer, tooltip } from "./tooltip.js";
 
 const STEP = 1.35; // of a zoom by key or button
+const MOVED = 2000; // edges that can be drawn anew in every frame
 
 export interface FlowView {
   dispose(): void;
@@ -35,15 +37,20 @@ export function flowView(
 ): FlowView {
   const abort = new AbortController();
   const pointer: Pointer = { x: 0, y: 0, over: false };
-  const layout = computed<Layout | null>(() => {
+  const wanted = computed<Layout | null>(() => {
     const [g, columns] = [store.graph.value, store.columns.value];
     const [width, height] = [size.width(), size.height()];
     if (!g || !columns || columns.slot.length !== g.T || width < 60 || height < 60) return null;
     return layoutGraph(g, columns, width, height, store.camera.value, store.target.value, g.T < READABLE);
   });
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  const [layout, rest] = moving(
+    wanted,
+    () => !still.matches && !document.hidden && !store.sliding.peek() && store.n_drawn.peek() < MOVED,
+  );
   const scene = computed<Scene | null>(() => {
     const [g, routes] = [store.graph.value, store.routes.value];
-    if (!g || !routes || !layout.value) return null;
+    if (!g || !routes || layout.value?.node_x.length !== g.n_nodes) return null; // the layout of another graph, for a moment
     return {
       g,
       routes: store.kept.value ? { ...routes, top_weight: store.top_weight.value } : routes,
@@ -121,7 +128,7 @@ export function flowView(
     },
     dispose() {
       abort.abort();
-      for (const stop of stops) stop();
+      for (const stop of [...stops, rest]) stop();
       el.replaceChildren();
     },
   };
