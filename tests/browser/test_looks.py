@@ -210,23 +210,3 @@ def test_size_makes_everything_larger_and_the_pointer_still_hits(
     host.until(lambda: widget.target == 4, "target 4")
     ratio = view.locator(".flow canvas").first.evaluate("el => el.width / el.getBoundingClientRect().width")
     assert ratio == pytest.approx(1, abs=0.02)  # as fine as the screen
-
-
-def test_columns_move_to_their_new_places_and_not_where_motion_is_unwanted(
-    host: Host, widget: lmtt.FlowWidget, view: Locator
-) -> None:
-    picture = Picture(view)
-    for wanted in (True, False):
-        host.page.emulate_media(reduced_motion="no-preference" if wanted else "reduce")
-        widget.view = {**widget.view, "fold": True}
-        widget.target = 9
-        host.sync()
-        picture.pixels()
-        n_pictures = """async el => {
-          const seen = new Set();
-          const canvas = el.querySelectorAll('canvas')[2];
-          for (let i = 0; i < 30; i++) { await new Promise(requestAnimationFrame); seen.add(canvas.toDataURL()); }
-          return seen.size;
-        }"""
-        view.get_by_role("combobox", name="Explain").select_option("3")
-        assert (picture.flow.evaluate(n_pictures) > 2) is wanted
