@@ -53,6 +53,15 @@ def test_x_cuts_the_selected_line_and_says_what_that_did(ioi: Host) -> None:
     )
 
 
+def test_the_legend_names_the_mark_of_an_edit_while_there_is_one(ioi: Host) -> None:
+    legend = view_of(ioi).locator(".legend")
+    expect(legend).not_to_contain_text("edited")
+    cut(ioi)
+    expect(legend.locator(".key").filter(has_text="edited")).to_have_count(1)
+    Picture(view_of(ioi)).flow.press("u")
+    expect(legend).not_to_contain_text("edited")
+
+
 def test_u_takes_the_last_edit_back(ioi: Host) -> None:
     view, clean = view_of(ioi), ioi.widget.graph
     drawn = Picture(view).pixels()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -159,6 +160,24 @@ def test_a_figure_with_legend_and_selection_is_three_clicks_away(open_widget: Op
     assert name.endswith(".png")
     assert data[:4] == b"\x89PNG"
     assert int.from_bytes(data[16:20], "big") == 2560
+
+
+PDF = "() => document.querySelector('iframe[sandbox]')?.srcdoc"
+
+
+def test_a_pdf_is_one_page_of_the_figures_size(open_widget: OpenWidget) -> None:
+    page = open_widget(lmtt.explore(lmtt.bundled_model(), IOI)).page
+    page.get_by_role("button", name="More", exact=True).click()
+    page.get_by_role("menuitem", name="Figure").click()
+    page.get_by_role("button", name="slide", exact=True).click()
+    page.get_by_role("button", name="PDF").click()
+    printed = page.context.new_page()
+    printed.set_content(page.evaluate(PDF))
+    assert printed.title() == "when-mary-and-john-to"
+    pdf = printed.pdf(prefer_css_page_size=True, print_background=True)
+    assert re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf) == [(b"960", b"540")]  # points: 1280 x 720 px
+    assert re.search(rb"/Type /Page\b", pdf)
+    printed.close()
 
 
 @pytest.mark.parametrize(

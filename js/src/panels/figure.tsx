@@ -65,6 +65,9 @@ export function FigureDialog({ store, scene, close }: { store: Store; scene: Sce
         <button type="button" onClick={() => save("png", store, scene, wanted.peek())}>
           {words.png}
         </button>
+        <button type="button" title={words.pdfTitle} onClick={() => save("pdf", store, scene, wanted.peek())}>
+          {words.pdf}
+        </button>
         <button type="button" onClick={copy}>
           {copied.value || words.toClipboard}
         </button>

@@ -21,8 +21,14 @@ export interface Wanted {
 /** px; null: as on screen */
 export const SIZES = { screen: null, column: [420, 380], page: [720, 460], slide: [1280, 720], post: [1200, 675] } as const;
 
-/** A figure as an SVG's text, and its size in px. */
-export function figureOf(store: Store, scene: Scene, wanted: Wanted): { text: string; width: number; height: number } {
+/** An SVG's text, and its size in px. */
+interface Figure {
+  text: string;
+  width: number;
+  height: number;
+}
+
+export function figureOf(store: Store, scene: Scene, wanted: Wanted): Figure {
   const around = aroundOf(store, scene, wanted);
   const size = SIZES[wanted.size];
   const [width, all] = size ?? [scene.layout.width, scene.layout.height];
@@ -35,14 +41,14 @@ export function figureOf(store: Store, scene: Scene, wanted: Wanted): { text: st
   return { text: svgText(placed, whole), width, height: placed.layout.height + extraHeight(width, whole) };
 }
 
-function aroundOf(store: Store, { g, routes, palette, hues }: Scene, wanted: Wanted): Around {
+function aroundOf(store: Store, { g, routes, palette, hues, places }: Scene, wanted: Wanted): Around {
   const [encoding, settings] = [store.encoding.peek(), store.settings.peek()];
-  const { names, widths } = meaningOf(g, routes, palette, hues, encoding, settings, routes.top_weight);
+  const { names, widths } = meaningOf(g, routes, palette, hues, encoding, settings, routes.top_weight, places.length > 0);
   const next = nextToken(g, routes.target, 0);
   return {
     legend: wanted.legend
       ? {
-          names: names.map(({ text, colour }) => [text, colour]),
+          names: names.map(({ text, colour, cut }) => [text, colour, cut]),
           widths: widths.map(([weight, text], i) => [weight, i ? text : `${words.widthIs(encoding.label)} ${text}`]),
           says: encoding.legend(settings),
         }
@@ -60,7 +66,7 @@ function aroundOf(store: Store, { g, routes, palette, hues }: Scene, wanted: Wan
 
 const SCALE = 2; // pixels of a PNG for every px
 
-export async function png({ text, width, height }: { text: string; width: number; height: number }): Promise<Blob> {
+export async function png({ text, width, height }: Figure): Promise<Blob> {
   const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
   try {
     const image = new Image();
@@ -76,11 +82,25 @@ export async function png({ text, width, height }: { text: string; width: number
   }
 }
 
-export function save(kind: "svg" | "png", store: Store, scene: Scene | null, wanted: Wanted = AS_SHOWN): void {
+/** Asks the browser to print a figure on a page of its size, which every browser can save as PDF, its text as text. */
+function printed({ text, width, height }: Figure, name: string): void {
+  const frame = document.createElement("iframe");
+  frame.setAttribute("sandbox", "allow-same-origin allow-modals");
+  frame.style.cssText = "position:fixed;width:0;height:0;border:0";
+  frame.srcdoc = `<title>${name}</title><style>@page{size:${width}px ${height}px;margin:0}body{margin:0}svg{display:block}</style>${text}`;
+  frame.onload = () => {
+    frame.contentWindow?.print();
+    setTimeout(() => frame.remove(), 60_000);
+  };
+  document.body.append(frame);
+}
+
+export function save(kind: "svg" | "png" | "pdf", store: Store, scene: Scene | null, wanted: Wanted = AS_SHOWN): void {
   if (!scene) return;
   const figure = figureOf(store, scene, wanted);
   const name = nameOf(scene);
   if (kind === "svg") download(new Blob([figure.text], { type: "image/svg+xml" }), `${name}.svg`);
+  else if (kind === "pdf") printed(figure, name);
   else png(figure).then((blob) => download(blob, `${name}.png`));
 }
 

@@ -9,7 +9,7 @@ import { lineWidth } from "../views/flow/scene.js";
 import * as words from "../words.js";
 
 interface Meaning {
-  names: { text: string; colour: string; square?: "full" | "hollow" }[];
+  names: { text: string; colour: string; square?: "full" | "hollow"; cut?: boolean }[];
   widths: [weight: number, text: string][]; // none where no line reaches the target
 }
 
@@ -22,6 +22,7 @@ export function meaningOf(
   { scale }: Encoding,
   settings: Settings,
   top_weight: number,
+  is_edited: boolean,
 ): Meaning {
   const has = (...wanted: string[]) => g.meta.parts.some(({ kind }) => wanted.includes(kind));
   const ends = has("mixer", "other");
@@ -34,8 +35,9 @@ export function meaningOf(
   ];
   const amount = scale?.(g, routes, settings) ?? short;
   const samples = top_weight <= 0 ? [] : ends ? [0.04, 1] : [0.04, 0.3, 1];
+  const names = hues === BY_KIND ? by_kind : hues.names.map((text, hue) => ({ text, colour: hues.colour(palette, hue) }));
   return {
-    names: hues === BY_KIND ? by_kind : hues.names.map((text, hue) => ({ text, colour: hues.colour(palette, hue) })),
+    names: is_edited ? [...names, { text: words.editedHere, colour: palette.lost, cut: true }] : names,
     widths: samples.map((u) => [u * top_weight, amount(u * top_weight) + (u === 1 ? "+" : "")]),
   };
 }
@@ -44,14 +46,17 @@ export function Legend({ store }: { store: Store }) {
   const [g, routes, encoding, settings] = [store.graph.value, store.routes.value, store.encoding.value, store.settings.value];
   if (!g || !routes) return null;
   const top = store.top_weight.value;
-  const { names, widths } = meaningOf(g, routes, paletteOf(store.dark.value), store.hues.value, encoding, settings, top);
+  const is_edited = store.places.value.length > 0;
+  const palette = paletteOf(store.dark.value);
+  const { names, widths } = meaningOf(g, routes, palette, store.hues.value, encoding, settings, top, is_edited);
   return (
     <div class="legend">
       <div class="keys">
-        {names.map(({ text, colour, square }) => (
+        {names.map(({ text, colour, square, cut }) => (
           <span class="key" key={text} style={{ color: colour }}>
             <svg width="18" height="10" aria-hidden="true">
-              {square !== "hollow" && <path d="M1 5h16" stroke-width="2.4" />}
+              {square !== "hollow" && !cut && <path d="M1 5h16" stroke-width="2.4" />}
+              {cut && <path d="M1 5h2m10 0h4M6 2l6 6m0-6-6 6" stroke-width="1.6" />}
               {square && <rect class={square} x="5.5" y="1.5" width="7" height="7" />}
             </svg>
             <span class="muted">{text}</span>

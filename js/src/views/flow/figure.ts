@@ -10,7 +10,11 @@ import { lineWidth, type Mark, type Scene } from "./scene.js";
 /** What stands in a figure beside the picture itself. */
 export interface Around {
   marked?: { mark: Mark; columns: number[] } | null; // what is selected
-  legend?: { names: [text: string, colour: string][]; widths: [weight: number, text: string][]; says: string } | null;
+  legend?: {
+    names: [text: string, colour: string, cut?: boolean][];
+    widths: [weight: number, text: string][];
+    says: string;
+  } | null;
   caption?: string;
   veil?: boolean; // the rest steps back behind what is marked
 }
@@ -44,14 +48,15 @@ export function drawFigure(pen: Pen, scene: Scene, { marked, legend, caption, ve
 function drawLegend(pen: Pen, { palette, routes, layout }: Scene, legend: NonNullable<Around["legend"]>, top: number): number {
   const muted = { size: 11, colour: palette.muted };
   let [x, y] = [14, top];
-  const entry = (text: string, colour: string, width: number) => {
+  const entry = (text: string, colour: string, width: number, cut = false) => {
     const wide = SAMPLE + text.length * LETTER + 14;
     if (x > 14 && x + wide > layout.width) [x, y] = [14, y + LINE];
-    pen.lines([x, y - 4, x + 17, y - 4], 1, colour, width, 1);
+    const mark = [0, 3, 2, 3, 13, 3, 17, 3, 5, 0, 11, 6, 5, 6, 11, 0].map((at, i) => at + (i % 2 ? y - 7 : x));
+    pen.lines(cut ? mark : [x, y - 4, x + 17, y - 4], cut ? 4 : 1, colour, width, 1);
     pen.text(text, x + SAMPLE, y, muted);
     x += wide;
   };
-  for (const [text, colour] of legend.names) entry(text, colour, 2.4);
+  for (const [text, colour, cut] of legend.names) entry(text, colour, cut ? 1.6 : 2.4, cut);
   for (const [weight, text] of legend.widths) entry(text, palette.muted, lineWidth(weight, routes.top_weight));
   y += LINE;
   for (const line of wrapped(legend.says, layout.width - 28)) {
