@@ -74,6 +74,10 @@ function written(box: HTMLElement, sum: HTMLElement, store: Store, g: Graph): ()
     if (from >= 0 && pos >= 0 && (pos !== from || range)) mark([Math.min(from, pos), Math.max(from, pos)]);
   });
   on("pointerleave", () => point(-1));
+  // The box has its height only once everything beside it has; from then on the reader scrolls.
+  const settling = new ResizeObserver(() => reveal(box, spans[store.target.peek()]));
+  settling.observe(box);
+  for (const touch of ["pointerdown", "wheel", "keydown"] as const) on(touch, () => settling.disconnect());
   on("pointerdown", (event) => {
     mark(null);
     from = event.pointerType === "touch" ? -1 : posOf(event); // a finger scrolls
@@ -129,6 +133,7 @@ function written(box: HTMLElement, sum: HTMLElement, store: Store, g: Graph): ()
   ];
   return () => {
     abort.abort();
+    settling.disconnect();
     for (const stop of stops) stop();
   };
 }
