@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import comm
+import torch
 from playwright.sync_api import Browser, Page, sync_playwright
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import lmtt_widget as lmtt
 
@@ -26,7 +28,7 @@ from .picture import Picture
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 N_LONG = 100
-WIDTHS = (1000, 560)
+WIDTHS = (1600, 1000, 560)
 
 SHORT = f"import lmtt_widget as lmtt\nlmtt.explore(lmtt.bundled_model(), {PROMPT!r})"
 LONG = f"""import lmtt_widget as lmtt
@@ -61,6 +63,14 @@ def scripts() -> Widget:
 
 def scripts_end() -> Widget:
     return lmtt.explore(text.page_model(), text.PAGE[-48:])
+
+
+def of_text(written: str) -> Callable[[], Widget]:
+    return lambda: lmtt.explore(text.page_model(), written)
+
+
+def parallel() -> Widget:
+    return lmtt.explore(model_of_type("gptj"), WORDS)
 
 
 def chat() -> Widget:
@@ -285,6 +295,22 @@ def of_tokens(n_tokens: int) -> Callable[[], Widget]:
     return make
 
 
+def of_layers(n_layers: int) -> Callable[[], Widget]:
+    """A random model as deep as large ones are, that knows the bundled model's words."""
+
+    def make() -> Widget:
+        tokenizer = lmtt.bundled_model().tokenizer
+        assert tokenizer is not None
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=n_layers,
+            num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=64, initializer_range=0.3,
+        )  # fmt: skip
+        return lmtt.explore(lmtt.load_model(LlamaForCausalLM(config).eval(), tokenizer), PROMPT)
+
+    return make
+
+
 SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "overview": (names_to_names, nothing),
     "overview-lower": (names_to_names, lower_down(nothing)),
@@ -329,6 +355,13 @@ SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "edited-difference": (names_to_names, edited_difference),
     "edited-only": (names_to_names, edited_only),
     "figure": (names_to_names, figure),
+    "right-to-left": (of_text("مرحبا بالعالم، كيف؟ שָׁלוֹם עולם"), nothing),
+    "cjk": (of_text("猫在垫子上。東京は夜です"), nothing),
+    "bytes": (of_text("👩‍👩‍👧‍👦 👍🏽 𠜎 ꙮ"), nothing),
+    "parallel": (parallel, nothing),
+    "layers-12": (of_layers(12), nothing),
+    "layers-32": (of_layers(32), nothing),
+    "layers-80": (of_layers(80), nothing),
     "tokens-40": (of_tokens(40), nothing),
     "tokens-100": (of_tokens(100), nothing),
     "tokens-300": (of_tokens(300), nothing),
