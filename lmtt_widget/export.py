@@ -148,10 +148,10 @@ class SavedWidget(Shown):
     def __init__(self, analysis: Analysis) -> None:
         """Raises TraitError or ValueError for a trait that cannot be."""
         self._saved = {_key(saved.prompt): saved for saved in analysis.prompts}
-        asked_with = {name: analysis.traits[name] for name in ("normalise", "foil") if name in analysis.traits}
-        foil = asked_with.get("foil")
-        if foil is not None and type(foil) not in (str, int):
-            raise t.TraitError(f"a foil is a token: its text, its id, or None, got {foil!r:.60}")
+        asked_with = {name: analysis.traits[name] for name in ("normalise", "token", "foil") if name in analysis.traits}
+        for name in ("token", "foil"):
+            if (token := asked_with.get(name)) is not None and type(token) not in (str, int):
+                raise t.TraitError(f"{name} must be a token: its text, its id, or None, got {token!r:.60}")
         first, prompts = analysis.prompts[analysis.at], [saved.prompt for saved in analysis.prompts]
         super().__init__(_esm=bundle(), prompts=prompts, offline=True, **_picture(first), **asked_with)
         self._ready = True
@@ -189,6 +189,9 @@ class SavedWidget(Shown):
 
     def _with_edits(self, _edits: Any) -> dict[str, Any]:
         raise t.TraitError("edits cannot be changed: this analysis was saved without its model")
+
+    def _with_token(self, _token: Any) -> dict[str, Any]:
+        raise t.TraitError("token cannot be changed: this analysis was saved without its model")
 
     def _with_foil(self, _foil: Any) -> dict[str, Any]:
         raise t.TraitError("foil cannot be changed: this analysis was saved without its model")

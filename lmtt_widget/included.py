@@ -45,7 +45,7 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
     named = chosen(include)  # None where the visible routes choose
     own = [question for question in (shown.selection, *shown.pins) if question is not None]
     own += [{"kind": "edits"}] if shown.edits else []
-    asked = {"foil": session.token_id(shown.opened, shown.foil), "normalise": shown.normalise}
+    asked = session.asked(shown.opened, shown)
     saved: dict[int, SavedPrompt] = {}
     answering = Answering(session, asked, progress, len(prompts))
     for i in sorted(range(len(prompts)), key=lambda i: i != at):  # what is on show has the first choice of the room

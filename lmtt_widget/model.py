@@ -16,7 +16,7 @@ from .decomposition.forward import inputs_of
 from .prompts import NO_PROMPT as NO_PROMPT
 from .prompts import Prompt as Prompt
 from .prompts import asked, chat_ids, one_line, plain_prompt, text_ids, tried, whole_text
-from .tokens import Token, tokens, vocabulary_tokens
+from .tokens import Token, starting_with, tokens, vocabulary_tokens
 
 _LARGEST_ID = 1 << 63
 _SHARED = ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder", "gguf_file")
@@ -109,6 +109,14 @@ class Model:
         found = asked(self.tokenizer, "name its tokens", lambda: vocabulary_tokens(self.tokenizer, new))
         self._vocabulary.update(zip(new, found, strict=True))
         return [self._vocabulary[i] for i in ids]
+
+    def starting_with(self, typed: str) -> list[str]:
+        """Texts of tokens that begin with what was typed. Raises ValueError where the tokenizer cannot list its own.
+
+        >>> model.starting_with("mar")
+        ['·Mary', '·market', 'mar', 'Mary', 'mara']
+        """
+        return asked(self.tokenizer, "list its tokens", lambda: starting_with(self.tokenizer, typed))  # type: ignore[no-any-return]
 
     def token_id(self, text: str, what: str = "a token") -> int:
         """The id of a text that is one token. Raises ValueError for any other; `what` is what it was to be."""

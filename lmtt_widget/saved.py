@@ -24,7 +24,8 @@ FORMAT = "lmtt_widget analysis"
 VERSION = (1, 0)  # a file of a newer major version is refused
 NOT_SAVED = "The details of this were not saved with it."
 TRAITS = (
-    "target", "encoding", "threshold", "reading", "renormalise", "normalise", "foil", "selection", "pins", "view",
+    "target", "encoding", "threshold", "reading", "renormalise", "normalise", "token", "foil", "selection", "pins",
+    "view",
 )  # fmt: skip
 _CELL = ("part", "query", "key")  # what may differ between two looks at one head
 _UNFOLDED = 32  # bytes that one byte of a file may stand for; those of a real one stand for five at most

@@ -101,13 +101,14 @@ class Session:
         selection: Selection,
         *,
         target: int = -1,
+        token: int | None = None,
         foil: int | None = None,
         normalise: bool = True,
         beside: Selection | None = None,
     ) -> Answered:
         """The answer to a question, kept for the next time; arguments as of `answers.answer`, but beside: the question
         whose answer it is compared with. Raises ValueError for an unknown selection."""
-        asked = {"target": target, "foil": foil, "normalise": normalise}
+        asked = {"target": target, "token": token, "foil": foil, "normalise": normalise}
         key = json.dumps([opened.number, selection, beside, asked], sort_keys=True, default=repr)
         with self._lock:
             if key not in self._answers:
@@ -124,8 +125,8 @@ class Session:
         with self._lock:
             answers.expect(opened.read, opened.graph, selections, normalise=normalise)
 
-    def token_id(self, opened: Opened, token: Any) -> int | None:
-        """The id of one token given as its text or its id; None for no token.
+    def token_id(self, opened: Opened, token: Any, what: str = "a foil") -> int | None:
+        """The id of one token given as its text or its id; None for no token. `what` is what it was to be.
 
         Raises ValueError for anything that is not one token of the vocabulary.
         """
@@ -134,11 +135,16 @@ class Session:
         if isinstance(token, int) and not isinstance(token, bool):
             n_vocab = opened.run.logits.shape[-1]
             if not 0 <= token < n_vocab:
-                raise ValueError(f"a foil's id must be in 0..{n_vocab - 1}, got {token}")
+                raise ValueError(f"the id of {what} must be in 0..{n_vocab - 1}, got {token}")
             return token
         if not isinstance(token, str) or self.model.tokenizer is None:
-            raise ValueError(f"a foil is a token: its text, its id, or None, got {token!r:.60}")
-        return self.model.token_id(token.replace("·", " "), "a foil")
+            raise ValueError(f"{what} is a token: its text, its id, or None, got {token!r:.60}")
+        return self.model.token_id(token.replace("·", " "), what)
+
+    def asked(self, opened: Opened, shown: Any) -> dict[str, Any]:
+        """How answers are asked for, as the traits of `shown` say: arguments of `ask`."""
+        token = self.token_id(opened, shown.token, "the token explained")
+        return {"token": token, "foil": self.token_id(opened, shown.foil), "normalise": shown.normalise}
 
     def later(self, *work: Callable[[], object]) -> None:
         """Pieces of work to be done when nobody waits, instead of those that were waiting."""

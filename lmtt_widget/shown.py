@@ -93,7 +93,8 @@ class Shown(anywidget.AnyWidget):
     reading = t.Unicode("max").tag(sync=True)  # of heads, in shares: "max" or "sum"
     renormalise = t.Bool(False).tag(sync=True)  # drawn shares divided by their sum: renormalise(graph, t, by=reading)
     normalise = _Bool(True).tag(sync=True)  # final norm before unembedding
-    foil = _Any(None).tag(sync=True)  # token to contrast with: text, id or None
+    token = _Any(None).tag(sync=True)  # explained, as effects are on it: text, id, or None for the one predicted
+    foil = _Any(None).tag(sync=True)  # token to contrast it with: text, id or None
     selection = _Any(None).tag(sync=True)  # what the panel is about; see answers
     pins: Any = _Leading([]).tag(sync=True)
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
@@ -306,7 +307,8 @@ def _same(a: Any, b: Any) -> bool:
         return False
 
 
-_ASKED = ("opened", "selection", "pins", "target", "foil", "normalise", "encoding", "edits")  # what answers depend on
+# What answers depend on.
+_ASKED = ("opened", "selection", "pins", "target", "token", "foil", "normalise", "encoding", "edits")
 
 
 def asked_of(now: Mapping[str, Any]) -> list[tuple[str, int, Any]]:

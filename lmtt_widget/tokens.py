@@ -66,6 +66,24 @@ def vocabulary_tokens(tokenizer: Any, ids: Iterable[int]) -> list[Token]:
     return [_alone(int(i), *spelling.entry(int(i))) for i in ids]
 
 
+def starting_with(tokenizer: Any, typed: str, most: int = 20) -> list[str]:
+    """Texts of entries that begin with what was typed, in any case: those with a space first, then by length."""
+    typed = typed.replace("·", " ").strip().lower()
+    if tokenizer is None or not typed:
+        return []
+    table = {byte: c for c, byte in _byte_alphabet().items()}
+    spelled = "".join(table[byte] for byte in typed.encode("utf-8", "surrogatepass"))
+    found = []
+    for raw, i in tokenizer.get_vocab().items():
+        entry = raw if isinstance(raw, str) else raw.decode("utf-8", "replace")
+        # Before the letters an entry may have a mark: "Ġ" or "▁" for a space, "##" for none.
+        if typed in entry[: len(typed) + 2].lower() or spelled in entry[: len(spelled) + 2] or entry.startswith("<0x"):
+            found.append(i)
+    texts = {token.text for token in vocabulary_tokens(tokenizer, found)}
+    texts = {shown for shown in texts if shown.lstrip("·").lower().startswith(typed)}
+    return sorted(texts, key=lambda text: (not text.startswith("·"), len(text), text))[:most]
+
+
 def _alone(i: int, raw: str, data: bytes, special: bool) -> Token:
     raw = _writable(raw)
     text = raw if special or not data else _decoded(data)  # no bytes: a space that only the tokenizer put there

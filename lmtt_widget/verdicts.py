@@ -149,9 +149,9 @@ def effects(
     return Effects(tuple(found[k] for k in sorted(found)), named, len(jobs) - len(found))
 
 
-def verdict_of(run: Run, clean: Run, *, foil: int | None = None, pos: int = -1) -> Verdict:
+def verdict_of(run: Run, clean: Run, *, token: int | None = None, foil: int | None = None, pos: int = -1) -> Verdict:
     """What the edits of a run did to what the same prompt says without them at a position. No pass is run."""
-    asked = _Asked(clean, None, foil, pos)
+    asked = _Asked(clean, token, foil, pos)
     return asked.verdict(run.interventions, run.logits[asked.pos])
 
 

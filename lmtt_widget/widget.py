@@ -52,6 +52,8 @@ class FlowWidget(Shown):
     """
 
     peek = _WhenRead(b"").tag(sync=True, echo_update=False)
+    typed = t.Unicode("").tag(sync=True)  # where the browser asks for a token
+    completions: Any = t.List([]).tag(sync=True, echo_update=False)  # of it, in the vocabulary
     _is_read = True  # the nodes on show as tokens
     _reading: Peek | None = None
     _refused = (*Shown._refused, ForwardError, UndecomposableError)
@@ -142,6 +144,10 @@ class FlowWidget(Shown):
         told = {"opened": opened, "graph": _graph(opened), "before": before}
         return told | {"edits": edits, "selection": selection, "status": status_of()}
 
+    def _with_token(self, token: Any) -> dict[str, Any]:
+        self._session.token_id(self._shown(), token, "the token explained")
+        return {"token": token}
+
     def _with_foil(self, foil: Any) -> dict[str, Any]:
         self._session.token_id(self._shown(), foil)
         return {"foil": foil}
@@ -161,6 +167,10 @@ class FlowWidget(Shown):
         except ValueError as e:
             raise t.TraitError(str(e)) from e
 
+    @t.observe("typed")
+    def _complete(self, change: Any) -> None:
+        self.completions = self._session.model.starting_with(change.new)
+
     # ---- answers ----
 
     def _detail(self, now: Mapping[str, Any]) -> bytes:
@@ -177,10 +187,8 @@ class FlowWidget(Shown):
 
     def _answer(self, question: Selection, shown: Any, beside: Selection | None = None) -> Answered:
         """The answer as the traits of `shown` ask for it."""
-        foil = self._session.token_id(shown.opened, shown.foil)
-        return self._session.ask(
-            shown.opened, question, target=shown.target, foil=foil, normalise=shown.normalise, beside=beside
-        )
+        asked = self._session.asked(shown.opened, shown)
+        return self._session.ask(shown.opened, question, target=shown.target, beside=beside, **asked)
 
     # ---- when nobody waits ----
 

@@ -71,9 +71,9 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
     fine_sizes = {"height": {"None"}, "theme": {"None"}}
     traits = {
         "target": 0, "threshold": 0.1, "encoding": "flow", "reading": "max", "renormalise": True, "normalise": True,
-        "foil": None, "selection": None, "pins": [], "view": {}, "preview": True,
+        "token": None, "foil": None, "selection": None, "pins": [], "view": {}, "preview": True,
     }  # fmt: skip
-    takes_none = {"threshold": {"None", "half"}, "foil": {"None"}, "selection": {"None"}}
+    takes_none = {"threshold": {"None", "half"}, "token": {"None"}, "foil": {"None"}, "selection": {"None"}}
     return {
         "attribute": (
             lmtt.attribute,

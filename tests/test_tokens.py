@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmtt_widget import Model
-from lmtt_widget.tokens import Token, tokens, visible, vocabulary_tokens
+from lmtt_widget.tokens import Token, starting_with, tokens, visible, vocabulary_tokens
 
 from . import text
 
@@ -118,6 +118,19 @@ def test_every_entry_of_the_vocabulary_can_be_shown(kind: str) -> None:
     raw = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     assert [t.bytes if isinstance(r, bytes) else t.raw for t, r in zip(entries, raw, strict=True)] == raw
     assert all(t.text and harmless(t.text) for t in entries)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("typed", ["d", "Do", "é", "猫", "·d", "", "zzzz"])
+def test_completions_are_the_entries_that_begin_with_what_was_typed(kind: str, typed: str) -> None:
+    tokenizer = ALL[kind]()
+    wanted = typed.strip("·").lower()
+    every = {t.text for t in vocabulary_tokens(tokenizer, range(len(tokenizer)))}
+    begins = {shown for shown in every if wanted and shown.lstrip("·").lower().startswith(wanted)}
+    found = starting_with(tokenizer, typed, 10_000)
+    assert set(found) == begins
+    assert found == sorted(found, key=lambda shown: not shown.startswith("·"))
+    assert starting_with(tokenizer, typed, 3) == found[:3]
 
 
 @pytest.mark.parametrize("kind", LOSSLESS)

@@ -184,6 +184,8 @@ GOOD = [
     ("reading", "sum"),
     ("renormalise", True),
     ("normalise", False),
+    ("token", 7),
+    ("token", "·dog"),
     ("foil", 7),
     ("foil", " dog"),
     ("foil", "·dog"),
@@ -330,7 +332,7 @@ def test_a_selection_and_the_pins_are_answered(opened: Open) -> None:
     assert [a["slot"] for a in unpack(w.detail)[1]["answers"]] == ["pin"]
 
 
-@pytest.mark.parametrize("change", [{"target": 1}, {"foil": 9}, {"normalise": False}])
+@pytest.mark.parametrize("change", [{"target": 1}, {"token": 8}, {"foil": 9}, {"normalise": False}])
 def test_an_answer_follows_what_it_depends_on(opened: Open, change: dict[str, Any]) -> None:
     w = opened(selection={"kind": "state", "state": 3, "pos": 1})
     before = w.detail
@@ -386,8 +388,10 @@ BAD = [
     ("renormalise", "yes", "renormalise"),
     ("normalise", None, "normalise"),
     ("foil", "two whole words", "a foil must be one token; 'two whole words' is"),
-    ("foil", 10**6, r"a foil's id must be in 0\.\."),
+    ("foil", 10**6, r"the id of a foil must be in 0\.\."),
     ("foil", [1], "a foil is a token"),
+    ("token", 10**6, r"the id of the token explained must be in 0\.\."),
+    ("token", "two whole words", "the token explained must be one token; 'two whole words' is"),
     ("foil", True, "a foil is a token"),
     ("selection", "state", "a selection has one of the kinds"),
     ("selection", {"state": 1, "pos": 0}, "a selection has one of the kinds"),

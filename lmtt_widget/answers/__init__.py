@@ -83,6 +83,7 @@ def answer(
     selection: Selection,
     *,
     target: int = -1,
+    token: int | None = None,
     foil: int | None = None,
     normalise: bool = True,
     beside: Answered | None = None,
@@ -90,14 +91,15 @@ def answer(
 ) -> Answered:
     """Everything the panel shows of a selection. Token lists are `TokenList`, maps are tensors.
 
-    target: the position whose predicted token signed direct effects are on; foil: a token id to contrast it with;
-    normalise: the final norm is applied before a state is unembedded; beside: another answer to compare with, then
-    every list has under "also" the rows that only the other one lists; read: what other answers read already. Raises
+    target: the position whose predicted token signed direct effects are on; token: the id of another one that they
+    are to be on; foil: a token id to contrast it with; normalise: the final norm is applied before a state is
+    unembedded; beside: another answer to compare with, then every list has under "also" the rows that only the other
+    one lists; read: what other answers read already. Raises
     ValueError for an unknown selection.
     """
     check(run, selection)
     module = KINDS[selection["kind"]]
-    question = Question(run, graph, selection, _parts(module), target, foil, normalise, read or Readings(run))
+    question = Question(run, graph, selection, _parts(module), target, token, foil, normalise, read or Readings(run))
     found: Answered = module.answer(question)
     if beside is not None and beside.kind == found.kind and hasattr(module, "compare"):
         found = module.compare(question, found, beside)
@@ -111,7 +113,7 @@ def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, nor
     for selection in selections:
         module = KINDS[selection["kind"]]
         if hasattr(module, "updates") and not why_not(read.run, selection):
-            question = Question(read.run, graph, selection, _parts(module), -1, None, normalise, read)
+            question = Question(read.run, graph, selection, _parts(module), -1, None, None, normalise, read)
             updates += module.updates(question)
             nodes += module.nodes(question) if hasattr(module, "nodes") else []
     read.expect(nodes, updates, UPDATE_ROWS, normalise=normalise)

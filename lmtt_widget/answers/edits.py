@@ -46,11 +46,11 @@ def check(run: Run, selection: Selection) -> None:  # noqa: ARG001
 
 
 def answer(q: Question) -> Answer:
-    """About the token that the same prompt predicts without the edits."""
+    """About the token that the same prompt predicts without the edits, or the one that was chosen."""
     clean = q.read.clean or record(q.run.model, q.run.prompt)
-    token = int(clean.logits[q.target].argmax())
+    token = int(clean.logits[q.target].argmax()) if q.chosen is None else q.chosen
     foil = None if q.foil == token else q.foil
-    found = verdict_of(q.run, clean, foil=foil, pos=q.target)
+    found = verdict_of(q.run, clean, token=token, foil=foil, pos=q.target)
     on = EffectOn(_named(found.token), None if found.foil is None else _named(found.foil), found.pos)
     return Answer(
         **q.said | {"effect_on": on},

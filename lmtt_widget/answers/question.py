@@ -167,6 +167,7 @@ class Question:
     selection: Selection
     kinds: tuple[str, ...]  # of parts it may be about
     target: int
+    chosen: int | None  # the token explained; None is the one predicted at the target
     foil: int | None
     normalise: bool
     read: Readings
@@ -181,8 +182,8 @@ class Question:
 
     @cached_property
     def token(self) -> int:
-        """The token predicted at the target, which signed effects are on."""
-        return int(self.run.logits[self.target].argmax())
+        """The token explained, which signed effects are on: the one predicted at the target, or one that was chosen."""
+        return int(self.run.logits[self.target].argmax()) if self.chosen is None else self.chosen
 
     @cached_property
     def part(self) -> Part:

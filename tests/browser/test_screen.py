@@ -12,6 +12,7 @@ import lmtt_widget as lmtt
 from .host import Host
 from .models import HOSTILE, PROMPT, model_of_type, random_model
 from .picture import Picture
+from .test_inspection import signed
 
 OpenWidget = Callable[..., Host]
 IOI = "When Mary and John went to the store, John gave a drink to"
@@ -84,6 +85,29 @@ def test_a_word_and_its_column_are_pointed_at_together(host: Host, view: Locator
     picture.hover("^6 and$")
     expect(token_at(view, 6)).to_have_class("lit")
     expect(token_at(view, 4)).not_to_have_class("lit")
+
+
+INSIDE = """box => {
+  const [a, b] = [box.querySelector('.target').getBoundingClientRect(), box.getBoundingClientRect()];
+  return a.top >= b.top && a.bottom <= b.bottom;
+}"""
+
+
+def test_the_word_explained_is_in_view_until_the_reader_scrolls(open_widget: OpenWidget) -> None:
+    model = lmtt.bundled_model()
+    assert model.tokenizer is not None
+    # A word of every sentence is looked at, so that nothing folds away and the text is higher than its box.
+    ids = model.tokenizer(f"{IOI} Mary. " * 20)["input_ids"][:240]
+    host = open_widget(lmtt.explore(model, ids, threshold=0))
+    text = host.page.locator(".text")
+    assert text.evaluate("box => box.scrollHeight > 1.5 * box.clientHeight")
+    assert text.evaluate(INSIDE)
+    text.hover()
+    host.page.mouse.wheel(0, -5000)
+    host.page.wait_for_function("box => box.scrollTop === 0", arg=text.element_handle())
+    host.page.set_viewport_size({"width": 900, "height": 900})
+    host.page.wait_for_timeout(200)
+    assert not text.evaluate(INSIDE)
 
 
 def test_a_click_on_a_word_explains_it(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:
@@ -246,6 +270,41 @@ def test_why_this_rather_than_that_is_one_choice(ioi: Host) -> None:
     total = ioi.widget.run.logits[-1, [ioi.widget.run.model.token_id(x, "it") for x in (" Mary", " John")]]
     expect(view.locator(".why-this")).to_contain_text("Why ·Mary rather than ·John")
     expect(view.locator(".why-this")).to_contain_text(f"+{float(total[0] - total[1]):.1f} logits")
+
+
+def test_another_token_than_the_models_own_can_be_explained(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    logits, model = ioi.widget.run.logits[-1], ioi.widget.run.model
+    mary, john = (float(logits[model.token_id(name)]) for name in (" Mary", " John"))
+    field = view.get_by_role("combobox", name="The token explained")
+    expect(field).to_have_value("·Mary")
+    field.fill("John")
+    field.press("Enter")
+    ioi.until(lambda: ioi.widget.token == "·John", "the token explained")
+    expect(view.locator(".why-this")).to_contain_text("Why ·John")
+    expect(view.locator(".why-this")).to_contain_text(f"{signed(john)} logits")
+    rather = view.get_by_role("combobox", name="Type another token")
+    rather.fill("Mary")
+    rather.press("Enter")
+    expect(view.locator(".why-this")).to_contain_text("Why ·John rather than ·Mary")
+    expect(view.locator(".why-this")).to_contain_text(f"{signed(john - mary)} logits")
+    field.fill("")
+    field.press("Enter")
+    ioi.until(lambda: ioi.widget.token is None, "the model's own")
+    expect(field).to_have_value("·Mary")
+
+
+def test_tokens_are_completed_from_the_whole_vocabulary(ioi: Host) -> None:
+    view, model = ioi.page.locator(".view"), ioi.widget.run.model
+    n_vocab = ioi.widget.run.logits.shape[-1]
+    words = {token.text for token in model.vocabulary(range(n_vocab)) if token.text.startswith("·wi")}
+    options = view.locator("datalist option").evaluate_all("all => all.map(one => one.value)")
+    assert not words <= set(options)
+    view.get_by_role("combobox", name="Type another token").fill("wi")
+    ioi.until(lambda: bool(ioi.widget.completions), "completions")
+    options = view.locator("datalist option").evaluate_all("all => all.map(one => one.value)")
+    assert words <= set(options)
+    assert options[0].startswith("·wi")
 
 
 def test_a_foil_without_its_space_is_said_to_be_another_token(ioi: Host) -> None:

@@ -1,7 +1,7 @@
 // What the panel shows before anything is selected: the answer in words, what may come next, which words mattered.
 
 import { useSignal } from "@preact/signals";
-import { FoilField } from "../controls/foil.js";
+import { Tokens } from "../controls/foil.js";
 import { Why } from "../controls/icon.js";
 import { Amount, Table } from "../controls/table.js";
 import type { Graph } from "../core/graph.js";
@@ -116,21 +116,21 @@ function WhyThis({ store }: { store: Store }) {
     store.measure.value = "effect";
     store.setSelection({ kind: "heads" });
   };
-  const foil = store.traits.foil.value;
+  const { token: chosen, foil } = store.traits;
+  const text = (one: unknown) => (typeof one === "string" ? one.replace(/ /g, "·") : "");
   return (
-    <p class="foil note">
-      <span>
-        {words.whyThis}
-        <b class="mono">{token.text}</b>
-      </span>
-      {!LIVE || store.offline ? (
-        <button type="button" onClick={open}>
-          {words.byHead}
-        </button>
-      ) : (
-        <FoilField store={store} shown={typeof foil === "string" ? foil.replace(/ /g, "·") : ""} taken={open} />
-      )}
-    </p>
+    <div class="why-row">
+      <Tokens
+        store={store}
+        before={words.whyThis}
+        token={text(chosen.value) || token.text}
+        foil={text(foil.value)}
+        taken={open}
+      />
+      <button type="button" onClick={open}>
+        {words.byHead}
+      </button>
+    </div>
   );
 }
 

@@ -18,10 +18,15 @@ export function literal(value: unknown): string {
 }
 
 /** One line that gives the numbers of an answer, of the widget's run. */
-export function pythonOfAnswer(question: Selection, target: number, foil: string | number | null, normalise: boolean): string {
-  const id =
-    typeof foil === "string" ? `widget.run.model.token_id(${literal(foil.replace(/·/g, " "))}, "the foil")` : literal(foil);
-  const options = [`target=${target}`, ...(foil === null ? [] : [`foil=${id}`]), ...(normalise ? [] : ["normalise=False"])];
+export function pythonOfAnswer(store: Store, question: Selection): string {
+  const { target, traits: t } = store;
+  const options = [`target=${target.value}`];
+  for (const name of ["token", "foil"] as const) {
+    const one = t[name].value;
+    const id = typeof one === "string" ? `widget.run.model.token_id(${literal(one.replace(/·/g, " "))})` : literal(one);
+    if (one !== null && one !== "") options.push(`${name}=${id}`);
+  }
+  if (!t.normalise.value) options.push("normalise=False");
   return `lmtt_widget.answers.answer(widget.run, widget.opened.graph, ${literal(question)}, ${options.join(", ")})`;
 }
 
@@ -37,7 +42,7 @@ export function python(store: Store): string {
     if (value !== false) options.push(`${trait}=${literal(value)}`);
   }
   if (!t.normalise.peek()) options.push("normalise=False");
-  for (const name of ["threshold", "foil", "selection"] as const) {
+  for (const name of ["threshold", "token", "foil", "selection"] as const) {
     const value = t[name].peek();
     if (value !== null) options.push(`${name}=${literal(value)}`);
   }

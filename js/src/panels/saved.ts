@@ -9,6 +9,7 @@ const SHOWN = [
   "reading",
   "renormalise",
   "normalise",
+  "token",
   "foil",
   "selection",
   "pins",

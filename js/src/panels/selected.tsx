@@ -55,11 +55,7 @@ export function Selected({ store, selection }: { store: Store; selection: Select
         <h3 ref={title} tabIndex={-1}>
           {subject}
         </h3>
-        {good && (
-          <PythonLine
-            line={pythonOfAnswer(selection, store.target.value, store.traits.foil.value, store.traits.normalise.value)}
-          />
-        )}
+        {good && <PythonLine line={pythonOfAnswer(store, selection)} />}
         {good && <Why name={words.explainIt} open={why.value} act={() => (why.value = !why.value)} />}
       </div>
       {lines.length > 0 && (

@@ -1,4 +1,4 @@
-// The reader's way over prompt, target, threshold, encoding, foil and selection: back, and forward again.
+// The reader's way over prompt, target, threshold, encoding, tokens and selection: back, and forward again.
 import { batch, computed, effect, type ReadonlySignal, signal } from "@preact/signals";
 import { canonical, equal } from "../core/json.js";
 import type { Picture } from "./picture.js";
@@ -11,7 +11,7 @@ export interface History {
   goForward(): void;
 }
 
-const ON_THE_WAY = ["encoding", "edits", "target", "threshold", "foil", "selection"] as const; // in the order they are set again
+const ON_THE_WAY = ["encoding", "edits", "target", "threshold", "token", "foil", "selection"] as const; // in the order they are set again
 const REST = 250; // ms without a change make a step of it
 const MOST = 100;
 

@@ -28,7 +28,10 @@ interface Values extends Settings {
   threshold: number | null; // null is automatic
   encoding: string;
   normalise: boolean;
+  token: string | number | null; // explained; null is the one the model predicts
   foil: string | number | null;
+  typed: string; // where a token is asked for
+  completions: string[]; // of it, in the vocabulary
   selection: Selection | null;
   pins: Selection[];
   edits: Edit[];
@@ -46,7 +49,10 @@ const DEFAULTS: Values = {
   encoding: "flow",
   ...USUAL,
   normalise: true,
+  token: null,
   foil: null,
+  typed: "",
+  completions: [],
   selection: null,
   pins: [],
   edits: [],
