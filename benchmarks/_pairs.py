@@ -1,4 +1,4 @@
-"""Prompts of the bundled model's grammar, each with another of the same length that has another answer."""
+"""Prompts that the bundled models know, each with another of the same length that has another answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from tools.bundled import grammar as g
 
 TASKS = ("indirect object", "induction", "binding", "overridden fact", "fact", "agreement", "pronoun")
+
+_LONGEST = 64  # tokens of a story's prompt
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,31 @@ def pairs(tokenizer: Any, task: str, n: int) -> list[Pair]:
         pair = _induction(tokenizer, rng) if task == "induction" else _of_grammar(tokenizer, task, rng)
         if pair is not None and len(pair.ids) == len(pair.other) and pair.right != pair.wrong:
             found.append(pair)
+        if len(found) == n:
+            break
+    return found
+
+
+def story_tasks() -> tuple[str, ...]:
+    """What the model of stories can be asked."""
+    from tools.stories.text import TASKS
+
+    return TASKS
+
+
+def story_pairs(tokenizer: Any, task: str, n: int) -> list[Pair]:
+    """n held-out pairs of a word that can be known in a story, always the same; answers are their first tokens."""
+    from tools.stories.text import question
+
+    rng = random.Random(task)
+    found: list[Pair] = []
+    for _ in range(50 * n):
+        q = question(task, rng)
+        ids, other, right, wrong = (
+            tokenizer(x)["input_ids"] for x in (q.prompt, q.other_prompt, q.answer, q.other_answer)
+        )
+        if len(ids) == len(other) <= _LONGEST and right[0] != wrong[0]:
+            found.append(Pair(ids, other, right[0], wrong[0]))
         if len(found) == n:
             break
     return found

@@ -1,9 +1,9 @@
-"""How far the picture, estimates and exact effects agree about heads: python -m benchmarks.truth
+"""How far the picture, estimates and exact effects agree about heads: python -m benchmarks.truth [--model stories]
 
-Of prompts of the bundled model's grammar: how often the five heads that a ranking puts first hold the three whose exact
-effect on the log odds is largest, for each ablation; and the correlation of each ranking with the exact effects. Then
-how much of the log odds the ten lines and squares that a ranking puts first keep by themselves, the rest from the
-contrast prompt, and how often the right answer then still has the larger logit.
+Of prompts of a bundled model's grammar, or of its stories: how often the five heads that a ranking puts first hold the
+three whose exact effect on the log odds is largest, for each ablation; and the correlation of each ranking with the
+exact effects. Then how much of the log odds the ten lines and squares that a ranking puts first keep by themselves, the
+rest from the contrast prompt, and how often the right answer then still has the larger logit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import lmtt_widget as lmtt
-from benchmarks._pairs import TASKS, Pair, pairs
+from benchmarks._pairs import TASKS, Pair, pairs, story_pairs, story_tasks
 from lmtt_widget.faithful import strongest
 from lmtt_widget.graph import ATTENTION, PART
 
@@ -26,16 +26,18 @@ from lmtt_widget.graph import ATTENTION, PART
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=50, help="of each task")
-    parser.add_argument("--tasks", nargs="*", default=TASKS)
+    parser.add_argument("--model", choices=("grammar", "stories"), default="grammar")
+    parser.add_argument("--tasks", nargs="*")
     options = parser.parse_args()
-    model = lmtt.bundled_model()
+    model = lmtt.bundled_model(options.model)
+    of_model, tasks = (story_pairs, story_tasks()) if options.model == "stories" else (pairs, TASKS)
     held: dict[tuple[str, str], list[bool]] = defaultdict(list)
     alike: dict[tuple[str, str], list[float]] = defaultdict(list)
     kept: dict[str, list[float]] = defaultdict(list)
     on_top: dict[str, list[bool]] = defaultdict(list)
     n = 0
-    for task in options.tasks:
-        of_task = pairs(model.tokenizer, task, options.prompts)
+    for task in options.tasks or tasks:
+        of_task = of_model(model.tokenizer, task, options.prompts)
         n += len(of_task)
         print(f"{task}: {len(of_task)} prompts", flush=True)
         for pair in of_task:

@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .answers import follow_ups
+from .answers import follow_ups, why_not
 from .answers.question import Answered, Selection
-from .interventions import told_edits
 from .page import static
 from .progress import Progress
 from .readings import Peek
@@ -30,6 +29,7 @@ Ask = Callable[[Selection], Answered]
 _PEEKED_EDGES = 200  # the nodes on this many edges are read as tokens for the hover
 _BESIDE = 80  # of the strongest attention lines, drawn or not, also those that a lower threshold would draw
 _NEXT = 3  # tokens whose own routes can be looked into, too
+_REASONS = 4  # of the strongest lines it is said why a head looked there; another layer is another pass
 _MOST = 500  # questions answered for one prompt
 _AHEAD = 96  # of which so many are read together
 
@@ -119,12 +119,22 @@ class Answering:
         while some := list(islice(left, _AHEAD)):
             self._expect([q for q in some if q["kind"] != "state"])
             for question in some:
-                yield question, self.ask(question)
-                del self._known[_key(question)]  # of which many have large maps
+                if (found := self._answer(question)) is not None:
+                    yield question, found
+                    del self._known[_key(question)]  # of which many have large maps
                 self._done += 1
                 self._progress(self._done, self._total)
         self._done = end
         self._progress(end, self._total)
+
+    def _answer(self, question: Selection) -> Answered | None:
+        """None where the question is one, but has no answer in this prompt: the panel says why."""
+        try:
+            return self.ask(question)
+        except ValueError:
+            if why_not(self._opened.run, question):
+                raise
+            return None
 
     @contextmanager
     def until_interrupted(self) -> Iterator[None]:
@@ -155,7 +165,7 @@ def saved_prompt(
     graph = graph_state(routes.graph, run_id=run_id, label=opened.label)
     clean = opened.clean
     before = b"" if clean is None else graph_state(clean.graph, run_id=f"{run_id} before", label=opened.label)
-    edits = told_edits(opened.edits)
+    edits = list(opened.edits)
     in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
     peek = peek_at(in_flow)
     while peek.more():
@@ -177,14 +187,17 @@ def saved_prompt(
 def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
     """What can be clicked on the drawn routes: states, edges and heads, the strongest first; then what is beside."""
     run, n_states = routes.graph.run, len(routes.graph.states)
-    edges = routes.edges(threshold)
+    edges, n_reasons = routes.edges(threshold), 0
     yield {"kind": "heads"}
     yield _state(len(run.states) - 1, routes.target)
     for edge in edges:
         yield _state(edge.state, edge.query)
         if edge.kind == "attention":
             yield (question := _question(run, edge))
-            yield from follow_ups(run, question, ask(question))
+            yield from (heads := follow_ups(run, question, ask(question)))
+            if n_reasons < _REASONS:
+                n_reasons += 1
+                yield heads[0] | {"kind": "reasons"}
     for state, pos in np.argwhere(routes.node_strength[:n_states] > threshold).tolist():
         yield _state(state, pos)
     yield from ({"kind": "token", "pos": pos} for pos in range(run.n_tokens))

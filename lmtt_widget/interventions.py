@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .parts import Part, State
+from .prompts import plain_prompt
 
 # kind -> the fields its selection needs, those it may have (one that is missing means all), and the parts it is about
 _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
@@ -118,7 +119,8 @@ class Edit:
 def told_edits(edits: Any) -> list[dict[str, Any]]:
     """Edits as JSON, {"selection": {...}, "to": 0.0, "renormalise": False} each; takes `Edit`s and such dictionaries.
 
-    Raises ValueError for what is neither, and for an edit to a run, a tensor or a function, which no file can keep.
+    In a dictionary `to` may also be {"prompt": text, ids or messages}: what stands there in that prompt. Raises
+    ValueError for what is neither, and for an edit to a run, a tensor or a function, which no file can keep.
     """
     if not isinstance(edits, (list, tuple)):
         raise ValueError(f"edits are a list, got {edits!r:.60}")
@@ -128,16 +130,32 @@ def told_edits(edits: Any) -> list[dict[str, Any]]:
             unknown = sorted(set(edit) - {"selection", "to", "renormalise"})
             if unknown:
                 raise ValueError(f"an edit has a selection, to and renormalise, got {unknown[0]!r:.40}")
+            if is_prompt(edit.get("to")):
+                found.append(_from_prompt(edit))
+                continue
             edit = Edit(**{"selection": None, **edit})
         if not isinstance(edit, Edit):
             raise ValueError(f"an edit is an Edit, or a dictionary with its selection, got {edit!r:.60}")
         if not isinstance(edit.to, (int, float, str)):
             raise ValueError(
-                f'{edit}: what a widget shows is edited to a number or to "mean", which a file can keep; '
-                "record(model, prompt, interventions=...) takes runs, tensors and functions, too"
+                f'{edit}: what a widget shows is edited to a number, to "mean" or to {{"prompt": ...}}, which a file '
+                "can keep; record(model, prompt, interventions=...) takes runs, tensors and functions, too"
             )
         found.append({"selection": dict(edit.selection), "to": edit.to, "renormalise": edit.renormalise})
     return found
+
+
+def is_prompt(to: Any) -> bool:
+    """Does another prompt's value stand there, in what a file keeps of an edit?"""
+    return isinstance(to, Mapping) and set(to) == {"prompt"}
+
+
+def _from_prompt(edit: Mapping[str, Any]) -> dict[str, Any]:
+    checked = Edit(edit.get("selection", {}))
+    if edit.get("renormalise", False):
+        raise ValueError(f"{checked}: renormalise knocks out attention, so nothing of another prompt stands there")
+    to = {"prompt": plain_prompt(edit["to"]["prompt"])}
+    return {"selection": dict(checked.selection), "to": to, "renormalise": False}
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ from . import answers
 from .answers.question import Answered, Selection
 from .contributions import attribute
 from .graph import Graph
+from .interventions import Edit, is_prompt, told_edits
 from .model import Model
 from .prompts import Prompt, plain_prompt
 from .readings import Readings
 from .run import Run, record
+from .tried import tried_heads
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 _KEPT, _KEPT_ANSWERS = 8, 64  # the latest prompts and answers that stay in memory
@@ -32,7 +34,7 @@ class Opened:
     prompt: Any  # as JSON: text, token ids or messages
     run: Run
     graph: Graph
-    edits: tuple[Any, ...] = ()
+    edits: tuple[Any, ...] = ()  # as JSON
     clean: Opened | None = None  # the same prompt without the edits
 
     @cached_property
@@ -73,11 +75,12 @@ class Session:
     def open(self, prompt: Prompt, edits: Sequence[Any] = (), *, told: Told | None = None) -> Opened:
         """A prompt recorded and its shares taken, once while it is kept; with edits also as it is without them.
 
+        edits: as `told_edits` takes them; what stands in another prompt is taken from that prompt's run, opened for it.
         told(what, done, total) is called as it goes on; None shows a bar when it takes more than a second. Raises what
         `record` raises, ValueError for a session that was closed.
         """
-        prompt = plain_prompt(prompt)
-        key = json.dumps([prompt, [repr(edit) for edit in edits]])
+        prompt, edits = plain_prompt(prompt), told_edits(edits)
+        key = json.dumps([prompt, edits])
         with self._lock:
             if self.closed:
                 raise ValueError("this session was closed; make another one")
@@ -86,7 +89,8 @@ class Session:
                 clean = self.open(prompt, told=told) if edits else None
                 steps = (partial(told, what) for what in ("recording", "attributing")) if told else (None, None)
                 first, second = steps
-                run = record(self.model, clean.run if clean else prompt, interventions=list(edits), progress=first)
+                made = [self._made(edit, told) for edit in edits]
+                run = record(self.model, clean.run if clean else prompt, interventions=made, progress=first)
                 graph = attribute(run, progress=second)
                 opened = Opened(next(self._numbers), prompt, run, graph, tuple(edits), clean)
                 self._opened[key] = opened
@@ -94,6 +98,23 @@ class Session:
                     self._opened.popitem(last=False)
             self._opened.move_to_end(key)
             return opened
+
+    def _made(self, edit: Mapping[str, Any], told: Told | None) -> Edit:
+        to = edit["to"]
+        return Edit(**{**edit, "to": self.open(to["prompt"], told=told).run if is_prompt(to) else to})
+
+    def try_heads(
+        self, opened: Opened, *, target: int = -1, token: int | None = None, foil: int | None = None, n: int = 8
+    ) -> bool:
+        """Takes out the next n heads of the model, the best estimates first; whether there are others.
+
+        The table of heads has what is known so far. Raises what `effects` raises.
+        """
+        with self._lock:
+            more = tried_heads(opened.read, target % opened.run.n_tokens, token, foil).more(n)
+            for key in [key for key, found in self._answers.items() if found.kind == "heads"]:
+                del self._answers[key]
+            return more
 
     def ask(
         self,

@@ -100,6 +100,7 @@ class Shown(anywidget.AnyWidget):
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
     edits: Any = _Leading([]).tag(sync=True)  # what is different in the pass on show; see interventions.told_edits
     before = t.Bytes(b"").tag(**_ONE_WAY)  # the graph without the edits
+    verify = _Bool(False).tag(sync=True)  # every head is taken out by itself, a few at a time when nobody waits
     prompts: Any = _Something([]).tag(sync=True)
     prompt = _Leading("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
@@ -209,8 +210,10 @@ class Shown(anywidget.AnyWidget):
             self._put({name: value})
         elif not _same(value, getattr(self, name)):
             values = getattr(self, f"_with_{name}")(value)
-            if values.keys() & _ASKED:
-                values["detail"] = self._detail({n: getattr(self, n) for n in _ASKED} | values)
+            if name in _OTHER_QUESTION:
+                values["verify"] = False
+            if values.keys() & ASKED:
+                values["detail"] = self._detail({n: getattr(self, n) for n in ASKED} | values)
             self._put(values)
             self._afterwards(name)
 
@@ -238,6 +241,11 @@ class Shown(anywidget.AnyWidget):
 
     def _with_encoding(self, name: str) -> dict[str, Any]:
         return {"encoding": encoding_of(name).name, "threshold": None}  # which has another unit
+
+    def _with_verify(self, verify: bool) -> dict[str, Any]:
+        if verify:
+            raise t.TraitError("heads cannot be verified: this analysis was saved without its model")
+        return {"verify": verify}
 
     def _with_selection(self, selection: Any) -> dict[str, Any]:
         return {"selection": None if selection is None else self._checked(selection)}
@@ -308,7 +316,8 @@ def _same(a: Any, b: Any) -> bool:
 
 
 # What answers depend on.
-_ASKED = ("opened", "selection", "pins", "target", "token", "foil", "normalise", "encoding", "edits")
+ASKED = ("opened", "selection", "pins", "target", "token", "foil", "normalise", "encoding", "edits")
+_OTHER_QUESTION = ("prompt", "edits", "target", "token", "foil")  # than what heads were verified of
 
 
 def asked_of(now: Mapping[str, Any]) -> list[tuple[str, int, Any]]:

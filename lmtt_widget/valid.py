@@ -61,9 +61,11 @@ def check_edits(edits: Any) -> None:
     for edit in edits:
         _need(isinstance(edit, dict) and "selection" in edit, f"an edit has a selection, got {edit!r:.60}")
         check_selection(edit["selection"])
-        fits = edit.get("to", 0) == "mean" or (
-            _is_scalar(edit.get("to", 0)) and type(edit.get("to", 0)) in (int, float)
-        )
+        to = edit.get("to", 0)
+        fits = to == "mean" or (_is_scalar(to) and type(to) in (int, float))
+        if isinstance(to, dict) and set(to) == {"prompt"}:
+            check_prompt(to["prompt"])
+            fits = True
         _need(
             fits and type(edit.get("renormalise", False)) is bool, f"an edit is to a number or a mean, got {edit!r:.60}"
         )

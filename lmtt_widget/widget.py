@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from .decomposition.writes import ForwardError, UndecomposableError
 from .earlier import told
 from .graph import Graph
 from .included import Include, analysis_of, peek_at, peek_bytes
-from .interventions import Edit, told_edits
+from .interventions import told_edits
 from .model import Model
 from .progress import Progress, reported, sometimes
 from .prompts import Prompt, plain_prompt
@@ -24,7 +24,7 @@ from .routes import trace
 from .run import Run
 from .saved import Analysis
 from .session import Opened, Session, prompt_list
-from .shown import BUDGET, INTERRUPTED, Shown, asked_of, bundle, status_of
+from .shown import ASKED, BUDGET, INTERRUPTED, Shown, asked_of, bundle, status_of
 from .state import detail_state, graph_state
 
 _IDLE = 0.15  # seconds of quiet before something is prepared
@@ -148,6 +148,11 @@ class FlowWidget(Shown):
         self._session.token_id(self._shown(), token, "the token explained")
         return {"token": token}
 
+    def _with_verify(self, verify: bool) -> dict[str, Any]:
+        if verify and self.edits:
+            raise t.TraitError("heads are verified in a pass without edits; take the edits back first")
+        return {"verify": verify}
+
     def _with_foil(self, foil: Any) -> dict[str, Any]:
         self._session.token_id(self._shown(), foil)
         return {"foil": foil}
@@ -196,8 +201,12 @@ class FlowWidget(Shown):
         if name in ("prompt", "edits"):
             self._is_read, self._reading = False, None
         peek = [] if self._is_read else [self._read_on]
-        self._session.later(*peek, *([self._prepare] if self.selection is not None else []))
+        prepare = [self._prepare] if self.selection is not None else []
+        self._session.later(*peek, *prepare, *self._verifying())
         self._when_idle()
+        if self.verify and not _has_loop():  # in a script nothing happens when nobody waits
+            while self._verify_on():
+                pass
 
     def _when_idle(self) -> None:
         """After what is waiting in the event loop, if there is one."""
@@ -219,6 +228,24 @@ class FlowWidget(Shown):
         self.peek = peek_bytes(self._reading, str(opened.number))
         return False
 
+    def _verifying(self) -> list[Callable[[], bool]]:
+        return [self._verify_on] if self.verify else []
+
+    def _verify_on(self) -> bool:
+        """Takes out a few more heads; whether there are others. What is known so far stays, whatever ends it."""
+        shown, more = self._shown(), False
+        said: dict[str, Any] = {}
+        try:
+            asked = self._session.asked(shown, self)
+            more = self._session.try_heads(shown, target=self.target, token=asked["token"], foil=asked["foil"])
+        except KeyboardInterrupt:
+            said = {"status": status_of("error", INTERRUPTED)}
+        except Exception as e:  # noqa: BLE001
+            # Nobody waits for this, so only the status can say what went wrong.
+            said = {"status": status_of("error", str(e))}
+        self._put({"detail": self._detail({n: getattr(self, n) for n in ASKED}), "verify": more} | said)
+        return more
+
     def _overdue(self) -> None:
         """A script has no event loop, so what would be read when nobody waits is read when it is asked for."""
         if not self._is_read and not _has_loop():
@@ -229,7 +256,7 @@ class FlowWidget(Shown):
         """Answers what is likely to be asked next, one question at a time, until something else is."""
         if self.selection is not None:
             likely = answers.follow_ups(self.run, self.selection, self._answer(self.selection, self))
-            self._session.later(*(partial(self._answer, question, self) for question in likely))
+            self._session.later(*(partial(self._answer, question, self) for question in likely), *self._verifying())
 
     # ---- recording ----
 
@@ -248,7 +275,7 @@ class FlowWidget(Shown):
         """The status says how far it is; afterwards it is what it was, or says that it was interrupted."""
         before = self.status
         try:
-            return self._session.open(prompt, [Edit(**edit) for edit in edits], told=sometimes(self._tell))
+            return self._session.open(prompt, edits, told=sometimes(self._tell))
         except KeyboardInterrupt:
             before = status_of("error", INTERRUPTED)
             raise

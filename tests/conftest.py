@@ -16,7 +16,11 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from lmtt_widget import Model
+    from collections.abc import Iterator
+
+    from lmtt_widget import FlowWidget, Model
+
+PROMPT = "the dog gave John a drink"  # of the widget below
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,17 @@ def bundled() -> Model:
     import lmtt_widget
 
     return lmtt_widget.bundled_model()
+
+
+@pytest.fixture
+def widget(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlowWidget]:
+    """Of the small random model with a tokenizer, shown by nothing."""
+    import lmtt_widget
+    from lmtt_widget import widget as module
+
+    from . import text
+
+    monkeypatch.setattr(module, "bundle", lambda: "export default {}")
+    shown = lmtt_widget.explore(text.model(), PROMPT)
+    yield shown
+    shown.close()

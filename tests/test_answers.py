@@ -28,7 +28,9 @@ ASKED = {
         {"state": 2, "query": 3, "neuron": 5},
     ],
     "edge": [{"state": 1, "query": 3, "key": 1}],
+    "contrast": [{}],
     "edits": [{}],
+    "reasons": [{"state": 3, "head": 1, "query": 3, "key": 1}],
     "heads": [{}],
     "head": [{"state": 1, "head": 1, "query": 3}, {"state": 1, "head": 1, "query": 3, "key": 1}],
     "mlp": [{"state": 2, "pos": 3}, {"state": 2, "pos": 3, "top": 3}],
@@ -56,7 +58,7 @@ def test_what_is_told_is_what_is_declared(kind: str, asked: dict[str, Any]) -> N
     selection = {"kind": kind, **asked}
     if kind == "edits":
         run = record(run.model, run, interventions=[Edit({"kind": "mlp", "state": 2})])
-    answer = answers.answer(run, attribute(run), selection)
+    answer = answers.answer(run, attribute(run), selection, foil=5 if kind == "contrast" else None)
     assert type(answer) is answers.KINDS[kind].Answer
     _, meta, sections = unpack(detail_state([("selection", 0, selection, answer)]))
     (told,) = meta["answers"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,10 @@ from lmtt_widget.session import Session
 from lmtt_widget.state import graph_state, read_graph
 
 from . import text
+from .conftest import PROMPT
 
-PROMPT = "the dog gave John a drink"
 LINE = {"selection": {"kind": "edge", "state": 1, "query": 3, "key": 1}, "to": 0.0, "renormalise": False}
 MLP = {"selection": {"kind": "mlp", "state": 2, "pos": 4}, "to": "mean", "renormalise": False}
-
-
-@pytest.fixture
-def widget(monkeypatch: pytest.MonkeyPatch) -> Iterator[lmtt.FlowWidget]:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
-    w = lmtt.explore(text.model(), PROMPT)
-    yield w
-    w.close()
 
 
 def edits_of(edits: list[dict[str, Any]]) -> list[lmtt.Edit]:
@@ -100,7 +91,7 @@ def test_an_edit_may_be_given_as_one_and_as_an_option_of_explore(monkeypatch: py
 
 def test_what_no_file_can_keep_is_refused(widget: lmtt.FlowWidget) -> None:
     before, run = widget.graph, widget.run
-    with pytest.raises(ValueError, match=r"edited to a number or to \"mean\".*takes runs"):
+    with pytest.raises(ValueError, match=r'edited to a number, to "mean" or to {"prompt": ...}, .*takes runs'):
         widget.edits = [lmtt.Edit(MLP["selection"], run)]
     assert (widget.graph, widget.edits) == (before, [])
 
@@ -149,3 +140,82 @@ def test_a_session_opens_a_prompt_with_and_without_its_edits() -> None:
     assert session.open(PROMPT, edits_of([LINE])) is edited
     with pytest.raises(ValueError, match="nothing is edited in this picture"):
         session.ask(edited.clean, {"kind": "edits"})
+
+
+# ---- what stands there in another prompt, and what takes over ----
+
+OTHER = "the dog gave Mary a drink"  # another token at 5
+HEAD = {"kind": "head", "state": 3, "head": 1, "query": 8}
+LATER = [{"kind": "edge", "state": 1, "query": 8, "key": 5}, {"kind": "mlp", "state": 2, "pos": 5}, HEAD]
+
+
+@pytest.mark.parametrize("selection", LATER, ids=str)
+def test_what_stands_in_another_prompt_is_what_that_prompts_run_has(
+    widget: lmtt.FlowWidget, selection: dict[str, Any]
+) -> None:
+    clean = widget.run
+    assert lmtt.record(text.model(), OTHER).n_tokens == clean.n_tokens
+    widget.edits = [{"selection": selection, "to": {"prompt": OTHER}}]
+    patched = lmtt.record(text.model(), clean, interventions=[lmtt.Edit(selection, lmtt.record(text.model(), OTHER))])
+    assert widget.run.logits.equal(patched.logits)
+    assert not patched.logits.equal(clean.logits)
+    assert widget.edits == [{"selection": selection, "to": {"prompt": OTHER}, "renormalise": False}]
+
+
+def test_a_knock_out_lets_the_rest_of_the_row_take_over(widget: lmtt.FlowWidget) -> None:
+    clean = widget.run
+    widget.edits = [{**LINE, "renormalise": True}]
+    part = widget.run.part("attention", layer=0)
+    before, after = (lmtt.attention_pattern(run.part("attention", layer=0), 3) for run in (clean, widget.run))
+    assert float(after[:, 1].abs().max()) == 0
+    np.testing.assert_allclose(after.sum(-1), before.sum(-1), atol=1e-6)
+    assert part.state == 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"selection": MLP["selection"] | {"pos": 5}, "to": {"prompt": "the dog"}}, r"which have \d+ and \d+ tokens"),
+        ({"selection": {"kind": "mlp", "state": 2}, "to": {"prompt": "the dog"}}, "must exist in both runs"),
+        ({"selection": MLP["selection"], "to": {"prompt": ""}}, "the prompt is empty"),
+        ({"selection": MLP["selection"], "to": {"prompt": 7}}, "a prompt is text, a list of token ids"),
+        ({"selection": MLP["selection"], "to": {"run": "x"}}, "to is a number"),
+        ({**LINE, "to": {"prompt": OTHER}, "renormalise": True}, "renormalise knocks out attention"),
+        ({"selection": {**LINE["selection"], "query": 0, "key": 0}, "renormalise": True}, "the only key"),
+        ({**LINE, "to": float("nan")}, "to must be a finite number"),
+    ],
+)  # fmt: skip
+def test_what_cannot_stand_there_is_refused_and_nothing_changes(
+    widget: lmtt.FlowWidget, edit: dict[str, Any], sentence: str
+) -> None:
+    widget.edits = [LINE]
+    before = {name: getattr(widget, name) for name in ("graph", "detail", "selection", "opened", "before", "edits")}
+    with pytest.raises(ValueError, match=sentence):
+        widget.edits = [edit]
+    assert {name: getattr(widget, name) for name in before} == before
+
+
+def test_edits_on_what_was_pinned_in_another_prompt_are_refused_in_words(widget: lmtt.FlowWidget) -> None:
+    pin = {"kind": "edge", "state": 1, "query": 5, "key": 1}
+    widget.pins = [pin]
+    widget.prompt = "the dog"
+    assert widget.pins == []  # what was pinned is of another prompt
+    n, graph = widget.run.n_tokens, widget.graph
+    with pytest.raises(
+        ValueError, match=rf"query must be a position in 0\.\.{n - 1} \(the prompt has {n} tokens\), got 5"
+    ):
+        widget.edits = [{"selection": pin}]
+    with pytest.raises(ValueError, match=rf"query must be in 0\.\.{n - 1}"):
+        widget.pins = [pin]
+    assert (widget.graph, widget.edits, widget.pins) == (graph, [], [])
+
+
+def test_a_file_keeps_what_stands_in_another_prompt(widget: lmtt.FlowWidget, tmp_path: Path) -> None:
+    widget.edits = [{"selection": HEAD, "to": {"prompt": OTHER}}, {**LINE, "renormalise": True}]
+    saved = lmtt.load_json(lmtt.save_json(widget, tmp_path / "edited.json"))
+    assert saved.edits == widget.edits
+    whole = json.loads((tmp_path / "edited.json").read_text())
+    whole["prompts"][0]["edits"][0]["to"] = {"prompt": [{"role": 7}, 5]}
+    (tmp_path / "damaged.json").write_text(json.dumps(whole))
+    with pytest.raises(ValueError, match="a prompt is text, token ids or messages"):
+        lmtt.load_json(tmp_path / "damaged.json")

@@ -84,6 +84,7 @@ ROOMS = [
     ("reasons", "contrasts", "generation", "contexts"),
     "survey",
     ("patterns", "readings"),
+    "tried",
     "answers.question",
     "answers.*",
     "answers",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,7 @@ from lmtt_widget.state import detail_state
 from lmtt_widget.wire import unpack
 
 from . import text, zoo
-
-PROMPT = "the dog gave John a drink"
-
-
-@pytest.fixture
-def widget(monkeypatch: pytest.MonkeyPatch) -> Iterator[lmtt.FlowWidget]:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
-    w = lmtt.explore(text.model(), PROMPT)
-    yield w
-    w.close()
+from .conftest import PROMPT
 
 
 @pytest.fixture

@@ -31,11 +31,13 @@ def test_in_batches_from_the_layer_concerned_is_what_a_whole_pass_says(case: zoo
     run = clean(case)
     edits = [e for e in some_edits(run) if run.states[e.state].place is not None]
     quick, whole = effects(run, edits), effects(run, edits, whole_pass=True)
+    alone = [effects(run, [edit])[0] for edit in edits]
     tolerance = 1e-6 if run.logits.dtype == torch.float64 else 1e-3
-    for a, b in zip(quick, whole, strict=True):
-        assert a.edits == b.edits
-        assert a.odds == pytest.approx(b.odds, rel=tolerance, abs=tolerance), str(a.edits)
-        assert a.kl == pytest.approx(b.kl, rel=tolerance, abs=tolerance)
+    for a, b, c in zip(quick, whole, alone, strict=True):
+        assert a.edits == b.edits == c.edits
+        for other in (b, c):
+            assert a.odds == pytest.approx(other.odds, rel=tolerance, abs=tolerance), str(a.edits)
+            assert a.kl == pytest.approx(other.kl, rel=tolerance, abs=tolerance)
 
 
 def test_a_verdict_is_what_two_runs_say(bundled: lmtt.Model) -> None:

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from lmtt_widget import answers
-from lmtt_widget.answers.question import Answered, Column, Map, Record, Tokens
+from lmtt_widget.answers.question import Answered, Column, Map, Record, Selection, Tokens
 from lmtt_widget.lens import TokenList
 
 FILE = Path(__file__).resolve().parents[1] / "js" / "src" / "core" / "answers.ts"
 _HEAD = """// What Python answers to each kind of question; written by `python tools/make_answers.py`.
 import type { Answer } from "./answer.js";
+import type { Selection } from "./select.js";
 """
-_PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null", TokenList: "Tokens"}
+_PLAIN = {int: "number", float: "number", str: "string", bool: "boolean", type(None): "null", TokenList: "Tokens",
+          Selection: "Selection", Any: "unknown"}  # fmt: skip
 
 
 def page() -> str:
@@ -33,7 +35,7 @@ def page() -> str:
                 if record is not module.Answer:
                     written.setdefault(record.__name__, _interface(record, record.__name__, _base(record), []))
             kind = f'  kind: "{name}";'
-            written[name] = _interface(module.Answer, f"{name.capitalize()}Answer", "Answer", [kind])
+            written[name] = _interface(module.Answer, f"{name.capitalize()}Answer", _base(module.Answer), [kind])
     return "\n".join([_HEAD, "\n\n".join(written.values())]) + "\n"
 
 
@@ -62,7 +64,7 @@ def _own(record: type[Record]) -> dict[str, Any]:
 
 def _base(record: type[Record]) -> str | None:
     base = record.__mro__[1]
-    return None if base is Record else base.__name__
+    return None if base is Record else "Answer" if base is Answered else base.__name__
 
 
 def _interface(record: type[Record], name: str, base: str | None, lines: list[str]) -> str:

@@ -176,12 +176,14 @@ export const takeBack = "Take this edit back";
 export const cutIt = "Cut it";
 export const cutTitle = "Draw the picture of a pass without it (x; u takes the last cut back)";
 export const to = "What stands there instead";
-export const instead: [value: string, text: string][] = [
-  ["0", "cut"],
+export const instead: [to: number | "mean", text: string][] = [
+  [0, "cut"],
   ["mean", "mean"],
-  ["0.5", "half"],
-  ["2", "double"],
+  [0.5, "half"],
+  [2, "double"],
 ];
+export const knockOut = "knock out (the rest of the row takes over)";
+export const fromPrompt = (prompt: string) => `from: ${prompt.slice(0, 60)}`;
 export const goesTo = (token: string, before: string, after: string) => `${token} ${before} → ${after}`;
 export const verdict = (token: string, before: string, after: string, odds: readonly string[], foil: string | null) =>
   `${token} goes from ${before} to ${after}; log odds${foil === null ? "" : ` against ${foil}`} ${odds[0]} → ${odds[1]} (${odds[2]}, exact).`;
@@ -262,6 +264,8 @@ export const byHead = "by head";
 export const withoutSpace = (token: string) => `${token} stands here without its space: another token than the word.`;
 export const take = (token: string) => `Take ${token}`;
 export const whyThis = "Why ";
+export const whyMark = "why?";
+export const swapWords = "Swap the words: which prompt turns the answer?";
 export const ratherThan = (token: string, foil: string) => `${token} rather than ${foil}`;
 export const foilHint = "another token";
 export const tokenTitle = "The token explained: type another and press Enter, empty for the model's own";

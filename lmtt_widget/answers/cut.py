@@ -5,33 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..interventions import Edit
-from ..lens import TokenList
 from ..run import Run
 from ..verdicts import effects
 from . import question
-from .question import KEY, PART, QUERY, STATE, Field, Question, Selection, find_part
+from .question import HEAD, KEY, PART, QUERY, STATE, Field, Question, Selection, find_part
 
 PARTS = ("attention", "mlp", "mixer", "skip")
-HEAD = Field("head", lambda run, selection: find_part(run, selection, ("attention",)).n_heads, optional=True)
 NEURON = Field("neuron", lambda run, selection: _n_neurons(run, selection), optional=True)
-FIELDS = (STATE, QUERY, replace(KEY, optional=True), HEAD, NEURON, PART)
+FIELDS = (STATE, QUERY, replace(KEY, optional=True), replace(HEAD, optional=True), NEURON, PART)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Answer(question.Answered):
+class Answer(question.Judged):
     state: int
     query: int
     key: int | None
     head: int | None
     neuron: int | None
     part: int
-    p_before: float
-    p: float
-    odds_before: float  # nats, against the foil; without one log p / (1 - p)
-    odds: float
     odds_mean: float  # where its mean over the prompt stands instead of nothing
-    kl: float  # nats
-    moved: TokenList  # the tokens whose probability changed most, and by how much
 
 
 def check(run: Run, selection: Selection) -> None:
@@ -56,13 +48,8 @@ def answer(q: Question) -> Answer:
         head=q.selection.get("head"),
         neuron=q.selection.get("neuron"),
         part=q.part.number,
-        p_before=zero.p_before,
-        p=zero.p,
-        odds_before=zero.odds_before,
-        odds=zero.odds,
         odds_mean=mean.odds,
-        kl=zero.kl,
-        moved=zero.moved,
+        **question.judged(zero),
     )
 
 

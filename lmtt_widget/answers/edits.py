@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from ..direct import effects_at
-from ..lens import TokenList
 from ..run import Run, record
 from ..tokens import Token
 from ..verdicts import verdict_of
@@ -30,13 +29,7 @@ class ChangedHeads(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Answer(question.Answered):
-    p_before: float
-    p: float
-    odds_before: float  # nats, against the foil; without one log p / (1 - p)
-    odds: float
-    kl: float  # nats
-    moved: TokenList  # the tokens whose probability changed most, and by how much
+class Answer(question.Judged):
     heads: ChangedHeads | None  # None without a linear read-out
 
 
@@ -54,12 +47,7 @@ def answer(q: Question) -> Answer:
     on = EffectOn(_named(found.token), None if found.foil is None else _named(found.foil), found.pos)
     return Answer(
         **q.said | {"effect_on": on},
-        p_before=found.p_before,
-        p=found.p,
-        odds_before=found.odds_before,
-        odds=found.odds,
-        kl=found.kl,
-        moved=found.moved,
+        **question.judged(found),
         heads=None if clean.readout is None else _changed(clean, q.run, found.pos, token, foil),
     )
 

@@ -11,10 +11,9 @@ from ..inside import head_map
 from ..patterns import largest
 from ..readings import Entered
 from . import question
-from .question import KEY, PART, QUERY, STATE, Field, Map, Question, Record, Update, find_part
+from .question import HEAD, KEY, PART, QUERY, STATE, Map, Question, Record, Update
 
 PARTS = ("attention",)
-HEAD = Field("head", lambda run, selection: find_part(run, selection, PARTS).n_heads)
 FIELDS = (STATE, HEAD, QUERY, replace(KEY, optional=True), PART)
 
 

@@ -13,6 +13,7 @@ from ..direct import DirectEffects, effects_at
 from ..patterns import scores
 from ..routes import trace
 from ..run import Run
+from ..tried import tried_heads
 from . import question
 from .question import Column, Map, Question, Record, Selection
 
@@ -28,6 +29,8 @@ class HeadTable(Record):
     head: list[int]
     share: Column  # of the explained state, along all paths
     effect: list[float | None]  # direct, on the token explained, minus the foil's
+    estimate: list[float | None]  # change of the log odds without the head, to first order
+    exact: list[float | None]  # the same by passes without it; None where it was not tried yet
     previous: list[float | None]
     first: list[float | None]
     duplicate: list[float | None]
@@ -74,16 +77,21 @@ def answer(q: Question) -> Answer:
 def _table(q: Question, found: DirectEffects | None) -> HeadTable:
     routes = trace(q.graph, q.target, encoding="flow")
     ids = torch.tensor([token.id for token in q.run.tokens])
-    rows: list[tuple[Any, ...]] = []  # part, state, head, share, effect, one for each score
+    tried = tried_heads(q.read, q.target % q.run.n_tokens, q.token, q.foil)
+    rows: list[tuple[Any, ...]] = []  # part, state, head, share, effect, estimate, exact, one for each score
     for part in q.run.parts:
         if part.heads is None:
             continue
         share = q.graph.head_sum[part.number, : part.n_heads] @ routes.node_flow[part.state]
         effect = [None] * part.n_heads if found is None else found.heads[part.number].sum(1).tolist()
+        without = tried.of(part.number)
         kinds = [[_finite(x) for x in score.tolist()] for score in scores(part.heads, ids).values()]
         place = [(part.number, part.state, head) for head in range(part.n_heads)]
-        rows += [(*at, *row) for at, row in zip(place, zip(share.tolist(), effect, *kinds, strict=True), strict=True)]
-    numbers, states, heads, shares, *others = [list(column) for column in zip(*rows, strict=True)] or [[]] * 9
+        rows += [
+            (*at, *row)
+            for at, row in zip(place, zip(share.tolist(), effect, *without, *kinds, strict=True), strict=True)
+        ]
+    numbers, states, heads, shares, *others = [list(column) for column in zip(*rows, strict=True)] or [[]] * 11
     return HeadTable(numbers, states, heads, torch.tensor(shares), *others)
 
 

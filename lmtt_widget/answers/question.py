@@ -16,6 +16,7 @@ from ..lens import TokenList, update_logits
 from ..parts import Part
 from ..readings import Entered, Readings
 from ..run import Run
+from ..verdicts import Verdict
 
 Selection = dict[str, Any]
 Column = Annotated[Tensor, "column"]  # [row], one number for each row of a list
@@ -71,6 +72,9 @@ def find_part(run: Run, selection: Selection, kinds: Sequence[str]) -> Part:
     if not here:
         raise ValueError(f"no {kinds[0]} part enters state {state} ({run.states[state].name})")
     return here[0]
+
+
+HEAD = Field("head", lambda run, selection: find_part(run, selection, ("attention",)).n_heads)
 
 
 # ---- answers ----
@@ -152,6 +156,24 @@ class Answered(Record):
     def map_names(cls) -> list[str]:
         """The fields that travel as arrays."""
         return [name for name, hint in get_type_hints(cls, include_extras=True).items() if _is_map(hint)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Judged(Answered):
+    """What an edit did to the prediction."""
+
+    p_before: float
+    p: float
+    odds_before: float  # nats, against the foil; without one log p / (1 - p)
+    odds: float
+    kl: float  # nats
+    moved: TokenList  # the tokens whose probability changed most, and by how much
+
+
+def judged(verdict: Verdict) -> dict[str, Any]:
+    """The fields of `Judged`."""
+    names = [f.name for f in fields(Judged) if f.name in Verdict.__dataclass_fields__]
+    return {name: getattr(verdict, name) for name in names}
 
 
 def _is_map(hint: Any) -> bool:

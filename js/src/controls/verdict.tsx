@@ -1,6 +1,5 @@
 // What an edit did to the prediction: one sentence, and the tokens that moved.
-import type { Answer } from "../core/answer.js";
-import type { Tokens } from "../core/answers.js";
+import type { Judged, Tokens } from "../core/answers.js";
 import { visible } from "../core/names.js";
 import { largest, percent, signedText } from "../core/numbers.js";
 import type { Store } from "../store/store.js";
@@ -8,16 +7,8 @@ import * as words from "../words.js";
 import { Section } from "./section.js";
 import { Amount, Table } from "./table.js";
 
-export interface Moved extends Answer {
-  p_before: number;
-  p: number;
-  odds_before: number;
-  odds: number;
-  moved: Tokens;
-}
-
 /** "·Mary goes from 98.6% to 41.0%; log odds against ·John +8.70 → +1.90 (−6.80, exact)." */
-export function verdictOf({ effect_on, p_before, p, odds_before, odds }: Moved): string {
+export function verdictOf({ effect_on, p_before, p, odds_before, odds }: Judged): string {
   if (!effect_on) return "";
   const { token, foil } = effect_on;
   const figures = [odds_before, odds, odds - odds_before].map(signedText);
@@ -25,7 +16,7 @@ export function verdictOf({ effect_on, p_before, p, odds_before, odds }: Moved):
 }
 
 /** "·Mary 98.6% → 41.0%" */
-export function goesTo({ effect_on, p_before, p }: Moved): string {
+export function goesTo({ effect_on, p_before, p }: Judged): string {
   return effect_on ? words.goesTo(visible(effect_on.token.text), percent(p_before), percent(p)) : "";
 }
 

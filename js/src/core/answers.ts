@@ -1,5 +1,6 @@
 // What Python answers to each kind of question; written by `python tools/make_answers.py`.
 import type { Answer } from "./answer.js";
+import type { Selection } from "./select.js";
 
 export interface Tokens {
   id: number[];
@@ -21,7 +22,28 @@ export interface CarriedAnswer extends Answer {
   effect: number | null;
 }
 
-export interface CutAnswer extends Answer {
+export interface Turned {
+  prompt: unknown[];
+  how: string[];
+  odds: number[]; // log odds of the token against the foil, in nats
+}
+
+export interface ContrastAnswer extends Answer {
+  kind: "contrast";
+  odds_before: number | null; // None where no prompt could be made
+  turned: Turned;
+}
+
+export interface Judged extends Answer {
+  p_before: number;
+  p: number;
+  odds_before: number; // nats, against the foil; without one log p / (1 - p)
+  odds: number;
+  kl: number; // nats
+  moved: Tokens; // the tokens whose probability changed most, and by how much
+}
+
+export interface CutAnswer extends Judged {
   kind: "cut";
   state: number;
   query: number;
@@ -29,13 +51,7 @@ export interface CutAnswer extends Answer {
   head: number | null;
   neuron: number | null;
   part: number;
-  p_before: number;
-  p: number;
-  odds_before: number; // nats, against the foil; without one log p / (1 - p)
-  odds: number;
   odds_mean: number; // where its mean over the prompt stands instead of nothing
-  kl: number; // nats
-  moved: Tokens; // the tokens whose probability changed most, and by how much
 }
 
 export interface Heads {
@@ -65,14 +81,8 @@ export interface ChangedHeads {
   effect: number[];
 }
 
-export interface EditsAnswer extends Answer {
+export interface EditsAnswer extends Judged {
   kind: "edits";
-  p_before: number;
-  p: number;
-  odds_before: number; // nats, against the foil; without one log p / (1 - p)
-  odds: number;
-  kl: number; // nats
-  moved: Tokens; // the tokens whose probability changed most, and by how much
   heads: ChangedHeads | null; // None without a linear read-out
 }
 
@@ -111,6 +121,8 @@ export interface HeadTable {
   head: number[];
   share: number[]; // of the explained state, along all paths
   effect: (number | null)[]; // direct, on the token explained, minus the foil's
+  estimate: (number | null)[]; // change of the log odds without the head, to first order
+  exact: (number | null)[]; // the same by passes without it; None where it was not tried yet
   previous: (number | null)[];
   first: (number | null)[];
   duplicate: (number | null)[];
@@ -186,6 +198,36 @@ export interface NeuronAnswer extends Answer {
   promoted?: Tokens;
   suppressed?: Tokens;
   also?: Tokens; // what only the answer it is compared with lists
+}
+
+export interface Askers {
+  name: string[];
+  value: number[];
+  opens: (Selection | null)[]; // None where there is nothing to show
+}
+
+export interface AskedPairs {
+  asked: string[];
+  answered: string[];
+  value: number[];
+  opens: (Selection | null)[]; // what answered
+}
+
+export interface ReasonsAnswer extends Answer {
+  kind: "reasons";
+  state: number;
+  head: number;
+  query: number;
+  key: number;
+  part: number;
+  attention: number;
+  score: number; // before the softmax
+  average: number; // score of the keys that the query may look at
+  position: number; // of the difference: what position, mask and sinks add
+  asked: Askers;
+  answered: Askers;
+  pairs: AskedPairs;
+  capped: boolean; // the model bends the score before the softmax
 }
 
 export interface Parts {

@@ -4,7 +4,7 @@ import { partOf, type Selection } from "./select.js";
 
 export interface Edit {
   selection: Selection;
-  to: number | "mean"; // 0 cuts, 2 doubles
+  to: number | "mean" | { prompt: unknown }; // 0 cuts, 2 doubles; what stands there in another prompt
   renormalise?: boolean; // of attention: what is left of the row takes over
 }
 

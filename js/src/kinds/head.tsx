@@ -45,6 +45,7 @@ const own = {
   keys: "Keys",
   allKeys: "all keys",
   thisKey: (key: string) => `only ${key}`,
+  why: (key: string) => `Why does it look at ${key}?`,
   formula: (attention: string, share: string) =>
     `Attention is the weight a query gives a key (${attention}); contribution is the share of weight × value in the query's state (${share}).`,
 };
@@ -103,6 +104,8 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
   const wanted = useSignal("both");
   const pointed = useSignal<Cell | null>(null);
   const keys = useSignal("all");
+  const { part: named } = question;
+  const looked = key ?? mostOf(maps.pattern.subarray(query * n, (query + 1) * n) as Float32Array);
   const top = shared.value === "own" ? max : max_all;
   const palette = paletteOf(store.dark.value);
   const cursor = pointed.value ?? cellOfItem(g, state, part, store.hover.value);
@@ -177,6 +180,19 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
             </span>
           )}
         </p>
+        {!store.traits.edits.value.length && (
+          <p class="note">
+            <button
+              type="button"
+              class="more"
+              onClick={() =>
+                go({ kind: "reasons", state, head, query, key: looked, ...(named === undefined ? {} : { part: named }) })
+              }
+            >
+              {own.why(tokenText(g, looked))}
+            </button>
+          </p>
+        )}
       </Section>
       <Section
         title={words.updateTitle(words.thisPart("head"))}
@@ -203,6 +219,8 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
     </>
   );
 }
+
+const mostOf = (row: Float32Array) => row.indexOf(Math.max(...row));
 
 function Maps({ store, pinned, now }: Sides<HeadAnswer>) {
   const [a, b] = [pinned.maps.contribution as Float32Array, now.maps.contribution as Float32Array];

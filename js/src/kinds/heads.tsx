@@ -3,7 +3,7 @@ import { Choice } from "../controls/choice.js";
 import { effectTitle, Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
-import { Amount, hovering, Signed, Table } from "../controls/table.js";
+import { Amount, type Column, hovering, Signed, Table } from "../controls/table.js";
 import { buttonsIn, walkAmong } from "../controls/walk.js";
 import type { HeadsAnswer, HeadTable } from "../core/answers.js";
 import { totals } from "../core/effects.js";
@@ -22,7 +22,7 @@ interface HeadsQuestion extends Selection {
   kind: "heads";
 }
 
-type Measure = "share" | "effect" | "previous" | "first" | "duplicate" | "induction";
+type Measure = "share" | "effect" | "exact" | "previous" | "first" | "duplicate" | "induction";
 
 const own = {
   title: "All heads",
@@ -30,6 +30,7 @@ const own = {
   measures: {
     share: ["share", "Share of the explained state, along all paths"],
     effect: ["effect", "Signed direct effect on the answer's logit"],
+    exact: ["exact", "By how much the log odds change in a pass without the head, at any position"],
     induction: ["induction", "How much it looks at what came after earlier tokens like its own"],
     previous: ["previous", "How much it looks at the token before"],
     duplicate: ["duplicate", "How much it looks at earlier tokens like its own"],
@@ -44,6 +45,11 @@ const own = {
   elsewhere: "These effects are on another token's prediction: they were saved with it.",
   list: "Strongest heads",
   head: "head",
+  verify: "Verify",
+  verifyTitle: "Run the model without each head, the best estimates first; what is known so far stays",
+  stop: "Stop",
+  tried: (n: number, of: number) => `${n} of ${of} heads taken out, exact.`,
+  estimate: "estimate",
 };
 
 export default kind<HeadsQuestion, HeadsAnswer>({
@@ -60,9 +66,12 @@ export default kind<HeadsQuestion, HeadsAnswer>({
 
 function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>) {
   const { table, effect_on } = answer;
-  const measure = store.measure.value as Measure;
+  const exact = table.exact ?? []; // a file of an earlier version has none
+  const n_tried = exact.filter((x) => x !== null).length;
+  const wanted = store.measure.value as Measure;
+  const measure = wanted === "exact" && !n_tried ? "effect" : wanted;
   const values = table[measure];
-  const has_sign = measure === "effect";
+  const has_sign = measure === "effect" || measure === "exact";
   const rows = values.map((_, i) => i).filter((i) => values[i] !== null);
   rows.sort((a, b) => Math.abs(values[b] as number) - Math.abs(values[a] as number));
   const most = has_sign ? largest(values) : fullBar(rows.map((i) => values[i] as number));
@@ -85,17 +94,48 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
     const x = (values[i] ?? 0) / (most || 1);
     return has_sign ? signed(palette, Math.sign(x) * Math.sqrt(Math.abs(x))) : sequential(palette, Math.sqrt(Math.max(0, x)));
   };
+  const usual: Column[] = [
+    {
+      head: words.shareOf,
+      cell: (i) => (
+        <Amount value={table.share[rows[i]]} of={fullBar(table.share)} text={percent(table.share[rows[i]])} colour="attention" />
+      ),
+    },
+    {
+      head: words.effect,
+      title: effectTitle(answer),
+      cell: (i) => <Signed value={table.effect[rows[i]]} of={largest(table.effect)} />,
+    },
+    ...(measure === "share" || has_sign ? [] : [{ head: own.measures[measure][0], cell: (i: number) => text(rows[i]) }]),
+  ];
+  const without: Column[] = [
+    { head: own.estimate, cell: (i) => <i>{signedText(table.estimate[rows[i]])}</i> },
+    {
+      head: own.measures.exact[0],
+      title: own.measures.exact[1],
+      cell: (i) => <Signed value={exact[rows[i]]} of={most} />,
+    },
+  ];
   return (
     <>
       <Why answer={answer} />
       <Foil store={store} answer={answer} />
+      {LIVE && !store.offline && effect_on?.foil && (
+        <p class="note">
+          <button type="button" class="more" onClick={() => go({ kind: "contrast" })}>
+            {words.swapWords}
+          </button>
+        </p>
+      )}
       {effect_on && effect_on.pos !== store.target.value && <p class="how">{own.elsewhere}</p>}
       <Section title={`${own.measure} ${own.measures[measure][0]}`}>
         <div class="heads-by">
           <Choice
             label={own.measure}
             value={measure}
-            options={Object.entries(own.measures).map(([key, [label, title]]) => [key, label, title])}
+            options={Object.entries(own.measures)
+              .filter(([key]) => key !== "exact" || n_tried)
+              .map(([key, [label, title]]) => [key, label, title])}
             pick={(value) => {
               store.measure.value = value;
             }}
@@ -124,29 +164,30 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
           name={(i) => name(rows[i])}
           item={(i) => item(rows[i])}
           pick={(i) => () => open(rows[i])}
-          columns={[
-            { head: own.head, left: true, cell: (i) => name(rows[i]) },
-            {
-              head: words.shareOf,
-              cell: (i) => (
-                <Amount
-                  value={table.share[rows[i]]}
-                  of={fullBar(table.share)}
-                  text={percent(table.share[rows[i]])}
-                  colour="attention"
-                />
-              ),
-            },
-            {
-              head: words.effect,
-              title: effectTitle(answer),
-              cell: (i) => <Signed value={table.effect[rows[i]]} of={largest(table.effect)} />,
-            },
-            ...(measure === "share" || has_sign ? [] : [{ head: own.measures[measure][0], cell: (i: number) => text(rows[i]) }]),
-          ]}
+          columns={[{ head: own.head, left: true, cell: (i) => name(rows[i]) }, ...(measure === "exact" ? without : usual)]}
         />
+        <Verify store={store} n_tried={n_tried} n={exact.length} />
       </Section>
     </>
+  );
+}
+
+/** Takes the heads out one after the other, until all are or the reader stops it. */
+function Verify({ store, n_tried, n }: { store: Shown<HeadsQuestion, HeadsAnswer>["store"]; n_tried: number; n: number }) {
+  const on = store.traits.verify.value;
+  const act = () => {
+    if (!on) store.measure.value = "exact";
+    store.write("verify", !on);
+  };
+  return (
+    <p class="note" role="status">
+      {LIVE && !store.offline && !store.traits.edits.value.length && n_tried < n && (
+        <button type="button" title={own.verifyTitle} onClick={act}>
+          {on ? own.stop : own.verify}
+        </button>
+      )}{" "}
+      {n_tried > 0 && own.tried(n_tried, n)}
+    </p>
   );
 }
 

@@ -3,10 +3,11 @@ import { Choice } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
 import { goesTo, verdictOf } from "../controls/verdict.js";
 import { EDITS, type Edit } from "../core/edits.js";
-import { canonical } from "../core/json.js";
+import { canonical, equal } from "../core/json.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 import { selectionName } from "./crumbs.js";
+import { promptLabel } from "./prompt.js";
 
 export function Edits({ store }: { store: Store }) {
   const [g, edits] = [store.graph.value, store.traits.edits.value];
@@ -24,7 +25,7 @@ export function Edits({ store }: { store: Store }) {
             <button type="button" class="opener" onClick={() => store.setSelection(edit.selection)}>
               {selectionName(g, edit.selection)}
             </button>
-            {may && <Instead edit={edit} put={(now) => put(i, now)} />}
+            {may && <Instead store={store} edit={edit} put={(now) => put(i, now)} />}
             {may && <Close act={() => put(i)} title={words.takeBack} />}
           </li>
         ))}
@@ -47,17 +48,27 @@ export function Edits({ store }: { store: Store }) {
   );
 }
 
-/** What stands in the place of what was edited. */
-function Instead({ edit, put }: { edit: Edit; put: (edit: Edit) => void }) {
-  const known = words.instead.some(([value]) => value === String(edit.to));
+type Value = Pick<Edit, "to" | "renormalise">;
+
+/** What stands in the place of what was edited: a number, the mean, another prompt's, or what is left of the row. */
+function Instead({ store, edit, put }: { store: Store; edit: Edit; put: (edit: Edit) => void }) {
+  const { selection, to, renormalise = false } = edit;
+  const { prompt, prompts } = store.traits;
+  const options: [Value, string][] = words.instead.map(([to, text]) => [{ to }, text]);
+  if (selection.kind === "edge" || selection.kind === "head") options.push([{ to: 0, renormalise: true }, words.knockOut]);
+  for (const other of prompts.value)
+    if (!equal(other, prompt.value)) options.push([{ to: { prompt: other } }, words.fromPrompt(promptLabel(other))]);
+  const now = canonical({ renormalise: false, to, ...(renormalise ? { renormalise } : {}) });
+  const values = options.map(([one]) => canonical({ renormalise: false, ...one }));
+  if (!values.includes(now)) options.push([{ to }, String(to)]);
   return (
     <select
       aria-label={words.to}
-      value={String(edit.to)}
-      onChange={({ currentTarget: { value } }) => put({ ...edit, to: value === "mean" ? value : Number(value) })}
+      value={String(values.includes(now) ? values.indexOf(now) : values.length)}
+      onChange={({ currentTarget: { value } }) => put({ selection, renormalise: false, ...options[Number(value)][0] })}
     >
-      {[...words.instead, ...(known ? [] : [[String(edit.to), String(edit.to)]])].map(([value, text]) => (
-        <option key={value} value={value}>
+      {options.map(([, text], i) => (
+        <option key={text + i} value={String(i)}>
           {text}
         </option>
       ))}

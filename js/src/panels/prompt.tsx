@@ -33,7 +33,7 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
           >
             {prompts.value.map((p, i) => (
               <option key={i} value={String(i)}>
-                {i === index ? `${i + 1} / ${prompts.value.length}` : `${i + 1}. ${label(p).slice(0, 90)}`}
+                {i === index ? `${i + 1} / ${prompts.value.length}` : `${i + 1}. ${promptLabel(p).slice(0, 90)}`}
               </option>
             ))}
           </select>
@@ -99,9 +99,9 @@ function grow(el: HTMLTextAreaElement): void {
 }
 
 /** The prompt of the picture; before there is one, that of the trait. */
-const captionOf = (store: Store) => store.graph.value?.meta.prompt ?? label(store.traits.prompt.value);
+const captionOf = (store: Store) => store.graph.value?.meta.prompt ?? promptLabel(store.traits.prompt.value);
 
-function label(prompt: Prompt): string {
+export function promptLabel(prompt: Prompt): string {
   if (!Array.isArray(prompt)) return String(prompt);
   if (prompt.length > 0 && typeof prompt[0] === "object") {
     const last = prompt[prompt.length - 1] as { content: string };

@@ -24,7 +24,7 @@ import { type Item, itemOf, type Kinds } from "../core/select.js";
 import { BY_KIND, type Encoding, encodingOf, gainedAndLost, type Hues, huesOf } from "../paint/encoding.js";
 import { unpack } from "../wire.js";
 import { sentence } from "../words.js";
-import type { Traits } from "./traits.js";
+import type { Prompt, Traits } from "./traits.js";
 
 export interface Picture {
   graph: ReadonlySignal<Graph | null>;
@@ -40,6 +40,7 @@ export interface Picture {
   hues_kept: ReadonlySignal<Hues | null>; // of the kept picture, while comparing
   top_weight: ReadonlySignal<number>; // the full line width, of both pictures
   keep(): void;
+  holdAgainst(prompt: Prompt): void; // runs another prompt beside this picture, coloured by what differs
   unkeep(): void;
   asked: Signal<HeadsAnswer | null>; // the answer that the encoding draws
   routes: ReadonlySignal<Routes | null>;
@@ -195,6 +196,11 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
     return columns(busy, is_folded.value);
   });
 
+  const keep = () => {
+    const [g, r] = [graph.peek(), routes.peek()];
+    comparing.value = false;
+    chosen.value = g && r && { g, routes: r, threshold: threshold.peek(), weight: weight.peek(), hues: own_hues.peek() };
+  };
   return {
     ...{
       graph,
@@ -221,10 +227,13 @@ export function pictureOf({ traits, messages, write }: Traits, kinds: Kinds, abo
       columns: shown_columns,
     },
     ...{ hover, camera, sliding },
-    keep() {
-      const [g, r] = [graph.peek(), routes.peek()];
-      comparing.value = false;
-      chosen.value = g && r && { g, routes: r, threshold: threshold.peek(), weight: weight.peek(), hues: hues.peek() };
+    keep,
+    holdAgainst(prompt) {
+      batch(() => {
+        keep();
+        comparing.value = true;
+        write("prompt", prompt);
+      });
     },
     unkeep() {
       comparing.value = false;

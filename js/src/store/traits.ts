@@ -35,6 +35,7 @@ interface Values extends Settings {
   selection: Selection | null;
   pins: Selection[];
   edits: Edit[];
+  verify: boolean; // heads are taken out one after the other
   view: View;
   prompts: Prompt[];
   prompt: Prompt;
@@ -56,6 +57,7 @@ const DEFAULTS: Values = {
   selection: null,
   pins: [],
   edits: [],
+  verify: false,
   view: { fold: true, height: HEIGHT.usual, theme: "auto", panel: true, text: 1 },
   prompts: [],
   prompt: "",
