@@ -5,6 +5,8 @@ Knows nothing of widgets and questions.
 
 from __future__ import annotations
 
+from typing import Any
+
 from .estimates import estimate
 from .readings import Readings
 from .run import Run
@@ -15,7 +17,8 @@ class TriedHeads:
     """The heads that were tried, and their estimates once the first one was; nothing is run before `more`."""
 
     def __init__(self, run: Run, pos: int, token: int, foil: int | None) -> None:
-        self.run, self.asked = run, {"pos": pos, "token": token, "foil": foil}
+        self.run = run
+        self.asked: dict[str, Any] = {"pos": pos, "token": token, "foil": foil}
         self.edits = heads_of(run)
         self.verdicts: dict[int, Verdict] = {}
         self.estimates: list[float] | None = None  # None also where no gradient goes back through the model
@@ -28,7 +31,7 @@ class TriedHeads:
         some = self._left[:n]
         if some:
             edits = [self.edits[k] for k in some]
-            found = effects(self.run, edits, progress=lambda *_: None, **self.asked)  # type: ignore[arg-type]
+            found = effects(self.run, edits, progress=lambda *_: None, **self.asked)
             self.verdicts |= dict(zip(some, found, strict=False))  # an interrupt ends it early
             self._left = [k for k in self._left if k not in self.verdicts]
         return bool(self._left)
@@ -41,7 +44,7 @@ class TriedHeads:
 
     def _in_order(self) -> list[int]:
         try:
-            self.estimates = estimate(self.run, **self.asked).all_heads()  # type: ignore[arg-type].tolist()
+            self.estimates = estimate(self.run, **self.asked).all_heads().tolist()
         except ValueError:
             return list(range(len(self.edits)))
         sizes = [abs(x) for x in self.estimates]
