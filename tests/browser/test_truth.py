@@ -272,7 +272,7 @@ def test_the_whole_question_in_a_notebook(lab: JupyterServer, page: Page, bundle
 
     view.get_by_role("combobox", name=re.compile("Prompts")).select_option("0")
     expect(view.get_by_role("textbox", name="Prompt")).to_have_value(IOI)
-    picture.flow.press("Escape")
+    view.locator(".crumbs").get_by_role("button", name="Close").click()
     view.get_by_role("button", name="·Mary → ·to", exact=True).click()
     rows_of(view, "Heads on this line").filter(has_text="H6").get_by_role("button").click()
     view.get_by_role("button", name="Why does it look at ·Mary?").click()
