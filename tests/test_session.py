@@ -142,7 +142,7 @@ def test_a_closed_widget_is_not_woken_by_a_timer(recorded: list[Any], monkeypatc
 
 
 def test_what_is_no_edit_is_said() -> None:
-    with pytest.raises(ValueError, match="an intervention is an Edit, got 'cut'"):
+    with pytest.raises(ValueError, match="an edit is an Edit, or a dictionary with its selection, got 'cut'"):
         Session(text.model()).open("the dog", edits=["cut"])
 
 

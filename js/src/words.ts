@@ -265,7 +265,7 @@ export const withoutSpace = (token: string) => `${token} stands here without its
 export const take = (token: string) => `Take ${token}`;
 export const whyThis = "Why ";
 export const whyMark = "why?";
-export const swapWords = "Swap the words: which prompt turns the answer?";
+export const swapWords = "Swap the words";
 export const ratherThan = (token: string, foil: string) => `${token} rather than ${foil}`;
 export const foilHint = "another token";
 export const tokenTitle = "The token explained: type another and press Enter, empty for the model's own";

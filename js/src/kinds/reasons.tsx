@@ -21,7 +21,7 @@ interface ReasonsQuestion extends Selection {
 const own = {
   title: (head: string, query: string, key: string) => `Why ${head} looks from ${query} at ${key}`,
   score: "score",
-  above: "above the average key",
+  above: "above average",
   position: "by position and mask",
   answered: (key: string) => `What ${key} answers with`,
   asked: (query: string) => `What ${query} asks with`,
