@@ -52,9 +52,10 @@ if TYPE_CHECKING:
     from .report import Report, doctor
     from .routes import Routes, trace
     from .run import Run, record
+    from .surveys.found import Context, Example, NeuronCases
     from .surveys.making import survey
     from .surveys.scores import Comparison, ScoreMap
-    from .surveys.survey import Example, Survey, load_survey
+    from .surveys.survey import Survey, load_survey
     from .tokens import Token
     from .verdicts import Effects, Verdict, effects
     from .widget import FlowWidget, explore
@@ -97,20 +98,21 @@ _WHERE = {
     "routes": ("Routes", "trace"),
     "parts": ("Part", "State"),
     "run": ("Run", "record"),
+    "surveys.found": ("Context", "Example", "NeuronCases"),
     "surveys.making": ("survey",),
     "surveys.scores": ("Comparison", "ScoreMap"),
-    "surveys.survey": ("Example", "Survey", "load_survey"),
+    "surveys.survey": ("Survey", "load_survey"),
     "tokens": ("Token",),
     "widget": ("FlowWidget", "explore"),
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Comparison", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example", "Faithfulness",
-    "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard", "Part",
-    "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run", "SavedWidget",
-    "ScoreMap", "SignCases", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict", "Writer",
-    "attention_pattern", "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast",
+    "Check", "Comparison", "Context", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example",
+    "Faithfulness", "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard",
+    "NeuronCases", "Part", "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run",
+    "SavedWidget", "ScoreMap", "SignCases", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict",
+    "Writer", "attention_pattern", "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast",
     "contrast_prompts", "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore",
     "faithfulness", "fit_lens", "generate", "head_output", "head_shares", "head_vectors", "lens_logits", "load_json",
     "load_model", "load_survey", "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect",

@@ -108,7 +108,7 @@ def promoters(model: Model, word: str | int, *, k: int = 20, progress: Option = 
         >>> run = lmtt.record(model, prompt, interventions=[found.promoting[0].edit(to=0)])
     """
     of_kind(model, Model, "model", "load_model(...) makes one, also of a torch module")
-    k, token = integer(k, "k", 1), _token(model, word)
+    k, token = integer(k, "k", 1), token_of(model, word)
     run = record(model, [token] * _PROBE, strict=False, probe=False, progress=False)
     onto, best = directions(run, token), _Best(k)
     parts = [p for p in run.parts if p.kind in ("mlp", "attention") and p.state in onto]
@@ -155,8 +155,8 @@ class _Best:
         return [writer for _, _, writer in sorted(self.found[name], reverse=True)]
 
 
-def _token(model: Model, word: str | int) -> int:
-    """The id of a word: as it is, or after a space, as inside a text."""
+def token_of(model: Model, word: str | int) -> int:
+    """The id of a word: as it is, or after a space, as inside a text. Raises ValueError where it is several tokens."""
     if not isinstance(word, str):
         return integer(word, "word", 0)
     try:

@@ -6,7 +6,7 @@ its output row: one neuron has up to four ways to act, and what it does in one s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from .decomposition.linear import LinearMap
 from .decomposition.writes import LinearWrite
+from .given import places
 from .inside import expert_name
 from .parts import Part
 from .run import Run, need_own
@@ -40,9 +41,10 @@ class SignCases:
     pos: Tensor  # [neuron, case], the token where it was; -1 where the case was never seen
 
 
-def sign_cases(run: Run, part: Part) -> dict[Expert, SignCases]:
+def sign_cases(run: Run, part: Part, neurons: Sequence[int] | None = None) -> dict[Expert, SignCases]:
     """The signs of gate and up of every neuron of an MLP over all tokens of a prompt, by expert (None: there are none).
 
+    neurons: those that are asked for, in their order; None: all. (GLU variants: Shazeer 2020, arXiv:2002.05202)
     Raises ValueError for a part that is no MLP or whose neurons have no gate.
 
         >>> found = lmtt.sign_cases(run, run.part("mlp", layer=0))
@@ -53,8 +55,9 @@ def sign_cases(run: Run, part: Part) -> dict[Expert, SignCases]:
     for expert, write, rows in _gated_writes(run, part):
         assert write.gate is not None
         assert write.up is not None
-        case = 2 * (write.gate[rows] <= 0).long() + (write.up[rows] <= 0).long()  # [row, neuron]
-        value, tokens = write.input[rows].float(), _tokens(write, rows)
+        gate, up, value = (_columns(x[rows], neurons) for x in (write.gate, write.up, write.input))
+        case = 2 * (gate <= 0).long() + (up <= 0).long()  # [row, neuron]
+        value, tokens = value.float(), _tokens(write, rows)
         columns = []
         for k in range(len(CASES)):
             here = case == k
@@ -68,11 +71,12 @@ def sign_cases(run: Run, part: Part) -> dict[Expert, SignCases]:
     return {expert: cases[0] for expert, cases in found.items()}
 
 
-def row_similarity(run: Run, part: Part, expert: Expert = None) -> Tensor:
+def row_similarity(run: Run, part: Part, expert: Expert = None, neurons: Sequence[int] | None = None) -> Tensor:
     """The cosines of each neuron's gate and up, gate and output, up and output rows: [neuron, 3].
 
     Output near the input: the neuron promotes what it detects; near its opposite: it removes it; orthogonal: it writes
-    something else. Raises ValueError for a part whose neurons have no gate, for an expert no token went to, and where
+    something else. neurons: those that are asked for, in their order; None: all.
+    Raises ValueError for a part whose neurons have no gate, for an expert no token went to, and where
     the weights cannot be told from the recording.
 
         >>> lmtt.row_similarity(run, run.part("mlp", layer=2)).shape[1]
@@ -82,10 +86,12 @@ def row_similarity(run: Run, part: Part, expert: Expert = None) -> Tensor:
         if name == expert:
             if len(write.gated_by) != 2:
                 raise ValueError(f"the gate of {write.module} is no output of one linear map, so it has no rows")
-            row, n = int(rows[0]), write.input.shape[1]
-            every = torch.arange(n, device=write.input.device)
-            out = torch.cat([write.map.outputs(some, write.input, row).float() for some in every.split(_step(write))])
-            gate, up = (_input_rows(mapping, columns, out.shape[1]) for mapping, columns in write.gated_by)
+            row, device = int(rows[0]), write.input.device
+            asked = _index(neurons, write.input.shape[1], device)
+            out = torch.cat([write.map.outputs(some, write.input, row).float() for some in asked.split(_step(write))])
+            gate, up = (
+                _input_rows(m, columns[asked.to(columns.device)], out.shape[1]) for m, columns in write.gated_by
+            )
             pairs = ((gate, up), (gate, out), (up, out))
             return torch.stack([torch.cosine_similarity(a, b.to(a.device)) for a, b in pairs], 1).cpu()
     raise ValueError(f"no token went to expert {expert!r} of {part!r}")
@@ -118,6 +124,16 @@ def _gated_writes(run: Run, part: Part) -> Iterator[tuple[Expert, LinearWrite, T
                 rows = rows[write.path.rows.to(rows.device)[rows] >= 0]
             if len(rows):
                 yield expert_name(part, write, start), write, rows
+
+
+def _columns(x: Tensor, neurons: Sequence[int] | None) -> Tensor:
+    return x if neurons is None else x[:, _index(neurons, x.shape[1], x.device)]
+
+
+def _index(neurons: Sequence[int] | None, n: int, device: torch.device) -> Tensor:
+    if neurons is None:
+        return torch.arange(n, device=device)
+    return torch.tensor(places(neurons, n, "neurons"), dtype=torch.long, device=device)
 
 
 def _tokens(write: LinearWrite, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An analysis as one web page that needs no kernel and no network, and as a frame around it."""
+"""What was computed as one web page that needs no kernel and no network, and as a frame around it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _PAGE = """<!doctype html>
 <style>{style}</style>
 </head>
 <body>
-<main id="page"><h1>Information flow routes</h1><h2>{title}</h2></main>
+<main id="page"><h1>{heading}</h1><h2>{title}</h2></main>
 <noscript><p>This picture is drawn by a script, and scripts are turned off here.</p></noscript>
-<script type="application/json" id="analysis">{data}</script>
+<script type="application/json" id="{name}">{data}</script>
 <script type="module">{code}</script>
 </body>
 </html>
@@ -47,8 +47,16 @@ def static(name: str) -> str:
 
 
 def page(analysis: Analysis) -> str:
-    """The whole page. Nothing but its own script and style runs: the policy names them by their hashes."""
-    code = static("page.js")
+    """The whole page of an analysis."""
+    heading = "Information flow routes"
+    return whole("analysis", to_json(analysis), static("page.js"), title=title(analysis), heading=heading)
+
+
+def whole(name: str, data: str, code: str, *, title: str, heading: str) -> str:
+    """A page that draws data (JSON, in an element of that name) by a script of ours; title and heading are HTML.
+
+    Nothing but its own script and style runs: the policy names them by their hashes.
+    """
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -60,8 +68,9 @@ def page(analysis: Analysis) -> str:
         ]
     )
     # In JSON these are ASCII letters' escapes; as they are, "</script>" would end the data.
-    data = to_json(analysis).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return _PAGE.format(policy=policy, title=title(analysis), style=_STYLE, data=data, code=code)
+    data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    said = {"policy": policy, "title": title, "heading": heading, "style": _STYLE}
+    return _PAGE.format(name=name, data=data, code=code, **said)
 
 
 def frame(page_text: str, name: str, height: int, picture: bytes | None = None) -> str:

@@ -36,6 +36,7 @@ ASKED = {
     "mlp": [{"state": 2, "pos": 3}, {"state": 2, "pos": 3, "top": 3}],
     "neuron": [{"state": 2, "pos": 3, "neuron": 5}],
     "token": [{"pos": 0}, {"pos": 3}],
+    "word": [{"word": 5}],
 }
 
 

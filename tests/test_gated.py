@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 import lmtt_widget as lmtt
+from lmtt_widget import answers
+from lmtt_widget.gated import suggested
 
 from . import zoo
 from .oracle import watch
@@ -68,6 +70,38 @@ def test_similarities_are_those_of_the_weights(name: str, expert: int | None) ->
     by_hand = torch.stack([torch.cosine_similarity(a, b) for a, b in ((gate, up), (gate, out), (up, out))], 1)
     found = lmtt.row_similarity(run, run.part("mlp", layer=1), expert)
     assert torch.allclose(found, by_hand.detach().float(), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral"])
+def test_some_neurons_are_those_of_all(name: str) -> None:
+    run = lmtt.record(lmtt.load_model(zoo.make(name)), zoo.prompt())
+    part = run.part("mlp", layer=1)
+    for expert, all_of_them in lmtt.sign_cases(run, part).items():
+        some = lmtt.sign_cases(run, part, [3, 0])[expert]
+        assert torch.equal(some.count, all_of_them.count[[3, 0]])
+        assert torch.equal(some.pos, all_of_them.pos[[3, 0]])
+        alike = lmtt.row_similarity(run, part, expert)
+        assert torch.allclose(lmtt.row_similarity(run, part, expert, [3, 0]), alike[[3, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "mixtral", "phi3"])
+def test_the_panel_of_a_neuron_says_its_cases_and_what_its_weights_suggest(name: str) -> None:
+    run = lmtt.record(lmtt.load_model(zoo.make(name)), zoo.prompt())
+    part, graph = run.part("mlp", layer=1), lmtt.attribute(run)
+    answer: Any = answers.answer(run, graph, {"kind": "neuron", "state": part.state, "pos": 3, "neuron": 5})
+    whole = lmtt.sign_cases(run, part)[answer.expert]
+    assert answer.cases.count == whole.count[5].tolist()
+    assert answer.cases.at == whole.pos[5].tolist()
+    alike = lmtt.row_similarity(run, part, answer.expert)[5].tolist()
+    assert answer.cases.similarity == pytest.approx(alike, abs=1e-6)
+    assert answer.cases.suggests == [suggested(x) for x in alike[1:]]
+
+
+def test_what_a_similarity_suggests_is_said_both_ways() -> None:
+    """A neuron that writes what it reads, one that writes the opposite, and one that writes something else."""
+    assert suggested(0.9) == "promotes what it detects"
+    assert suggested(-0.9) == "removes what it detects"
+    assert suggested(0.1) == "writes something else than it detects"
 
 
 def test_neurons_without_a_gate_are_refused() -> None:

@@ -77,9 +77,9 @@ ROOMS = [
     "verdicts",
     "estimates",
     "faithful",
-    ("surveys.roles", "surveys.statistics", "surveys.store"),
+    ("surveys.roles", "surveys.statistics", "surveys.store", "surveys.cases"),
     "surveys.scores",
-    "surveys.rows",
+    ("surveys.rows", "surveys.neurons"),
     "surveys.chunks",
     ("reasons", "contrasts", "generation", "contexts"),
     "survey",
@@ -100,7 +100,7 @@ ROOMS = [
     "shown",
     "widget",
     "export",
-    "surveys.shown",
+    ("surveys.shown", "surveys.found"),
     "surveys.survey",
     "surveys.making",
 ]
@@ -182,6 +182,7 @@ TORCH_FREE = (
     "surveys.roles",
     "surveys.statistics",
     "surveys.store",
+    "surveys.cases",
     "surveys.scores",
 )
 

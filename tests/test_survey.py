@@ -272,11 +272,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return files(folder)
 
 
-def test_killed_in_the_middle_and_called_again_the_files_are_the_same(
+def test_killed_five_times_and_called_again_the_files_are_the_same(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     folder = tmp_path / "survey"
-    for after in ("done 8", "done 24"):
+    for after in ("done 4", "done 8", "done 16", "done 24", "done 32"):
         with surveying(folder, "embedded") as process:
             list(lines_until(process, after))
             os.killpg(process.pid, signal.SIGKILL)
@@ -288,20 +288,19 @@ def test_killed_in_the_middle_and_called_again_the_files_are_the_same(
     assert files(folder) == undisturbed
 
 
-def test_with_an_engine_worker_and_driver_killed_the_files_are_the_same(
+def test_with_an_engine_workers_killed_three_times_and_the_driver_twice_the_files_are_the_same(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     folder = tmp_path / "survey"
-    with surveying(folder, "dask") as process:
-        said = list(lines_until(process, "done 8"))
-        workers = next(line for line in said if line.startswith("workers")).split()[1:]
-        os.kill(int(workers[0]), signal.SIGKILL)
-        list(lines_until(process, "done 20"))
-        os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    with surveying(folder, "dask") as process:
-        pass
-    assert process.returncode == 0
+    for worker, driver in (("done 4", "done 12"), ("done 16", "done 24"), ("done 28", None)):
+        with surveying(folder, "dask") as process:
+            said = list(lines_until(process, worker))
+            workers = next(line for line in said if line.startswith("workers")).split()[1:]
+            os.kill(int(workers[0]), signal.SIGKILL)
+            if driver is not None:
+                list(lines_until(process, driver))
+                os.killpg(process.pid, signal.SIGKILL)
+        assert process.returncode == (0 if driver is None else -signal.SIGKILL)
     assert files(folder) == undisturbed
 
 
@@ -488,3 +487,73 @@ def test_questions_that_cannot_be_answered_are_refused_in_words(made: lmtt.Surve
 def test_a_survey_says_what_it_is(made: lmtt.Survey) -> None:
     assert "12 prompts, 1 duplicates, 1 refused" in repr(made)
     assert json.loads(Folder(made.folder.at).read("survey.json"))["model"]["fingerprint"]
+
+
+# ---- neurons ----
+
+
+@pytest.fixture(scope="module")
+def neurons(bundled: lmtt.Model, tmp_path_factory: pytest.TempPathFactory) -> lmtt.Survey:
+    """A dozen prompts, one of them again in a later chunk, and one that is refused."""
+    given = [*PROMPTS, PROMPTS[1], ""]
+    return lmtt.survey(bundled, given, tmp_path_factory.mktemp("neurons"), keep=["neurons"], chunk=5, progress=False)
+
+
+def test_the_cases_of_a_neuron_are_those_of_its_prompts_one_by_one(neurons: lmtt.Survey, bundled: lmtt.Model) -> None:
+    runs = [lmtt.record(bundled, prompt) for prompt in PROMPTS]
+    for layer, neuron in ((0, 3), (2, 5)):
+        found = neurons.neuron(layer, neuron)
+        each = [lmtt.sign_cases(run, run.part("mlp", layer=layer))[None] for run in runs]
+        for k, case in enumerate(found.count):
+            assert found.count[case] == sum(int(one.count[neuron, k]) for one in each)
+            by_hand = [(abs(float(one.value[neuron, k])), n) for n, one in enumerate(each) if one.count[neuron, k]]
+            by_hand = sorted(by_hand, key=lambda x: (-x[0], x[1]))[:8]
+            assert [c.number for c in found.contexts[case]] == [n for _, n in by_hand]
+            for context in found.contexts[case]:
+                assert context.value == pytest.approx(float(each[context.number].value[neuron, k]))
+                assert context.pos == int(each[context.number].pos[neuron, k])
+                assert context.prompt == PROMPTS[context.number]
+    assert sum(found.count.values()) == sum(run.n_tokens for run in runs)
+
+
+def test_a_context_opens_with_its_neuron_selected(neurons: lmtt.Survey, bundled: lmtt.Model) -> None:
+    context = max(neurons.neuron(2, 5).contexts.values(), key=len)[0]
+    widget = context.open(bundled)
+    assert widget.selected is not None
+    assert widget.selected["value"] == pytest.approx(context.value, abs=1e-4)
+    assert widget.target == context.pos
+    widget.close()
+
+
+def test_neurons_that_are_not_there_are_refused_in_words(
+    neurons: lmtt.Survey, made: lmtt.Survey, tmp_path: Path
+) -> None:
+    from . import zoo
+
+    with pytest.raises(ValueError, match="layer 2 has no neuron 100000 with a gate"):
+        neurons.neuron(2, 100_000)
+    with pytest.raises(ValueError, match="layer 2 has no neuron 1 of expert 3 with a gate"):
+        neurons.neuron(2, 1, expert=3)
+    with pytest.raises(ValueError, match=r'keep=\("prompts", "neurons"\)'):
+        made.neuron(2, 5)
+    with pytest.raises(ValueError, match="no neurons with a gate"):
+        lmtt.survey(lmtt.load_model(zoo.make("gpt2")), [[1, 2, 3]], tmp_path, keep=["neurons"], progress=False)
+
+
+def test_experts_keep_their_own_cases(tmp_path: Path) -> None:
+    from . import zoo
+
+    model = lmtt.load_model(zoo.make("mixtral"))
+    prompts = [[1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 6]]
+    many = lmtt.survey(model, prompts, tmp_path, keep=["neurons"], chunk=1, progress=False)
+    each = [lmtt.sign_cases(run, run.part("mlp", layer=1)) for run in (lmtt.record(model, p) for p in prompts)]
+    for expert in set(each[0]) | set(each[1]):
+        counted = sum(one[expert].count[4] for one in each if expert in one)
+        assert list(many.neuron(1, 4, expert=expert).count.values()) == counted.tolist()  # type: ignore[union-attr]
+
+
+def test_the_cases_have_the_names_that_one_prompt_has() -> None:
+    from lmtt_widget import gated
+    from lmtt_widget.surveys import cases
+
+    assert cases.CASES == gated.CASES

@@ -112,8 +112,9 @@ export const routesTitle = "Strongest lines";
 export const edge = "line";
 export const filter = "Filter: john l2 h3";
 export const find = "Find";
-export const findTitle = "Find a token or a head (/)";
+export const findTitle = "Find a token, a head, or what writes a word (/)";
 export const findHint = "John, 3, l2 h6";
+export const findWriters = (word: string) => `what writes ${word}`;
 export const found = (n: number, first: string) => `${n} found: ${first}`;
 export const foundNothing = (n_layers: number, n_heads: number) =>
   `Nothing found. Tokens by text or number${n_heads ? `, heads as l0 h0 to l${n_layers - 1} h${n_heads - 1}` : ""}.`;
@@ -184,6 +185,7 @@ export const instead: [to: number | "mean", text: string][] = [
 ];
 export const knockOut = "knock out (the rest of the row takes over)";
 export const fromPrompt = (prompt: string) => `from: ${prompt.slice(0, 60)}`;
+export const everywhere = "at every token";
 export const goesTo = (token: string, before: string, after: string) => `${token} ${before} → ${after}`;
 export const verdict = (token: string, before: string, after: string, odds: readonly string[], foil: string | null) =>
   `${token} goes from ${before} to ${after}; log odds${foil === null ? "" : ` against ${foil}`} ${odds[0]} → ${odds[1]} (${odds[2]}, exact).`;
@@ -210,7 +212,7 @@ export const keys = [
   ["t", "make this token the target"],
   ["p", "pin the selection"],
   ["x u", "cut the selection, take it back"],
-  ["/", "find a token or a head"],
+  ["/", "find a token, a head, what writes a word"],
   ["Alt ← →", "a step back, a step forward"],
   ["Esc", "back"],
   ["+ − 0", "zoom in, out, fit"],

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ..decomposition.vectors import neuron_vectors
 from ..decomposition.writes import LinearWrite
+from ..gated import row_similarity, sign_cases, suggested
 from ..inside import expert_name, has_experts, neuron_shares
 from ..lens import TokenList
 from ..parts import Part
 from ..readings import Entered
 from ..run import Run
 from . import question
-from .question import PART, POS, STATE, Field, Map, Question, Selection, Update, find_part
+from .question import PART, POS, STATE, Column, Field, Map, Question, Record, Selection, Update, find_part
 
 
 def _n_neurons(run: Run, selection: Selection) -> int:
@@ -35,6 +36,19 @@ EXPERT = _Expert("expert", lambda _run, _selection: 0, optional=True)
 FIELDS = (STATE, POS, PART, NEURON, EXPERT)
 
 
+@dataclass(frozen=True, eq=False)
+class Cases(Record):
+    """The four signs of gate and up over the prompt: + +, + -, - +, - -."""
+
+    count: list[int]
+    value: Column  # the activation that is largest in size
+    at: list[int]  # the token where it is; -1 where the case was never seen
+    similarity: (
+        list[float] | None
+    )  # cosines of gate and up, gate and output, up and output; None where no rows are known
+    suggests: list[str]  # what the last two suggest
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Answer(question.Answered):
     state: int
@@ -48,6 +62,7 @@ class Answer(question.Answered):
     share: float
     effect: float | None
     strip: Map  # [pos], its activation at every token
+    cases: Cases | None = None  # of a neuron with a gate
     promoted: TokenList | None = None
     suppressed: TokenList | None = None
     also: TokenList | None = None  # what only the answer it is compared with lists
@@ -71,6 +86,7 @@ def answer(q: Question) -> Answer:
         share=float(shares.share[mine].sum()),
         effect=q.effect(_vector(q)),
         strip=_strip(q, write, row),
+        cases=None if write.gate is None else _cases(q, expert_name(q.part, write, row)),
         promoted=update.promoted if update else None,
         suppressed=update.suppressed if update else None,
     )
@@ -102,6 +118,18 @@ def _strip(q: Question, write: LinearWrite, row: int) -> Tensor:
             if write.expert(r) == write.expert(row):  # 0 where the expert did not see the token
                 strip[pos] = write.input[r, q.selection["neuron"]]
     return strip
+
+
+def _cases(q: Question, expert: int | str | None) -> Cases:
+    """Of this neuron over the prompt; of an expert's over the tokens that went to it."""
+    neurons = [q.selection["neuron"]]
+    found = sign_cases(q.run, q.part, neurons)[expert]
+    try:
+        alike = row_similarity(q.run, q.part, expert, neurons)[0].tolist()
+    except ValueError:  # its gate is no output of one linear map
+        alike = None
+    says = [] if alike is None else [suggested(x) for x in alike[1:]]
+    return Cases(found.count[0].tolist(), found.value[0], found.pos[0].tolist(), alike, says)
 
 
 def _neuron_write(part: Part, pos: int, expert: int | str | None) -> tuple[LinearWrite, int]:

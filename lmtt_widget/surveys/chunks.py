@@ -22,6 +22,7 @@ from ..given import told
 from ..model import Model
 from ..prompts import one_line
 from . import rows
+from .neurons import Tally
 from .store import VERSION, Folder, chunk_name, is_whole, needed, parquet
 
 Make = Callable[[], Model]
@@ -42,6 +43,7 @@ class Task:
     number: int
     first: int  # the number of its first prompt
     prompts: list[dict[str, Any]]
+    again: frozenset[int] = frozenset()  # the numbers of prompts that an earlier one says already
 
     @property
     def names(self) -> dict[str, str]:
@@ -86,6 +88,8 @@ def described(task: Task) -> dict[str, Any]:
         try:
             run, _ = rows.recorded(model, given["prompt"])
             layout = rows.layout_of(attribute(run, progress=False))
+            if "neurons" in task.facts["options"]["keep"]:
+                Tally().add(run, 0)
         except REFUSED as e:
             why = why or one_line(e)
             continue
@@ -104,13 +108,18 @@ def make_chunk(task: Task) -> Done:
     model, options, layout = _model_of(task), task.facts["options"], task.facts["layout"]
     made: list[dict[str, Any]] = []
     tokens: list[dict[str, Any]] = []
+    neurons = Tally() if "neurons" in names else None
     for number, given in enumerate(task.prompts, task.first):
-        row, of_tokens = _row(model, given["prompt"], options, layout)
+        row, of_tokens = _row(
+            model, given["prompt"], options, layout, None if number in task.again else neurons, number
+        )
         made.append({"number": number} | given | {"prompt": json.dumps(given["prompt"])} | row)
         if of_tokens is not None:
             tokens.append({"number": [number] * len(of_tokens["pos"])} | of_tokens)
     if "tokens" in names:
         folder.write(names["tokens"], parquet(_long(tokens, layout)))
+    if neurons is not None:
+        folder.write(names["neurons"], parquet(neurons.columns()))
     folder.write(names["prompts"], parquet(_wide(made)))
     return Done(task.number, len(made))
 
@@ -121,11 +130,15 @@ def is_done(folder: Folder, there: Iterable[str], task: Task) -> bool:
     return set(names.values()) <= set(there) and is_whole(folder, names["prompts"], len(task.prompts))
 
 
-def _row(model: Model, prompt: Any, options: dict[str, Any], layout: dict[str, Any]) -> tuple[Any, Any]:
+def _row(
+    model: Model, prompt: Any, options: dict[str, Any], layout: dict[str, Any], neurons: Tally | None, number: int
+) -> tuple[Any, Any]:
     """A prompt's row, and its tokens; of a prompt that is refused an empty one with what is wrong."""
     try:
         run, error = rows.recorded(model, prompt)
         row = rows.row_of(run, options["target"], layout=layout, tokens="tokens" in options["keep"])
+        if neurons is not None:
+            neurons.add(run, number)
     except REFUSED as e:
         return rows.empty_row(layout) | {"error": one_line(e)}, None
     return row.columns | {"error": error}, row.tokens

@@ -5,6 +5,7 @@ An engine only maps one function over chunks. That nothing is lost or double is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
@@ -18,7 +19,7 @@ from .chunks import Engine, Task, described, engine_of, is_done, make_chunk, pla
 from .store import VERSION, Folder, chunks_in, needed, read_facts, write_facts
 from .survey import Survey
 
-KEPT = ("prompts", "tokens")
+KEPT = ("prompts", "tokens", "neurons")
 _TRIED = 20  # prompts at the beginning, until one can be split
 
 
@@ -39,7 +40,8 @@ def survey(
     chat messages, or mappings with "prompt" (or "text") and columns of your own, as a Hugging Face dataset has; any
     iterable. folder: on this machine or where fsspec writes (s3://...). Called again with the same arguments it goes on
     where it was stopped, however that was. A prompt that is refused is a row with its error. target: a position, -1 the
-    last. keep: "prompts", and "tokens" for a table with a row for each token. chunk: prompts in a file.
+    last. keep: "prompts"; "tokens" for a table with a row for each token; "neurons" for the signs of gate and up of
+    every gated neuron and the prompts where each is strongest. chunk: prompts in a file.
 
     engine: None (this process), a distributed.Client, or any function of (function, tasks) that returns the results in
     any order, as a pool's imap_unordered. progress(done, total) counts prompts; total is what is known of it.
@@ -85,6 +87,16 @@ def _make(run_tasks: Engine, like: Task, prompts: Iterator[dict[str, Any]], tota
     folder, size = Folder(like.folder), like.facts["options"]["chunk"]
     names = folder.names()
     there, wanted, read, done = chunks_in(names), {}, 0, 0
+    seen: set[bytes] = set()
+
+    def repeated(some: list[dict[str, Any]]) -> frozenset[int]:
+        """Which of these prompts were there before."""
+        marks = [
+            hashlib.blake2b(repr(one["prompt"]).encode("utf-8", "replace"), digest_size=12).digest() for one in some
+        ]
+        found = {read + k for k, mark in enumerate(marks) if mark in seen or mark in marks[:k]}
+        seen.update(marks)
+        return frozenset(found)
 
     def missing() -> Iterator[Task]:
         nonlocal read, done
@@ -92,7 +104,7 @@ def _make(run_tasks: Engine, like: Task, prompts: Iterator[dict[str, Any]], tota
             some = list(islice(prompts, size))
             if not some:
                 return
-            task = Task(like.model, like.facts, like.folder, number, read, some)
+            task = Task(like.model, like.facts, like.folder, number, read, some, repeated(some))
             name = task.names["prompts"]
             if there.get(number, name) != name:
                 raise ValueError(

@@ -20,21 +20,6 @@ _SCORES = ("flow", "effect")
 _FEW = 5  # examples of each head in a saved page
 _MANY = 20
 _LONGEST = 300  # characters of a prompt in the list
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src {script}; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-</head>
-<body>
-<main id="page"></main>
-<script type="application/json" id="lmtt-survey-page">{data}</script>
-<script type="module">{code}</script>
-</body>
-</html>
-"""
 
 
 class SurveyMap(anywidget.AnyWidget):
@@ -91,12 +76,9 @@ class SurveyMap(anywidget.AnyWidget):
             for row, head in places
         }
         state = {"maps": self.maps, "score": self.score, "cell": self.cell, "examples": examples, "offline": True}
-        data = json.dumps(state, allow_nan=False)
-        for sign in "&<>":
-            data = data.replace(sign, f"\\u{ord(sign):04x}")
-        code = page.static("survey.js")
         name = html.escape(f"Survey of {self.survey.facts['model']['name']}")
-        return _PAGE.format(script=page.hashed(code), title=name, data=data, code=code)
+        data = json.dumps(state, allow_nan=False)
+        return page.whole("lmtt-survey-page", data, page.static("survey.js"), title=name, heading="Survey")
 
 
 class SurveyView(ipywidgets.VBox):

@@ -141,8 +141,8 @@ def is_whole(folder: Folder, name: str, n: int) -> bool:
         return False
 
 
-def read_table(folder: Folder, names: Sequence[str], columns: Sequence[str] | None = None) -> Any:
-    """The rows of several files, in their order, as an Arrow table.
+def read_table(folder: Folder, names: Sequence[str], columns: Sequence[str] | None = None, where: Any = None) -> Any:
+    """The rows of several files, in their order, as an Arrow table; where: conditions as pyarrow's filters.
 
     Raises ValueError for a file that is no whole Parquet file, and for columns that are of different kinds in them.
     """
@@ -151,7 +151,7 @@ def read_table(folder: Folder, names: Sequence[str], columns: Sequence[str] | No
     for name in names:
         try:
             source = folder.path(name) if folder.fs is None else io.BytesIO(folder.read(name))
-            found.append(pq.read_table(source, columns=columns))
+            found.append(pq.read_table(source, columns=columns, filters=where))
         except (pa.ArrowException, OSError) as e:
             if isinstance(e, FileNotFoundError):
                 raise

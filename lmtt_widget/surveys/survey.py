@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,43 +12,13 @@ import numpy as np
 
 from ..given import integer, number, one_of, told
 from . import statistics
+from .found import Example, NeuronCases, cases_of
 from .roles import ROLES
 from .scores import Comparison, ScoreMap, frame, on_map, scattered
 from .store import Folder, chunks_in, needed, read_facts, read_table
 
 Where = str | Sequence[bool] | None
 _PER_HEAD = ("flow", "effect", "share", "strength")
-
-
-@dataclass(frozen=True)
-class Example:
-    """A prompt in which a head stands out; `open(model)` shows it in the flow widget with that head selected.
-
-    >>> many = lmtt.survey(model, [prompt], folder / "example")
-    >>> widget = many.examples(layer=1, head=3)[0].open(model)
-    >>> widget.selection["head"]
-    3
-    """
-
-    number: int
-    prompt: Any
-    value: float  # of what was asked for, in this prompt
-    layer: int | None
-    head: int
-    target: int
-    part: int
-    state: int
-
-    def open(self, model: Any) -> Any:
-        """The flow widget of this prompt, its head selected at the query where it carries most of the flow."""
-        from ..widget import explore
-
-        widget = explore(model, self.prompt)
-        widget.target = self.target
-        carried = widget.routes.graph.head_sum[self.part, self.head] * widget.routes.node_flow[self.state]
-        chosen = {"kind": "head", "state": self.state, "head": self.head, "query": int(carried.argmax())}
-        widget.selection = chosen | {"part": self.part}
-        return widget
 
 
 class Survey:
@@ -247,6 +216,23 @@ class Survey:
             np.add.at(den, row[numbers[mine]], 1)
             found[name] = self._map(f"{of} at {name}", num, den, None, n_queries=len(mine))
         return found
+
+    def neuron(self, layer: int, neuron: int, expert: int | str | None = None) -> NeuronCases:
+        """The cases of gate and up of a neuron over all prompts, and the prompts where each case was strongest.
+
+        Needs a survey made with keep=("prompts", "neurons"). Raises ValueError for a neuron that is not in it.
+        """
+        layer, neuron = integer(layer, "layer", 0), integer(neuron, "neuron", 0)
+        files, asked = self._files_of("neurons"), [("layer", "=", layer), ("neuron", "=", neuron)]
+        rows = read_table(self.folder, [files[n] for n in sorted(files)], where=asked).to_pylist()
+        rows = [row for row in rows if row["expert"] == (None if expert is None else str(expert))]
+        if not rows:
+            of = "" if expert is None else f" of expert {expert}"
+            raise ValueError(f"layer {layer} has no neuron {neuron}{of} with a gate that saw a token")
+        at = {"kind": "neuron", "state": self.facts["layout"]["parts"][rows[0]["part"]]["state"], "neuron": neuron}
+        at |= {"part": rows[0]["part"]} | ({} if expert is None else {"expert": expert})
+        prompts = dict(zip(self.column("number").tolist(), self.column("prompt"), strict=True))
+        return cases_of(rows, layer, at, prompts)
 
     def examples(self, layer: int, head: int, k: int = 20, by: str = "flow", where: Where = None) -> list[Example]:
         """The k prompts in which a head stands out most: by "flow", "effect", "share", "strength" or a role.

@@ -183,6 +183,14 @@ export interface MlpAnswer extends Answer {
   experts: Experts | null;
 }
 
+export interface Cases {
+  count: number[];
+  value: number[]; // the activation that is largest in size
+  at: number[]; // the token where it is; -1 where the case was never seen
+  similarity: number[] | null;
+  suggests: string[]; // what the last two suggest
+}
+
 export interface NeuronAnswer extends Answer {
   kind: "neuron";
   state: number;
@@ -195,6 +203,7 @@ export interface NeuronAnswer extends Answer {
   up: number | null;
   share: number;
   effect: number | null;
+  cases?: Cases; // of a neuron with a gate
   promoted?: Tokens;
   suppressed?: Tokens;
   also?: Tokens; // what only the answer it is compared with lists
@@ -281,4 +290,20 @@ export interface TokenAnswer extends Answer {
   rank: number | null;
   next: Tokens;
   also?: Tokens; // next tokens that only the answer it is compared with lists
+}
+
+export interface Writers {
+  part: number[];
+  state: number[];
+  number: number[]; // of the neuron or head in its part
+  expert: (number | string | null)[];
+  score: number[]; // logits for each unit of a neuron's activation; of a head for values of length 1
+}
+
+export interface WordAnswer extends Answer {
+  kind: "word";
+  word: Named;
+  promoting: Writers;
+  suppressing: Writers;
+  heads: Writers;
 }

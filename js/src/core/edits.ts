@@ -1,5 +1,6 @@
 // What is different in the pass on show: an edit is a selection and what stands there instead; no DOM.
 import type { Graph } from "./graph.js";
+import { partName } from "./names.js";
 import { partOf, type Selection } from "./select.js";
 
 export interface Edit {
@@ -32,6 +33,19 @@ function cutBy(g: Graph, { state, query, key, head, neuron, part }: Selection): 
   const kind = g.meta.parts[part as number]?.kind ?? "attention";
   if (kind === "attention") return { kind: head == null ? "edge" : "head", state, query, key, head, part };
   return { kind: neuron != null ? "neuron" : kind === "mlp" ? "mlp" : "mixer", state, pos: query, neuron, part };
+}
+
+/** "L3 MLP 123", "L2 H6": a neuron or a head as such, at every position. */
+export function writerName(g: Graph, s: Selection): string {
+  const name = partName(g, partOf(g, [s.kind === "head" ? "attention" : "mlp"], s));
+  if (s.kind === "head") return `${name.replace(/ .*/, "")} H${s.head}`;
+  return `${name} ${s.expert == null ? "" : `expert ${s.expert} `}${s.neuron}`;
+}
+
+/** What an edit is about, to be asked: at a position where it is of every one. */
+export function questionOf(edit: Edit, pos: number): Selection {
+  const { selection: s } = edit;
+  return s.pos == null && s.query == null ? { ...s, ...(s.kind === "head" ? { query: pos, key: null } : { pos }) } : s;
 }
 
 /** Where the edits are in the picture, from node to node; the same node twice for what is no line. */

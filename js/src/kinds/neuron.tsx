@@ -1,9 +1,9 @@
 // A neuron: when it fires, what it writes.
 import { kind, type Shown, type Sides } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
-import { hovering } from "../controls/table.js";
+import { hovering, Signed, Table } from "../controls/table.js";
 import { UpdateSection } from "../controls/update.js";
-import type { NeuronAnswer, Update } from "../core/answers.js";
+import type { Cases as CasesOf, NeuronAnswer, Update } from "../core/answers.js";
 import { numbers, updates } from "../core/difference.js";
 import { figureRows } from "../core/facts.js";
 import { effectLine, updateLine } from "../core/formula.js";
@@ -44,6 +44,14 @@ const words = {
     `The gate is ${gate ? "positive" : "negative"} and up is ${up ? "positive" : "negative"}, so the activation is ${
       gate === up ? "positive" : "negative"
     }${gate ? "" : " and small: the gate is closed"}.`,
+  cases: "Signs of its gate and up over the prompt",
+  signs: ["+ +", "+ −", "− +", "− −"],
+  n: "tokens",
+  strongest: "strongest",
+  at: "at",
+  gateUp: "gate, up",
+  alike: ([up, gate, out]: number[], [byGate, byUp]: string[]) =>
+    `Cosines: gate and up ${signedText(up)}; gate and output ${signedText(gate)} (${byGate}); up and output ${signedText(out)} (${byUp}).`,
   formula: (value: string, share: string) =>
     `A neuron writes activation × output row: its tokens have the sign of ${value}. Its share, ${share}, is among single neurons; an MLP's is not their sum.`,
   gatedFormula: (gate: string, up: string, value: string) => `Activation = act(${gate}) × ${up} = ${value}.`,
@@ -90,7 +98,8 @@ function updateOf(answer: NeuronAnswer): Update | null {
   return answer.promoted && answer.suppressed ? (answer as Update) : null;
 }
 
-function NeuronPanel({ store, g, answer }: Shown<NeuronQuestion, NeuronAnswer>) {
+function NeuronPanel(shown: Shown<NeuronQuestion, NeuronAnswer>) {
+  const { store, g, answer } = shown;
   const { gate, up, maps } = answer;
   return (
     <>
@@ -98,8 +107,34 @@ function NeuronPanel({ store, g, answer }: Shown<NeuronQuestion, NeuronAnswer>) 
       <Section title={words.strip}>
         <Strip store={store} name={(pos) => tokenName(g, pos)} values={maps.strip as Float32Array} at={answer.pos} />
       </Section>
+      {answer.cases && <Cases {...shown} cases={answer.cases} />}
       <UpdateSection what={thisPart("neuron")} update={updateOf(answer)} />
     </>
+  );
+}
+
+/** How often it was in each case of its signs, and where most. */
+function Cases({ store, g, cases, go, question }: Shown<NeuronQuestion, NeuronAnswer> & { cases: CasesOf }) {
+  const { count, value, at, similarity, suggests } = cases;
+  const most = largest([...value]);
+  return (
+    <Section title={words.cases}>
+      <Table
+        store={store}
+        caption={words.cases}
+        quiet
+        n={4}
+        name={(i) => words.signs[i]}
+        pick={(i) => (at[i] < 0 ? null : () => go({ ...question, pos: at[i] }))}
+        columns={[
+          { head: words.gateUp, left: true, cell: (i) => words.signs[i] },
+          { head: words.n, cell: (i) => count[i] },
+          { head: words.strongest, cell: (i) => (at[i] < 0 ? "–" : <Signed value={value[i]} of={most} />) },
+          { head: words.at, left: true, cell: (i) => <span class="mono">{at[i] < 0 ? "" : tokenName(g, at[i])}</span> },
+        ]}
+      />
+      {similarity && <p class="note">{words.alike(similarity, suggests)}</p>}
+    </Section>
   );
 }
 

@@ -2,8 +2,10 @@
 import { Choice } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
 import { goesTo, verdictOf } from "../controls/verdict.js";
-import { EDITS, type Edit } from "../core/edits.js";
+import { EDITS, type Edit, questionOf, writerName } from "../core/edits.js";
+import type { Graph } from "../core/graph.js";
 import { canonical, equal } from "../core/json.js";
+import type { Selection } from "../core/select.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 import { selectionName } from "./crumbs.js";
@@ -22,8 +24,8 @@ export function Edits({ store }: { store: Store }) {
       <ul class="chips">
         {edits.map((edit, i) => (
           <li class="chip" key={canonical(edit) + i}>
-            <button type="button" class="opener" onClick={() => store.setSelection(edit.selection)}>
-              {selectionName(g, edit.selection)}
+            <button type="button" class="opener" onClick={() => store.setSelection(questionOf(edit, store.target.peek()))}>
+              {nameOf(g, edit.selection)}
             </button>
             {may && <Instead store={store} edit={edit} put={(now) => put(i, now)} />}
             {may && <Close act={() => put(i)} title={words.takeBack} />}
@@ -46,6 +48,12 @@ export function Edits({ store }: { store: Store }) {
       />
     </div>
   );
+}
+
+/** The name of its selection; of a neuron or head at every token its own. */
+function nameOf(g: Graph, s: Selection): string {
+  const everywhere = s.pos == null && s.query == null && (s.kind === "head" || s.kind === "neuron");
+  return everywhere ? `${writerName(g, s)} ${words.everywhere}` : selectionName(g, s);
 }
 
 type Value = Pick<Edit, "to" | "renormalise">;

@@ -39,7 +39,9 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
   const at = useSignal(0);
   const list = useRef<HTMLDivElement>(null);
   const [g, routes] = [store.graph.value, store.routes.value];
-  const found = g && routes ? find(g, routes, store.threshold.value, typed.value) : [];
+  const listed = g && routes ? find(g, routes, store.threshold.value, typed.value) : [];
+  const word = typed.value.trim();
+  const found = word && LIVE && !store.offline ? [...listed, writersOf(word)] : listed;
   const none = g ? words.foundNothing(layerCount(g), Math.max(0, ...g.meta.parts.map((p) => p.heads ?? 0))) : "";
   const here = found[Math.min(at.value, found.length - 1)] as Found | undefined;
   useLayoutEffect(() => {
@@ -104,7 +106,13 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
           </button>
         ))}
       </div>
-      {!here && <p class="note">{none}</p>}
+      {!listed.length && <p class="note">{none}</p>}
     </div>
   );
+}
+
+/** The question which neurons and heads anywhere write a word. */
+function writersOf(word: string): Found {
+  const asked = { kind: "word", word: word.replace(/^·/, "") };
+  return { name: words.findWriters(word), selection: asked, item: null, input_share: null, n_lines: null };
 }

@@ -40,10 +40,11 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   host.setAttribute("data-lm-suppress-shortcuts", "true");
   el.append(host);
   const shadow = host.attachShadow({ mode: "open" });
-  const style = document.createElement("style");
-  style.textContent = css;
+  const sheet = new CSSStyleSheet(); // not a style element, which a page's policy would have to name
+  sheet.replaceSync(css);
+  shadow.adoptedStyleSheets = [sheet];
   const root = make("div", "root");
-  shadow.append(style, root);
+  shadow.append(root);
   const wear = (dark: boolean) => {
     root.classList.toggle("dark", dark);
     for (const [name, colour] of Object.entries(paletteOf(dark))) root.style.setProperty(`--${name}`, String(colour));
