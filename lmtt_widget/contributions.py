@@ -8,7 +8,7 @@ whole but are no part, unless asked for. Each part's share is its proximity to t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -81,6 +81,22 @@ def attribute(
         >>> round(float(graph.carried[1, 3] + graph.share(0)[3]), 6)  # all of state 1 at position 3
         1.0
     """
+    options = {"bias_part": bias_part, "tolerance": tolerance, "most_keys": most_keys, "kernel": kernel}
+    return attributed(run, None, **options, progress=progress)  # type: ignore[arg-type]
+
+
+@in_plain_precision
+def attributed(
+    run: Run,
+    heard: Callable[[Part, Tensor], None] | None,
+    *,
+    bias_part: bool = False,
+    tolerance: float = 0.0,
+    most_keys: int | None = None,
+    kernel: KernelName = "auto",
+    progress: Option = None,
+) -> Graph:
+    """The same; heard(part, share [head, query, key]) is told of each attention part, which is computed anyway."""
     of_kind(run, Run, "run", RECORDED)
     bias_part = flag(bias_part, "bias_part")
     if not 0 <= (tolerance := number(tolerance, "tolerance")) < 1:
@@ -128,10 +144,13 @@ def attribute(
             summed = sum([*near.values(), *biases.values()], near_carried)
             slack = _slack(tolerance, summed, s) if tolerance else None
             sums: dict[int, Sums] = {}
+            each: dict[int, Tensor | None] = {}
             off = torch.zeros_like(summed)
             for p in s.parts:
                 if p.kind == "attention":
-                    found = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team)
+                    n = p.number
+                    each[n] = None if heard is None else whole.new_zeros(p.n_heads, n_tokens, n_tokens)
+                    found = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team, each=each[n])
                     summed, off, sums[p.number] = summed + found.heads.sum(0), off + found.off, found
             per = 1 / torch.where(summed > 0, summed, 1)
             node = {"total": summed, "error": off * per, "carried": near_carried * per}
@@ -139,6 +158,10 @@ def attribute(
             node |= {f"{n} constant": x * per for n, x in biases.items()}
             for n, found in sums.items():
                 node |= {f"{n} {name}": x for name, x in _edges(found, per, most_keys).items()}
+            if heard is not None:
+                for p in s.parts:
+                    if (shares := each.get(p.number)) is not None:
+                        heard(p, shares.mul_(per[:, None]))
             waiting.append((s, node))
             if sums or whole.device.type == "cpu" or s is run.states[-1]:
                 for (state, _), of in zip(waiting, _numpy([of for _, of in waiting]), strict=True):

@@ -155,6 +155,21 @@ def test_two_sets_are_compared_head_by_head(made: lmtt.Survey) -> None:
         made.compare(None, "place = 1")
 
 
+def test_random_halves_of_real_rows_differ_in_no_more_than_one_of_twenty_tries(
+    bundled: lmtt.Model, tmp_path: Path
+) -> None:
+    """Without the correction some head differs in most of them. Of 200 tries 21 or more would be one of a thousand."""
+    many = lmtt.survey(bundled, list(grammar(60, seed=11)), tmp_path, progress=False)
+    rng, corrected, plain = random.Random(1), 0, 0
+    for _ in range(200):
+        half = [rng.random() < 0.5 for _ in range(60)]
+        found = many.compare(half, [not one for one in half], times=100)
+        corrected += bool((found.p < 0.05).any())
+        plain += bool((abs(found.t) > 2).any())
+    assert corrected <= 20
+    assert plain >= 100
+
+
 def test_how_often_a_head_is_on_the_route_is_counted(made: lmtt.Survey) -> None:
     found = made.frequency(0.1)
     by_hand = (made.column("head_strength")[:12] > 0.1).mean(0)
@@ -442,6 +457,41 @@ def test_a_model_that_cannot_be_made_and_an_engine_that_is_none_are_said(bundled
         lmtt.survey(bundled, PROMPTS[:2], tmp_path, engine="dask")
     with pytest.raises(RuntimeError, match=r"ended without the chunks \[1\]"):
         lmtt.survey(lambda: bundled, PROMPTS[:2], tmp_path, chunk=1, engine=lambda f, ts: [f(t) for t in list(ts)[:1]])
+
+
+def test_an_engine_without_workers_ends_with_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmtt_widget.surveys import chunks
+
+    class Alone:
+        """A client whose workers are all gone: what is submitted is never done."""
+
+        def __init__(self) -> None:
+            self.cancelled: list[Any] = []
+
+        def scheduler_info(self, n_workers: int = 5) -> dict[str, Any]:
+            return {"workers": {}}
+
+        def submit(self, *_args: Any, **_options: Any) -> Any:
+            from concurrent.futures import Future
+
+            return Future()
+
+        def cancel(self, futures: list[Any]) -> None:
+            self.cancelled += futures
+
+    def wait(*_args: Any, **_options: Any) -> Any:
+        raise TimeoutError
+
+    import distributed
+
+    Alone.__module__ = "distributed.client"
+    monkeypatch.setattr(distributed, "wait", wait)
+    client = Alone()
+    with pytest.raises(RuntimeError, match="the engine has no workers any more"):
+        lmtt.survey(lmtt.bundled_model, PROMPTS[:2], tmp_path, engine=client, progress=False)
+    assert len(client.cancelled) == 1
+    assert chunks.engine_of(client) is not client
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_ends_with_a_sentence_and_the_next_call_goes_on(tmp_path: Path) -> None:

@@ -117,12 +117,19 @@ def _torch(why: str = "") -> Kernel:
 
 
 def proximity_sums(
-    write: LinearWrite, whole: Tensor, *, kernel: Kernel, slack: Tensor | None = None, team: Team | None = None
+    write: LinearWrite,
+    whole: Tensor,
+    *,
+    kernel: Kernel,
+    slack: Tensor | None = None,
+    team: Team | None = None,
+    each: Tensor | None = None,
 ) -> Sums:
     """Sum, maximum and top head over the heads of max(0, |y|_1 - |y - z|_1), for every query and key, and head sums.
 
     whole [query, d_model], the state y that the write enters. slack [query]: a vector z whose sign(y) . z, which is
-    never less than its proximity, is not above it is taken to be that near. (Ferrando & Voita 2024, arXiv:2403.00824)
+    never less than its proximity, is not above it is taken to be that near. each [head, query, key], zeros: where the
+    proximities themselves go, for whoever needs them too. (Ferrando & Voita 2024, arXiv:2403.00824)
     """
     assert write.heads is not None
     n, n_heads, team = len(whole), write.heads.n_heads, team or Team()
@@ -133,6 +140,8 @@ def proximity_sums(
         found = Sums.zeros(whole, len(queries), queries.stop, n_heads)
         for tile in tiles(write, here, queries, heads, team):
             kernel.add(tile, found.rows(tile.start - queries.start, tile.stop - queries.start))
+            if each is not None:
+                each[tile.first_head : tile.first_head + len(tile.dot), tile.start : tile.stop, : tile.stop] = tile.dot
         return replace(found, off=here.taken)
 
     bands, step = [], max(1, _BAND // n)

@@ -89,7 +89,7 @@ class Tile:
     stop: int
     whole: Whole  # of these queries
     weight: Tensor  # [head, query, key]; 0 for later keys, which are no parts
-    dot: Tensor  # [head, query, key], lin / weight; a kernel may write here
+    dot: Tensor  # [head, query, key], lin / weight; a kernel leaves the proximities here
     ov: OV  # of these keys and maybe later ones
     team: Team
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..attribution import direct_logit_attribution
-from ..contributions import attribute
+from ..contributions import attributed
 from ..decomposition.writes import UndecomposableError
 from ..graph import Graph
-from ..inside import head_shares
 from ..model import Model
+from ..parts import Part
 from ..routes import Routes, trace
 from ..run import Run, record
 from .roles import ROLES
@@ -66,12 +66,13 @@ def row_of(run: Run, target: int, *, layout: dict[str, Any] | None = None, token
 
     Raises ValueError for a target that the prompt has not, and for a prompt that is split into other parts.
     """
-    graph = attribute(run, progress=False)
+    looked = _Looked(key_classes(run))
+    graph = attributed(run, looked.shares, progress=False)
     layout = layout or layout_of(graph)
     if layout_of(graph) != layout:
         raise ValueError(f"split into {len(graph.parts)} parts here, other ones than in the rest of the survey")
     routes = trace(graph, target)
-    heads = _heads(run, graph, routes, layout)
+    heads = _heads(run, graph, routes, layout, looked)
     logits = run.logits.float()
     before = -logits.log_softmax(-1)[:-1].gather(1, run.token_ids[1:, None].to(logits.device))[:, 0].cpu()
     surprisal = np.concatenate([[np.nan], before.numpy()]).astype(np.float32)
@@ -115,24 +116,38 @@ def key_classes(run: Run) -> Tensor:
     ])  # fmt: skip
 
 
-def _heads(run: Run, graph: Graph, routes: Routes, layout: dict[str, Any]) -> dict[str, np.ndarray]:
+class _Looked:
+    """What is kept of [head, query, key] of each attention part: sums over the keys of each role, and the largest."""
+
+    def __init__(self, classes: Tensor) -> None:
+        self.classes = classes  # [role, query, key]
+        self.places = classes.flatten(1).float().T  # [query * key, role]
+        self.role: dict[int, Tensor] = {}  # [head, role], of the shares
+        self.largest: dict[int, Tensor] = {}  # [head, query], over keys, of the shares
+
+    def shares(self, part: Part, shares: Tensor) -> None:
+        self.role[part.number], self.largest[part.number] = self.summed(shares), shares.amax(2).float().cpu()
+
+    def summed(self, weights: Tensor) -> Tensor:
+        """Weights [head, query, key] summed over the keys of each role: [head, role]."""
+        return weights.float().cpu().flatten(1) @ self.places
+
+
+def _heads(run: Run, graph: Graph, routes: Routes, layout: dict[str, Any], looked: _Looked) -> dict[str, np.ndarray]:
     """What each head is given and where it looks."""
-    classes = key_classes(run)
-    asked = classes.any(2)  # [role, query]: the queries that have such a key
-    uniform = (classes.sum(2) / torch.arange(1, run.n_tokens + 1)).sum(1)  # what equal attention to all keys would get
+    asked = looked.classes.any(2)  # [role, query]: the queries that have such a key
+    every = torch.arange(1, run.n_tokens + 1)
+    uniform = (looked.classes.sum(2) / every).sum(1)  # what equal attention to all keys would get
     found = empty_row(layout)
-    places = classes.float()
     for i, at in enumerate(layout["attention"]):
         part, h = run.parts[at["part"]], at["heads"]
-        shares = head_shares(run, part, graph=graph).float()  # [head, query, key]
         assert part.heads is not None
         through = routes.node_strength[part.state].astype(np.float32)
-        pattern = part.heads.pattern().float().cpu()
         found["head_share"][i, :h] = graph.head_sum[part.number, :h].mean(1)
         found["head_flow"][i, :h] = routes.head_flow[part.number, :h]
-        found["head_strength"][i, :h] = np.minimum(shares.amax(2).numpy(), through).max(1)
-        for name, weights in zip(ROLE_SUMS, (pattern, shares), strict=True):
-            found[name][:, i, :h] = torch.einsum("hqk,rqk->rh", weights, places).numpy()
+        found["head_strength"][i, :h] = np.minimum(looked.largest[part.number].numpy(), through).max(1)
+        for name, sums in zip(ROLE_SUMS, (looked.summed(part.heads.pattern()), looked.role[part.number]), strict=True):
+            found[name][:, i, :h] = sums.T.numpy()
     kept = {name: found[name] for name in (*HEADS, *ROLE_SUMS)}
     return kept | {"role_n": asked.sum(1).float().numpy(), "role_chance": uniform.numpy()}
 

