@@ -112,11 +112,11 @@ class Survey:
         """Which rows count: [row], bool; not those that were refused or that say the same as an earlier one."""
         ids = self._arrow("ids", "number", "target", "head_flow", "prompt")
         there, starts, said = ids.is_valid().to_numpy(False), ids.offsets.to_numpy(), ids.values.to_numpy(False)
-        seen: set[tuple[bytes, Any]] = set()
+        seen: set[tuple[tuple[int, ...], Any]] = set()
         counted = np.zeros(len(ids), bool)
         for i, target in enumerate(self.column("target")):
             if there[i]:
-                key = said[starts[i] : starts[i + 1]].tobytes(), target
+                key = tuple(said[starts[i] : starts[i + 1]].tolist()), target
                 counted[i] = key not in seen
                 seen.add(key)
         return counted
