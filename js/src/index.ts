@@ -82,6 +82,8 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   );
   const observer = new ResizeObserver(() => {
     look(); // some hosts draw first and put it into the page afterwards
+    // VS Code paints white around every widget, also in its dark themes.
+    host.closest<HTMLElement>(".cell-output-ipywidget-background")?.style.setProperty("background", "none", "important");
     store.narrow.value = root.clientWidth > 0 && root.clientWidth < NARROW;
     root.classList.toggle("narrow", store.narrow.peek());
     root.classList.toggle("slim", root.clientWidth < 1100);

@@ -220,6 +220,13 @@ def keys(host: Host) -> None:
     host.page.locator(".flow").press("?")
 
 
+def tour(host: Host) -> None:
+    keys(host)
+    for key in ("Enter", "ArrowRight", "ArrowRight"):
+        host.page.keyboard.press(key)
+    host.page.wait_for_timeout(500)
+
+
 def refused(host: Host) -> None:
     host.set(prompt="a " * 5000)
 
@@ -341,6 +348,7 @@ SCENES: dict[str, tuple[Callable[[], Widget], Callable[[Host], None]]] = {
     "search": (names_to_names, searched("l2")),
     "search-nothing": (names_to_names, searched("zebra")),
     "keys": (names_to_names, keys),
+    "tour": (names_to_names, tour),
     "refused": (names_to_names, refused),
     "scripts": (scripts, nothing),
     "scripts-end": (scripts_end, token),

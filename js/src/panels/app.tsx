@@ -37,7 +37,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
           <RunningText store={store} />
           <Legend store={store} />
           <Notice store={store} />
-          {help.value && <Keys close={() => (help.value = false)} />}
+          {help.value && <Keys store={store} close={() => (help.value = false)} />}
         </div>
         {panel && <Panel store={store} />}
       </div>
@@ -64,6 +64,7 @@ function Flow({
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(0);
   const height = useSignal(0);
+  const ratio = useSignal(devicePixelRatio);
   useLayoutEffect(() => {
     const el = box.current as HTMLDivElement;
     const measure = () => {
@@ -73,10 +74,18 @@ function Flow({
     const observer = new ResizeObserver(measure);
     observer.observe(el);
     measure();
+    let screen: MediaQueryList | undefined;
+    const sharpen = () => {
+      ratio.value = devicePixelRatio;
+      screen?.removeEventListener("change", sharpen);
+      screen = matchMedia(`(resolution: ${ratio.peek()}dppx)`); // no size changes on the way to another screen
+      screen.addEventListener("change", sharpen);
+    };
+    sharpen();
     const view = flowView(
       el,
       store,
-      { width: () => width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
+      { width: () => ratio.value && width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
       onHelp,
       failed,
     );
@@ -91,6 +100,7 @@ function Flow({
     return () => {
       cancelAnimationFrame(frame);
       observer.disconnect();
+      screen?.removeEventListener("change", sharpen);
       hold.current = null;
       view.dispose();
     };

@@ -1,0 +1,6 @@
+"""The widget in hosts' own widget managers, each a command of its own because of what it has to fetch first.
+
+python -m tests.hosts.colab      Google's manager, as Colab's output frames have it
+
+What they fetch lies in .hosts/ (git-ignored). docs/hosts.md says what they said last.
+"""
