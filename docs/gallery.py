@@ -1,11 +1,13 @@
 """The saved analyses of the gallery, each with a sentence whose numbers are computed when the page is made.
 
-`ANALYSES` maps a file's name to its title and to what makes the widget and the sentence. The last two models are random
-(no small trained one of their kind ships): their pictures show the marks, and mean nothing.
+`ANALYSES` maps a file's name to its title and to what makes the widget, or a page, and the sentence. The last two
+models are random (no small trained one of their kind ships): their pictures show the marks, and mean nothing.
 """
 
 from __future__ import annotations
 
+import itertools
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
 
-Made = tuple[lmtt.FlowWidget, str]
+Made = tuple[Any, str]
 
 
 def indirect_object(model: lmtt.Model) -> Made:
@@ -107,6 +109,29 @@ def cut(model: lmtt.Model) -> Made:
     )
 
 
+def many(model: lmtt.Model) -> Made:
+    people = ("Mary", "John", "Anna", "Tom", "Olga", "Ravi")
+    prompts = [
+        f"When {a} and {b} went to the {place}, {b} gave a {thing} to"
+        for a, b in itertools.permutations(people, 2)
+        for place, thing in (("store", "drink"), ("park", "kite"))
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        survey = lmtt.survey(model, prompts, folder, progress=False)
+        effects = survey.effect()
+        ((layer, head),) = effects.best(1)
+        row = effects.layers.index(layer)
+        at = [float(numbers[row, head]) for numbers in (effects.value, effects.low, effects.high)]
+        view = survey.show()
+        view.map.score, view.map.cell = "effect", [row, head]
+        page = view.map.page()
+    return page, (
+        f"A survey of {effects.n_prompts} prompts that give something to somebody: head {head} of layer {layer} adds "
+        f"most to the name that comes next, {at[0]:.1f} logits (95 % of the time between {at[1]:.1f} and {at[2]:.1f}). "
+        "A cell lists its strongest prompts."
+    )
+
+
 def chat(model: lmtt.Model) -> Made:
     model.tokenizer.chat_template = TEMPLATE
     widget = lmtt.explore(model, [{"role": "user", "content": "Mary went home."}])
@@ -156,6 +181,7 @@ ANALYSES: dict[str, tuple[str, Callable[[lmtt.Model], Made]]] = {
     "sink": ("Attention sinks", sink),
     "why-not": ("Why this rather than that", why_not),
     "cut": ("What if it were not there", cut),
+    "survey": ("Many prompts", many),
     "chat": ("Roles of a chat", chat),
     "experts": ("Experts", experts),
     "mixer": ("Mixers", mixer),

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 
 import lmtt_widget as lmtt
-from lmtt_widget.bundled import DIRECTORY
+from lmtt_widget.bundled import DIRECTORY, STORIES
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -35,6 +35,7 @@ LIVE = {
 }  # beside which picture, which widget
 MOVED = {
     "../lmtt_widget/bundled/model/CARD.md": "bundled-model.md",
+    "../lmtt_widget/bundled/stories/CARD.md": "stories-model.md",
     "../CONTRIBUTING.md": "contributing.md",
     "docs/": "",
 }
@@ -62,7 +63,8 @@ def write_pages(folder: Path) -> None:
         if path.stem != "api":
             (folder / path.name).write_text(with_live(moved(path.read_text("utf-8"))), "utf-8")
     (folder / "api.md").write_text(api(), "utf-8")
-    (folder / "bundled-model.md").write_text((DIRECTORY / "CARD.md").read_text("utf-8"), "utf-8")
+    for page, model in (("bundled-model", DIRECTORY), ("stories-model", STORIES)):
+        (folder / f"{page}.md").write_text((model / "CARD.md").read_text("utf-8"), "utf-8")
     (folder / "contributing.md").write_text(moved((ROOT / "CONTRIBUTING.md").read_text("utf-8")), "utf-8")
     (folder / "gallery.md").write_text(gallery(sentences), "utf-8")
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
@@ -90,6 +92,9 @@ def save_widgets(folder: Path) -> dict[str, str]:
     sentences, model = {}, lmtt.bundled_model()
     for name, (_, make) in ANALYSES.items():
         widget, sentences[name] = make(model)
+        if isinstance(widget, str):  # a page already
+            (folder / f"{name}.html").write_text(widget, "utf-8")
+            continue
         lmtt.save_html(widget, folder / f"{name}.html", max_bytes=BUDGET, progress=False)
         widget.close()
     return sentences
@@ -160,7 +165,11 @@ def config(folder: Path) -> str:
     """What mkdocs is told, as JSON, which is YAML."""
     learn = [{first_heading(path): f"{path.stem}.md"} for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
     look_up = [{title: f"{name}.md"} for name, title in TITLES.items() if name != "index"]
-    about = [{"The bundled model": "bundled-model.md"}, {"Contributing": "contributing.md"}]
+    about = [
+        {"The bundled model": "bundled-model.md"},
+        {"The bundled model of stories": "stories-model.md"},
+        {"Contributing": "contributing.md"},
+    ]
     palette = [
         {
             "media": f"(prefers-color-scheme: {scheme})",

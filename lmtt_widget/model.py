@@ -13,12 +13,14 @@ from torch import nn
 
 from . import bundled
 from .decomposition.forward import inputs_of
+from .given import told
 from .prompts import NO_PROMPT as NO_PROMPT
 from .prompts import Prompt as Prompt
 from .prompts import asked, chat_ids, one_line, plain_prompt, text_ids, tried, whole_text
 from .tokens import Token, starting_with, tokens, vocabulary_tokens
 
 _LARGEST_ID = 1 << 63
+_BUNDLED = {"grammar": (bundled.DIRECTORY, "lmtt-bundled"), "stories": (bundled.STORIES, "lmtt-stories")}
 _SHARED = ("trust_remote_code", "revision", "token", "cache_dir", "local_files_only", "subfolder", "gguf_file")
 
 
@@ -193,22 +195,30 @@ def load_model(
     return Model(module, tokenizer, name, found)
 
 
-def bundled_model() -> Model:
-    """The small Llama-architecture model that ships with the package; it knows only the toy grammar of its card.
+def bundled_model(name: str = "grammar") -> Model:
+    """One of the two small models that ship with the package; each knows what its card says and nothing else.
 
-    >>> lmtt.bundled_model().name
-    'lmtt-bundled'
+    "grammar": a Llama of four layers for seven tasks of a toy grammar. "stories": a GPT-2 of six layers that tells
+    little English stories. Both compute in float32.
+
+    Raises ValueError for another name.
+
+    >>> lmtt.bundled_model().name, lmtt.bundled_model("stories").name
+    ('lmtt-bundled', 'lmtt-stories')
     """
+    if not isinstance(name, str) or name not in _BUNDLED:
+        raise ValueError(f'a bundled model is "grammar" or "stories", got {told(name)}')
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # it loads at once
+    folder, called = _BUNDLED[name]
     try:
-        model = load_model(bundled.DIRECTORY, dtype=torch.float32)
+        model = load_model(folder, dtype=torch.float32)
     finally:
         if shown:
             logging.enable_progress_bar()
-    model.name = "lmtt-bundled"
+    model.name = called
     return model
 
 

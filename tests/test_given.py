@@ -80,7 +80,7 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             {"run": "run", "bias_part": False, "tolerance": 0.0, "most_keys": 3, "kernel": "torch", "progress": None},
             {"run": {"run"}, "tolerance": {"half"}, "most_keys": {"None", "huge"}, "progress": {"None"}},
         ),
-        "bundled_model": (lmtt.bundled_model, {}, {}),
+        "bundled_model": (lmtt.bundled_model, {"name": "grammar"}, {}),
         "contrast": (
             lmtt.contrast,
             {"graph": "graph", "other": "graph", "alignment": None},

@@ -188,11 +188,12 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     tokenizer.save_pretrained(out)
     # transformers 4 reads these names; without them it would turn positions at another speed, and say nothing.
     base = model.config.rope_parameters["rope_theta"]
-    _add_to_json(out / "config.json", rope_theta=base, torch_dtype="float16")
-    _add_to_json(out / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    add_to_json(out / "config.json", rope_theta=base, torch_dtype="float16")
+    add_to_json(out / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
 
 
-def _add_to_json(file: Path, **entries: object) -> None:
+def add_to_json(file: Path, **entries: object) -> None:
+    """Add entries to a JSON file."""
     file.write_text(json.dumps(json.loads(file.read_text()) | entries, indent=2, sort_keys=True) + "\n")
 
 

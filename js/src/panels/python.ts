@@ -30,7 +30,11 @@ export function pythonOfAnswer(store: Store, question: Selection): string {
   return `lmtt_widget.answers.answer(widget.run, widget.opened.graph, ${literal(question)}, ${options.join(", ")})`;
 }
 
-const BUNDLED = "lmtt-bundled"; // its name; it is in no hub and no folder of the reader's
+// Models that are in no hub and in no folder of the reader's, by their names.
+const BUNDLED = new Map([
+  ["lmtt-bundled", ""],
+  ["lmtt-stories", '"stories"'],
+]);
 
 export function python(store: Store): string {
   const t = store.traits;
@@ -49,7 +53,8 @@ export function python(store: Store): string {
   if (t.pins.peek().length) options.push(`pins=${literal(t.pins.peek())}`);
   if (t.edits.peek().length) options.push(`edits=${literal(t.edits.peek())}`);
   const name = store.graph.peek()?.meta.model.name;
-  const load = name === BUNDLED ? "bundled_model()" : `load_model(${literal(name ?? "your-model")})`;
+  const own = BUNDLED.get(name ?? "");
+  const load = own === undefined ? `load_model(${literal(name ?? "your-model")})` : `bundled_model(${own})`;
   return [
     `from lmtt_widget import explore, ${load.replace(/\(.*/, "")}`,
     "",
