@@ -102,7 +102,8 @@ def question(task: str, rng: random.Random, split: Split = "held-out") -> Questi
         parts = [(plain(m.string[: m.start()]), m.string[m.end() :]) for m in (one[which], other[which])]
         (prompt, rest), (other_prompt, other_rest) = parts
         answer, other_answer = (re.match(r" ?\w+", text) for text in (rest, other_rest))
-        if answer and other_answer and answer[0] != other_answer[0] and prompt.count(" ") == other_prompt.count(" "):
+        alike = prompt.count(" ") == other_prompt.count(" ") and prompt != other_prompt  # else nothing told the answer
+        if answer and other_answer and answer[0] != other_answer[0] and alike:
             return Question(task, prompt, answer[0], other_prompt, other_answer[0])
 
 

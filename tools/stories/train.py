@@ -151,8 +151,12 @@ def train(
     """
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    tokenizer = build_tokenizer(seed)
-    model = build_model(tokenizer, seed) if begin is None else load(begin)[0].train()
+    if begin is None:
+        tokenizer = build_tokenizer(seed)
+        model = build_model(tokenizer, seed)
+    else:
+        model, tokenizer = load(begin)
+        model.train()
     rng = random.Random(f"training {seed} {begin is not None}")
     shrunk = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim == 1]
