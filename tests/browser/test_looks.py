@@ -212,17 +212,6 @@ def test_size_makes_everything_larger_and_the_pointer_still_hits(
     assert ratio == pytest.approx(1, abs=0.02)  # as fine as the screen
 
 
-def test_the_picture_is_drawn_anew_where_only_the_pixel_ratio_changes(host: Host, view: Locator) -> None:
-    canvas = view.locator(".flow canvas").first
-    size = "el => [el.width, el.clientWidth]"
-    before = canvas.evaluate(size)
-    session = host.page.context.new_cdp_session(host.page)
-    metrics = {**(host.page.viewport_size or {}), "deviceScaleFactor": 2, "mobile": False}
-    session.send("Emulation.setDeviceMetricsOverride", metrics)
-    host.page.wait_for_function(f"el => el.width === {2 * before[0]}", arg=canvas.element_handle())
-    assert canvas.evaluate(size) == [2 * before[0], before[1]]
-
-
 def test_no_white_of_vs_code_stands_around_it(host: Host) -> None:
     host.page.add_style_tag(content=".cell-output-ipywidget-background { background: white !important; padding: 8px }")
     host.page.evaluate("() => document.querySelector('.view').classList.add('cell-output-ipywidget-background')")

@@ -64,7 +64,6 @@ function Flow({
   const box = useRef<HTMLDivElement>(null);
   const width = useSignal(0);
   const height = useSignal(0);
-  const ratio = useSignal(devicePixelRatio);
   useLayoutEffect(() => {
     const el = box.current as HTMLDivElement;
     const measure = () => {
@@ -74,18 +73,10 @@ function Flow({
     const observer = new ResizeObserver(measure);
     observer.observe(el);
     measure();
-    let screen: MediaQueryList | undefined;
-    const sharpen = () => {
-      ratio.value = devicePixelRatio;
-      screen?.removeEventListener("change", sharpen);
-      screen = matchMedia(`(resolution: ${ratio.peek()}dppx)`); // no size changes on the way to another screen
-      screen.addEventListener("change", sharpen);
-    };
-    sharpen();
     const view = flowView(
       el,
       store,
-      { width: () => ratio.value && width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
+      { width: () => width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
       onHelp,
       failed,
     );
@@ -100,7 +91,6 @@ function Flow({
     return () => {
       cancelAnimationFrame(frame);
       observer.disconnect();
-      screen?.removeEventListener("change", sharpen);
       hold.current = null;
       view.dispose();
     };
