@@ -92,11 +92,12 @@ def test_the_pass_of_a_probed_model_is_its_own_to_the_bit(kind: str) -> None:
 
 _PLAIN = ["llama", "gpt2", "gemma2", "gpt_neox", "phi3", "qwen3", "opt", "stablelm"]
 _FOLLOWED = ["bloom", "falcon", "cohere", "gptj", "glm", "codegen"]  # pairs of coordinates turned, slices of heads
-_ROUTED = ["mixtral", "gpt_oss"]  # where it depends on numbers which rows a call takes
+_ROUTED = ["mixtral", "gpt_oss", "dbrx", "granitemoe", "qwen2_moe"]  # rows taken by an index, and put back there
+_UNPROVEN = ["deepseek_v3"]  # keys written into memory that was not filled
 
 
 @pytest.mark.parametrize(
-    ("kind", "most"), [(k, 1) for k in (*_PLAIN, *_FOLLOWED)] + [(k, 11) for k in _ROUTED], ids=str
+    ("kind", "most"), [(k, 1) for k in (*_PLAIN, *_FOLLOWED, *_ROUTED)] + [(k, 11) for k in _UNPROVEN], ids=str
 )
 def test_a_second_prompt_is_one_pass(kind: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where every call keeps rows apart; the first is repeated at most a dozen times, or tried again with few."""

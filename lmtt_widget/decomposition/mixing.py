@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from .linear import is_constant, is_linear, is_narrow
+from .linear import is_constant, is_linear, is_narrow, is_weight
 from .nodes import Node, behind
-from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
+from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, PICK, RSUB, SUB, VIEW
 
 ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
     "gelu", "silu", "relu", "relu_", "silu_", "sigmoid", "tanh", "softplus", "exp", "pow", "__pow__", "square", "sqrt",
@@ -20,8 +20,10 @@ ELEMENTWISE = IDENTITY | ADD | SUB | RSUB | MUL | DIV | NEG | {
 
 def row_by_row(n: Node) -> bool:
     """Is this a call that works on each row by itself, whatever is in it?"""
-    if n.op in ("param", "const", "embedding") or is_constant(n) or n.op in NORM or is_linear(n) or 0 in n.shape:
+    if n.op in ("param", "const", "embedding") or is_constant(n) or n.op in NORM or 0 in n.shape:
         return True
+    if is_linear(n):
+        return not is_chosen(n)
     if n.op == "cat":  # with an empty cache, or side by side
         dim = n.argument(1, "dim", 0)
         return sum(0 not in p.shape for p in n.parents()) == 1 or dim in (-1, len(n.shape) - 1)
@@ -49,6 +51,22 @@ def row_by_row(n: Node) -> bool:
     return False
 
 
+def is_chosen(n: Node) -> bool:
+    """Is this the output of a linear map, one of several, by a number that was made in the pass?"""
+    weights = (p for p in n.parents() if is_weight(p))
+    return any(
+        not is_constant(i)
+        for w in weights
+        for m in behind([w])
+        if m.op in _PICKS
+        for i in m.parents()
+        if i is not m.first()
+    )
+
+
+_PICKS = PICK | {"__getitem__", "select"}
+
+
 def _takes_all_rows(key: tuple[object, ...], shape: tuple[int, ...]) -> bool:
     """Of heads or coordinates it may take some, of tokens all: whole axes, but for the last."""
     if any(k is not None and k is not ... and not isinstance(k, slice) for k in key):
@@ -69,8 +87,8 @@ _SCORE = IDENTITY | ADD | SUB | MUL | DIV | {"masked_fill", "masked_fill_", "whe
 
 def looks_by_keys(pattern: Node, keeps_rows: Callable[[Node], bool]) -> bool:
     """Is this pattern the softmax, over keys, of products of queries and keys that are each of one token?"""
-    n = pattern
-    while n.op in IDENTITY | VIEW | {"expand"} and n.args and isinstance(n.args[0], Node):
+    n, n_keys = pattern, pattern.shape[-1]
+    while (n.op in IDENTITY | VIEW | {"expand"} or _takes_first(n)) and n.args and isinstance(n.args[0], Node):
         n = n.args[0]
     if n.op not in ("softmax", "_softmax") or n.argument(1, "dim") not in (-1, len(n.shape) - 1):
         return False
@@ -84,11 +102,29 @@ def looks_by_keys(pattern: Node, keeps_rows: Callable[[Node], bool]) -> bool:
             if not all(isinstance(p, Node) and keeps_rows(_upright(p)) for p in factors):
                 return False
             todo += [p for p in n.args[:1] if n.op == "baddbmm" and isinstance(p, Node)]  # what depends on distance
+        elif n.op == "cat" and n.argument(1, "dim", 0) in (-1, len(n.shape) - 1) and n.args[0][0].shape[-1] == n_keys:
+            todo += n.args[0]  # weight may go to no key
+        elif n.op in SUB and _is_largest(n.args[1], n.args[0]):
+            todo.append(n.args[0])  # softmax is the same without it
         elif n.op in _SCORE or (n.op in VIEW and n.shape[-2:] == n.parents()[0].shape[-2:]):
             todo += n.parents()
         else:
             return False
     return True
+
+
+def _takes_first(n: Node) -> bool:
+    """Does it take the first along the last axis, and all along the others?"""
+    key = n.args[1] if n.op == "__getitem__" else None
+    return isinstance(key, tuple) and len(key) == 2 and key[0] is ... and isinstance(key[1], slice) and (
+        key[1].start in (None, 0) and key[1].step in (None, 1)
+    )  # fmt: skip
+
+
+def _is_largest(n: object, of: object) -> bool:
+    """Is it the largest number of each row of another value?"""
+    taken = isinstance(n, Node) and n.op in ("max", "amax") and n.args[:1] == (of,)
+    return taken and n.argument(1, "dim") in (-1, len(of.shape) - 1)  # type: ignore[attr-defined]
 
 
 def _factors(n: Node) -> tuple[object, object] | None:

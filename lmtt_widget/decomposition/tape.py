@@ -219,9 +219,10 @@ class Tape(TorchFunctionMode):
         """A number of the stream that Python goes on with: no later call tells of it."""
         x = self.nodes.get(id(args[0])) if args and (TOLD, ()) not in self._counts else None
         is_state = lambda n: n.op == "state"  # noqa: E731
-        if x is not None and any(map(is_state, behind([x], is_state))):
+        out = func(*args, **kwargs)
+        if x is not None and (out is not False or not _asks_which(x)) and any(map(is_state, behind([x], is_state))):
             self._counts[TOLD, ()] = 0
-        return func(*args, **kwargs)
+        return out
 
     def _attribute(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
         """.T, .mT, .data: views; what is no tensor of numbers is not taped."""
@@ -349,6 +350,16 @@ class Tape(TorchFunctionMode):
 
 def _same(x: Tensor) -> Tensor:
     return x
+
+
+def _asks_which(n: Node) -> bool:
+    """Is it whether one of the experts that were found is a certain one? One that is not goes on as all others do."""
+    if n.op not in ("__eq__", "eq") or len(n.args) != 2 or not isinstance(n.args[1], int):
+        return False
+    found = n.first()
+    while found is not None and found.op in ("__getitem__", "unbind"):
+        found = found.first()
+    return found is not None and found.op == "nonzero"
 
 
 def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
