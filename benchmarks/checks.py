@@ -22,7 +22,7 @@ from lmtt_widget.decomposition import heads, mapped, read_layer, readout
 
 # What is timed: the functions whose only result is an error, and the probe.
 _TIMED = {
-    "self-test": [(read_layer, "_sum_error"), (mapped, "row_errors"), (heads, "_checked"), (readout, "_error"),
+    "self-test": [(read_layer, "_kept"), (mapped, "row_errors"), (heads, "_checked"), (readout, "_error"),
                   (run, "checks_of")],
     "probe": [(known_labels, "probed_ahead"), (known_labels, "probed_labels")],
 }  # fmt: skip

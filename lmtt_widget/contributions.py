@@ -128,7 +128,7 @@ def attributed(
                 head_sum[n, : p.n_heads] = of[f"{n} heads"]
                 truncated[s.index] += of.get(f"{n} left", 0)
                 constant[n] = of.get(f"{n} constant", 0)
-                _add_edges(table, parts[n], *(of[f"{n} {name}"] for name in ("share", "largest", "top")))
+                table.maps(parts[n], *(of[f"{n} {name}"] for name in ("share", "largest", "top")))
             elif f"{n}" in of:
                 table.part(parts[n], of[f"{n}"])
 
@@ -210,12 +210,6 @@ def _edges(found: Sums, per: Tensor, most_keys: int) -> dict[str, Tensor]:
         kept = torch.zeros_like(share).scatter_(1, heaviest.indices, heaviest.values)
         edges |= {"share": kept, "left": share.sum(1) - kept.sum(1)}
     return edges
-
-
-def _add_edges(table: Table, part: PartFacts, share: np.ndarray, largest: np.ndarray, top: np.ndarray) -> None:
-    """The edges of positive share."""
-    at, query, key = table.positive(share)
-    table.attention(part, query, key, *(x.reshape(-1)[at] for x in (share, largest, top)))
 
 
 def _numpy(groups: list[dict[str, Tensor]]) -> list[dict[str, np.ndarray]]:

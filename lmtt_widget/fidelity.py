@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -113,6 +114,7 @@ def _rank(error: float) -> float:
     return float("inf") if error != error else error
 
 
+@cache
 def tolerance(dtype: torch.dtype) -> float:
     """A few roundings, in units of what was added up."""
     return 16 * torch.finfo(dtype).eps
@@ -120,11 +122,16 @@ def tolerance(dtype: torch.dtype) -> float:
 
 def coarsest(*tensors: Tensor | None) -> torch.dtype:
     """Of those with a float dtype and float32, in which norms run even in a float64 model; TF32 rounds as float16."""
-    floats = [t for t in tensors if t is not None and t.is_floating_point() and t.element_size() >= 2]
-    dtypes = {torch.float32, *(t.dtype for t in floats)}
-    if any(t.is_cuda for t in floats) and _tf32():
-        dtypes.add(torch.float16)
-    return max(dtypes, key=lambda d: torch.finfo(d).eps)
+    given = {t.dtype for t in tensors if t is not None}
+    if any(t is not None and t.is_cuda for t in tensors) and _tf32():
+        given.add(torch.float16)
+    return _coarsest(frozenset(given))
+
+
+@cache
+def _coarsest(dtypes: frozenset[torch.dtype]) -> torch.dtype:
+    floats = {d for d in dtypes if d.is_floating_point and d.itemsize >= 2}
+    return max({torch.float32, *floats}, key=lambda d: torch.finfo(d).eps)
 
 
 def _tf32() -> bool:
@@ -149,7 +156,7 @@ def checked(identity: Identity, layer: int | None, module: str, error: float, *t
 
 def checks_of(recording: Recording) -> list[Check]:
     """Every identity that was measured, the worst of each in each layer; one transfer for all."""
-    found: list[tuple[Check, Tensor]] = []
+    found: list[tuple[tuple[Identity, int | None, bool], str, torch.dtype, Tensor]] = []
 
     def add(
         identity: Identity,
@@ -159,8 +166,8 @@ def checks_of(recording: Recording) -> list[Check]:
         *took_part: Tensor | None,
         called: bool = False,
     ) -> None:
-        check = checked(identity, None if layer is None else layer.index, label, 0.0, *took_part)
-        found.append((replace(check, called=called), error))
+        key = identity, None if layer is None else layer.index, called
+        found.append((key, label, coarsest(*took_part), error))
 
     if recording.embedding:
         e = recording.embedding
@@ -181,13 +188,15 @@ def checks_of(recording: Recording) -> list[Check]:
         inputs = [stage.like for stage in recording.readout.top.stages()]
         add("logits", None, "", recording.readout.error, recording.logits, *inputs)
 
-    errors = numbers([e for _, e in found])
-    worst: dict[tuple[str, int | None, bool], Check] = {}
-    for (check, _), error in zip(found, errors, strict=True):
-        c, key = replace(check, error=error), (check.identity, check.layer, check.called)
-        if key not in worst or _rank(error / c.tolerance) > _rank(worst[key].error / worst[key].tolerance):
-            worst[key] = c
-    return list(worst.values())
+    worst: dict[tuple[Identity, int | None, bool], tuple[float, str, torch.dtype]] = {}
+    for (key, label, dtype, _), error in zip(found, numbers([e for *_, e in found]), strict=True):
+        most = worst.get(key)
+        if most is None or _rank(error / tolerance(dtype)) > _rank(most[0] / tolerance(most[2])):
+            worst[key] = error, label, dtype
+    return [
+        Check(identity, layer, label, error, tolerance(dtype), _name(dtype), called)
+        for (identity, layer, called), (error, label, dtype) in worst.items()
+    ]
 
 
 def numbers(found: Sequence[Tensor]) -> list[float]:

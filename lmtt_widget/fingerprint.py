@@ -5,7 +5,7 @@ Knows nothing of recordings or labels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
+_EXACT = frozenset(_PLAIN) - {float, complex}  # what equals another of its type is the same
 _OWN = frozenset(vars(nn.Module()))  # what every module has
 
 
@@ -20,26 +21,32 @@ def fingerprint(module: nn.Module) -> int:
     """Of a module's parts, hooks, replaced forwards, plain attributes and the versions of its weights and buffers."""
     facts: list[object] = []
     tensors: list[torch.Tensor | None] = []
+    tell = facts.append
     for m in module.modules():
         mine = vars(m)
         tensors += [p for p in m._parameters.values() if type(p) is nn.Parameter]
         tensors += m._buffers.values()
         facts += [id(m), type(m), *mine["_forward_hooks"], *mine["_forward_pre_hooks"]]
-        facts += (fact for name, x in mine.items() if name not in _OWN for fact in _facts(name, x))
+        for name, x in mine.items():
+            if name not in _OWN:
+                _tell(tell, name, x)
     # Nothing of a weight is read: some refuse it.
-    facts += ((id(x), x._version) for x in tensors if x is not None and not x.is_inference())
+    facts += [(id(x), x._version) for x in tensors if x is not None and not x.is_inference()]
     return hash(tuple(facts))
 
 
-def _facts(name: str, x: Any, depth: int = 2) -> Iterator[object]:
-    if isinstance(x, _PLAIN):
-        yield name, repr(x)  # 1, 1.0 and True are equal; nan is not
-    elif isinstance(x, FunctionType) or callable(x):
-        yield name, id(x)
+def _tell(tell: Callable[[object], None], name: str, x: Any, depth: int = 2) -> None:
+    kind = type(x)
+    if kind in _EXACT:  # mostly
+        tell((name, kind, x))
+    elif isinstance(x, _PLAIN):
+        tell((name, repr(x)))  # nan is not equal to itself, and 0.0 is to -0.0
+    elif kind is FunctionType or callable(x):
+        tell((name, id(x)))
     elif depth and isinstance(x, (tuple, list)) and len(x) < 100:
-        yield name, len(x)
+        tell((name, len(x)))
         for y in x:
-            yield from _facts(name, y, depth - 1)
+            _tell(tell, name, y, depth - 1)
     elif depth and isinstance(x, dict) and len(x) < 100:
         for k, y in x.items():
-            yield from _facts(f"{name}.{k}", y, depth - 1)
+            _tell(tell, f"{name}.{k}", y, depth - 1)

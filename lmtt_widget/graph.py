@@ -234,7 +234,7 @@ class Table:
             self._add(READ, part.number, part.reads, square, self._pos, self._pos, 1, 1, -1)
         self._add(PART, part.number, square, part.state, self._pos, self._pos, share, share, -1)
 
-    def positive(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _positive(self, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Where a map [query, key] is positive: its places in one row, query and key."""
         n = len(shares)
         if np.count_nonzero(shares) == n * (n + 1) // 2:  # every key up to the query, as mostly: known already
@@ -255,11 +255,25 @@ class Table:
         """The edges of an attention part, in the order of query and key."""
         self._add(ATTENTION, part.number, part.reads, part.state, query, key, share, largest, head)
 
+    def maps(self, part: PartFacts, share: np.ndarray, largest: np.ndarray, head: np.ndarray) -> None:
+        """The same of maps [query, key], where the share is positive."""
+        at, *ends = self._positive(share)
+        edges = self._room(ATTENTION, part.number, part.reads, part.state, len(at))
+        for column, end in zip(self.columns, ends, strict=False):
+            column[edges] = end
+        for column, values in zip(self.columns[len(ends) :], (share, largest, head), strict=True):
+            np.take(values, at, out=column[edges], mode="clip")  # no copy besides, and no look at `at` before
+
     def _add(self, kind: int, part: int, source: int, entered: int, *values: Any) -> None:
-        start = self.blocks[-1].stop if self.blocks else 0
-        self.blocks.append(Block(kind, part, source, entered, start, start + len(values[0])))
+        edges = self._room(kind, part, source, entered, len(values[0]))
         for column, value in zip(self.columns, values, strict=True):
-            column[self.blocks[-1].edges] = value
+            column[edges] = value
+
+    def _room(self, kind: int, part: int, source: int, entered: int, n: int) -> slice:
+        """Where the next n edges stand."""
+        start = self.blocks[-1].stop if self.blocks else 0
+        self.blocks.append(Block(kind, part, source, entered, start, start + n))
+        return self.blocks[-1].edges
 
     def filled(self) -> dict[str, Any]:
         """The columns of a graph, by name."""

@@ -22,13 +22,13 @@ _REMEMBERED = 256  # labels of one model
 _known: weakref.WeakKeyDictionary[nn.Module, dict[tuple[object, ...], Probed]] = weakref.WeakKeyDictionary()
 
 
-def labels_of(model: Model, layers: list[nn.Module], ids: list[int], recording: Recording) -> Probed:
-    """What the parts of this model depend on: remembered, or seen now.
+def labels_of(model: Model, layers: list[nn.Module], ids: list[int], recording: Recording, mark: int) -> Probed:
+    """What the parts of this model depend on: remembered, or seen now; mark: what `look_ahead` gave.
 
     Where its calls may move rows, they may do so on some prompts only: there labels are tried on every short prompt.
     """
     again, known = _passes(model, layers, recording.call_by_call), _known.setdefault(layers[0], {})
-    key = (structure(recording), _length(ids), fingerprint(model.module))
+    key = (structure(recording), _length(ids), mark)
     proven = recording.keeps_rows or len(ids) > LONGEST
     if key not in known or not (proven or still_holds(again, ids, recording, known[key])):
         known[key] = probed_labels(again, ids, recording)
@@ -37,11 +37,16 @@ def labels_of(model: Model, layers: list[nn.Module], ids: list[int], recording: 
     return known[key]
 
 
-def look_ahead(model: Model, layers: list[nn.Module], ids: list[int]) -> None:
-    """The same, where a prompt is long and it is not known: before its recording takes the memory."""
-    known, key = _known.setdefault(layers[0], {}), (_length(ids), fingerprint(model.module))
+def look_ahead(model: Model, layers: list[nn.Module], ids: list[int]) -> int:
+    """The same, where a prompt is long and it is not known: before its recording takes the memory.
+
+    Returns what marks the model as the one that it is before its pass.
+    """
+    mark = fingerprint(model.module)
+    known, key = _known.setdefault(layers[0], {}), (_length(ids), mark)
     if all(k[1:] != key for k in known) and (found := probed_ahead(_passes(model, layers, deep=False), ids)):
         known[(found[0], *key)] = found[1]
+    return mark
 
 
 def forget() -> None:

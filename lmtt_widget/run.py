@@ -198,13 +198,12 @@ def record(
             once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
             if clean is not None and changes:
                 return switched, once(changes=changes, call_by_call=clean.call_by_call), clean.probed
-            if probe:
-                look_ahead(model, layers, encoded.ids)
+            mark = look_ahead(model, layers, encoded.ids) if probe else 0
             recording = best_recorded(lambda deep: once(call_by_call=deep))
             if recording.call_by_call:
                 switched = [*switched, "TorchScript and C++ ran call by call"]
             wanted = probe and not recording.problems
-            return switched, recording, labels_of(model, layers, encoded.ids, recording) if wanted else None
+            return switched, recording, labels_of(model, layers, encoded.ids, recording, mark) if wanted else None
 
     def passes() -> tuple[list[str], Recording, Probed | None, Tensor | str | None]:
         switched, recording, probed = whatever_happens(visible)

@@ -246,20 +246,27 @@ def _checked(
     rows = slice(None) if every else sorted({*some, *(r for p in products for r in odd_rows(p))})
     truth = z.value.detach().reshape(n_tokens, -1)[rows]
     wide = torch.promote_types(truth.dtype, torch.float32)
-    rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide, copy=True)
-    size = rebuilt.abs()
     future = torch.zeros((), device=truth.device)
-    numbers = torch.arange(n_tokens, device=truth.device)
-    later = numbers > numbers[rows][:, None]
+    found: list[tuple[slice | Tensor, Tensor, Tensor]] = []
     for p in products:
         pattern, value, at = p.pattern(rows).to(wide), p.values().to(wide), p.places()
         if p.scores is None or not p.scores[3]:  # else it cannot
-            future = torch.maximum(future, (pattern * later).max().float())
-        gate = 1 if p.gate is None else p.gate[rows][:, at].to(wide)
-        out, sizes = (pattern @ torch.cat([value, value.abs()], -1)).chunk(2, -1)  # [head, query, d_head] each
-        sizes = sizes * (1 + p.unsureness(rows, pattern))
-        rebuilt[:, at] += out.transpose(0, 1).flatten(1) * gate
-        size[:, at] += (sizes.transpose(0, 1).flatten(1) * gate).abs()
+            numbers = torch.arange(n_tokens, device=truth.device)
+            future = torch.maximum(future, (pattern * (numbers > numbers[rows][:, None])).max().float())
+        out, sizes = pattern @ value, pattern @ value.abs() * (1 + p.unsureness(rows, pattern))  # [head, query, d_head]
+        both = [x.transpose(0, 1).flatten(1) for x in (out, sizes)]
+        if p.gate is not None:
+            gate = p.gate[rows][:, at].to(wide)
+            both = [both[0] * gate, (both[1] * gate).abs()]
+        found.append((at, both[0], both[1]))
+    at, rebuilt, size = found[0]
+    whole = isinstance(at, slice) and at.stop - at.start == truth.shape[1]
+    if offset is not None or not whole:  # else, as mostly, one product makes all of it
+        rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide, copy=True)
+        size = rebuilt.abs()
+        for places, out, sizes in found:
+            rebuilt[:, places] += out
+            size[:, places] += sizes
     error = backward_error(truth, rebuilt, size)
     for p in products:
         if not every and p.made is not None:

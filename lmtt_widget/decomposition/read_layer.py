@@ -31,7 +31,6 @@ class LayerReader(LeafReader):
         self.width = _width(made.args[0].value if made is not None and made.op == "forced" else h, taped)
         self.side = h.shape[-1] // self.width
         self._taped_before = [n.value for n in taped if not n.lost and len(n.shape) >= 3 and n.shape[-1] == self.width]
-        value = _stream_rows(h, self.n_tokens).clone()
         writes = []
         if made is not None and made.op != "const":
             terms = self._walk().terms(made)
@@ -44,7 +43,7 @@ class LayerReader(LeafReader):
         place = None if made is None else _place(made)
         if (changed := self._in_place_of(made)) is not None:
             writes, place = [*writes, *changed.writes], changed.place
-        error = _sum_error(value, [(w.path, w.output) for w in writes]) if writes else torch.zeros(())
+        value, error = _kept(_stream_rows(h, self.n_tokens), [(w.path, w.output) for w in writes])
         simple = made is not None and self.keeps_rows(made)
         self._by_row.clear()
         return LayerState(value, None, writes, error, place, simple)
@@ -201,8 +200,8 @@ class LayerReader(LeafReader):
                 kind: WriteKind = "mixer" if path.shifted or path.rows is not None else "skip"
                 label = f"skip from state {k}" if kind == "skip" else f"rows of state {k}, each from another token"
                 writes.append(Write(kind, label, path, rows, k))
-        value = _stream_rows(n.value, self.n_tokens).clone()  # whatever is written there later
-        error = _sum_error(value, [carried[1:], *((w.path, w.output) for w in writes)])
+        parts = [carried[1:], *((w.path, w.output) for w in writes)]
+        value, error = _kept(_stream_rows(n.value, self.n_tokens), parts)
         simple = self._asked("keeps rows", [n], lambda: self.keeps_rows(n, self.states))
         return LayerState(value, carried[:2], writes, error, _place(n), simple)
 
@@ -288,10 +287,20 @@ def _is_copy(state: LayerState) -> bool:
     return state.carried is not None and not state.carried[1].steps and not state.writes
 
 
+def _kept(made: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> tuple[Tensor, Tensor]:
+    """A copy of a value, whatever is written there later, and how far the rows that enter by these paths miss it.
+
+    What is to the bit the sum of two rows that enter as they are is copied by adding these up.
+    """
+    value = _their_sum(made, *parts) if len(parts) == 2 else None
+    if value is not None:
+        return value, torch.zeros(())
+    value = made.clone()
+    return value, _sum_error(value, parts) if parts else torch.zeros(())
+
+
 def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> Tensor:
     """How far the rows [leaf row, d_model] that enter by these paths miss the value they add up to."""
-    if len(parts) == 2 and _is_their_sum(value, *parts):
-        return torch.zeros(())
     wide, n = torch.promote_types(value.dtype, torch.float32), len(value)
     total, size = torch.zeros_like(value, dtype=wide), torch.zeros_like(value, dtype=wide)
     for path, rows in parts:
@@ -305,15 +314,19 @@ _FEW_SOURCES = 8  # values that are tried
 _BLOCK = 64  # rows that stay near the processor
 
 
-def _is_their_sum(value: Tensor, one: tuple[Path | Spread, Tensor], other: tuple[Path | Spread, Tensor]) -> bool:
-    """Is it, to the bit, the sum of two values that enter as they are?"""
-    plain = value.device.type == "cpu" and all(
+def _their_sum(made: Tensor, one: tuple[Path | Spread, Tensor], other: tuple[Path | Spread, Tensor]) -> Tensor | None:
+    """The sum of two values that enter as they are; None where it is not, to the bit, what was made."""
+    plain = made.device.type == "cpu" and all(
         isinstance(path, Path) and not path.steps and path.rows is None for path, _ in (one, other)
     )
     x, y = one[1], other[1]
-    if not plain or any(z.shape != value.shape or z.dtype != value.dtype or z.device != value.device for z in (x, y)):
-        return False
-    return all(map(torch.equal, value.split(_BLOCK), map(torch.add, x.split(_BLOCK), y.split(_BLOCK))))
+    if not plain or any(z.shape != made.shape or z.dtype != made.dtype or z.device != made.device for z in (x, y)):
+        return None
+    total = torch.empty_like(made, memory_format=torch.contiguous_format)
+    for piece, a, b, truth in zip(*(z.split(_BLOCK) for z in (total, x, y, made)), strict=True):
+        if not torch.equal(torch.add(a, b, out=piece), truth):
+            return None
+    return total
 
 
 def _in_whole(n: Node) -> Iterable[Node]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal
@@ -131,18 +130,20 @@ class Recording:
         return any(isinstance(w, LinearWrite) and w.reads < 0 for s in states for w in s.writes)
 
 
-def tensors_in(x: Any) -> Iterator[Tensor]:
+def tensors_in(x: Any) -> list[Tensor]:
     """All tensors that a reading holds, but for the model's own parameters."""
-    if isinstance(x, Tensor):
-        if type(x) is Tensor or not isinstance(x, nn.Parameter):
-            yield x
-    elif isinstance(x, (list, tuple)):
-        for y in x:
-            yield from tensors_in(y)
-    else:
+    found: list[Tensor] = []
+    stack = [x]
+    while stack:
+        x = stack.pop()
         kind: Any = type(x)
-        for name in _fields_of(kind):
-            yield from tensors_in(getattr(x, name))
+        if kind is Tensor or (isinstance(x, Tensor) and not isinstance(x, nn.Parameter)):
+            found.append(x)
+        elif isinstance(x, (list, tuple)):
+            stack.extend(x)
+        elif fields_of := _fields_of(kind):
+            stack.extend([getattr(x, name) for name in fields_of])
+    return found[::-1]
 
 
 @cache

@@ -27,7 +27,6 @@ def proximities(tile: Tile) -> Tensor:
 def add(tile: Tile, into: Sums) -> None:
     """Adds the proximities of a tile to their sums."""
     _run(tile, into)
-    into.add_heads(tile, tile.dot)
 
 
 def _run(tile: Tile, into: Sums) -> None:
@@ -36,7 +35,8 @@ def _run(tile: Tile, into: Sums) -> None:
         _prepare(ov, tile.team)
     given: list[Any] = [tile.dot, tile.weight, ov.value, ov.by_coordinate, ov.reach]
     given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit, w.unit.new_empty(2, _KEYS)]
-    given += [into.sum, into.max, into.top, tile.team.borrow("here", (3, tile.dot.shape[1], _KEYS), tile.dot)]
+    given += [into.sum, into.max, into.top, into.heads[tile.first_head : tile.first_head + len(tile.dot)]]
+    given.append(tile.team.borrow("here", (3, tile.dot.shape[1], _KEYS), tile.dot))
     _proximities(*(x.numpy() for x in given), tile.start, tile.first_head)
 
 
@@ -148,6 +148,14 @@ def _rest(over, weight, ov, edge, done, sign, size, order, level, unit):  # type
 
 
 @_machine_code
+def _summed(near):  # type: ignore[no-untyped-def]
+    found = near.dtype.type(0)
+    for k in range(len(near)):
+        found += near[k]
+    return found
+
+
+@_machine_code
 def _add(near, total, largest, top, head):  # type: ignore[no-untyped-def]
     for k in range(len(near)):  # in a longer function the compiler makes no vector instructions of it
         x = near[k]
@@ -160,7 +168,7 @@ def _add(near, total, largest, top, head):  # type: ignore[no-untyped-def]
 @_machine_code
 def _proximities(  # type: ignore[no-untyped-def]
     dot, weight, ov, turned, reach, sign, size, order, level, slack, taken, unit, scratch, total, largest, top,
-    here, first, first_head
+    heads, here, first, first_head
 ):  # fmt: skip
     """Proximities of a tile that begins at query `first`, in place of `dot`; added to their sums, if there are any."""
     n_heads, n_queries, n_keys = dot.shape
@@ -225,6 +233,7 @@ def _proximities(  # type: ignore[no-untyped-def]
                         near[k] = (x if x > zero else zero) if edge[k] > zero else near[k]
                 if summed:
                     _add(near, here[0, q], here[1, q], here[2, q], zero + first_head + h)
+                    heads[h, q] += _summed(near)  # while it is near the processor
         if summed:
             for q in range(q0, n_queries):
                 for k in range(n):
