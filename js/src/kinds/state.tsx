@@ -30,7 +30,8 @@ const own = {
   settled: (token: string, p: string, since: string, on_top: boolean) =>
     `The final answer ${token} (${p}) is ${on_top ? "" : "not "}on top here; it stays there from ${since}.`,
   unsettled: (token: string, p: string) => `The lens never settles on the final answer ${token} (${p}).`,
-  uncertainty: (entropy: string, kl: string) => `Entropy ${entropy} nats, ${kl} nats from the final prediction.`,
+  uncertainty: (choices: string, kl: string) =>
+    `As unsure as between ${choices} equal choices; ${kl} nats from the final prediction.`,
   theBlock: "the block before",
   parts: "Made from",
   part: "part",
@@ -110,7 +111,7 @@ function StatePanel(shown: Shown<StateQuestion, StateAnswer>) {
 function summarySentence(g: Graph, { entropy, kl, final, settled, on_top }: Summary): string {
   const [token, p] = [visible(final.text), percent(final.p)];
   const about = settled === null ? own.unsettled(token, p) : own.settled(token, p, stateName(g, settled), on_top);
-  return `${about} ${own.uncertainty(figure(entropy), figure(Math.max(0, kl)))}`;
+  return `${about} ${own.uncertainty(figure(Math.exp(entropy)), figure(Math.max(0, kl)))}`;
 }
 
 function Normalise({ store }: { store: Store }) {
