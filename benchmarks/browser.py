@@ -27,9 +27,10 @@ class Case(NamedTuple):
     paint: float  # targets, ms
     drag: float = 33
     hover: float = 8
+    move: float = 17
 
 
-CASES = [Case(128, 12, 120), Case(1024, 12, 300), Case(1024, 80, 400)]
+CASES = [Case(128, 12, 120), Case(1024, 12, 200), Case(1024, 80, 250)]
 
 
 def synthetic_graph(
@@ -136,15 +137,21 @@ def opened(browser: Browser, graph: bytes, *, width: int = 1000, scale: float = 
 def measure(browser: Browser, case: Case, rounds: int) -> dict[str, list[float]]:
     """Milliseconds of every first paint, every frame of the drags and every hover, in a new page each round."""
     graph = synthetic_graph(case.n_tokens, case.n_layers)
-    found: dict[str, list[float]] = {"paint": [], "drag": [], "hover": []}
+    found: dict[str, list[float]] = {"paint": [], "move": [], "drag": [], "hover": []}
     for _ in range(rounds):
         with opened(browser, graph) as page:
             found["paint"].append(page.evaluate("benchmark.paint(1000)"))
+            move = page.evaluate("benchmark.move(8)")
+            found["move"] += move["times"]
             drag = page.evaluate("benchmark.drag(120)")
             found["drag"] += drag["times"]
             for step in (120, 40):
                 found["hover"] += page.evaluate("step => benchmark.hover(60, step)", step)["times"]
-    print(f"  {len(graph) / 1e6:.2f} MB, {drag['most']:,} attention edges at the lowest threshold", file=sys.stderr)
+    print(
+        f"  {len(graph) / 1e6:.2f} MB, {drag['most']:,} attention edges at the lowest threshold, "
+        f"{move['edges']} while columns move",
+        file=sys.stderr,
+    )
     return found
 
 
@@ -163,16 +170,20 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         print(f"Headless Chromium {browser.version}, software rendering; ms, the target in brackets\n")
-        print("| tokens x layers | first paint, median | threshold drag, frame median | p95 | hover, median | p95 |")
-        print("|---|---|---|---|---|---|")
+        columns = (
+            "first paint, median | move, frame median | p95 | threshold drag, frame median | p95 | hover, median | p95"
+        )
+        print(f"| tokens x layers | {columns} |")
+        print("|---|---|---|---|---|---|---|---|")
         for case in CASES:
             name = f"{case.n_tokens} x {case.n_layers}"
             if options.case and options.case != name.replace(" ", ""):
                 continue
             t = measure(browser, case, options.rounds)
-            paint, drag, hover = (statistics.median(t[what]) for what in ("paint", "drag", "hover"))
+            paint, move, drag, hover = (statistics.median(t[what]) for what in ("paint", "move", "drag", "hover"))
             print(
-                f"| {name} | {paint:.0f} ({case.paint}) | {drag:.0f} | {p95(t['drag']):.0f} ({case.drag}) "
+                f"| {name} | {paint:.0f} ({case.paint}) | {move:.0f} | {p95(t['move']):.0f} ({case.move}) "
+                f"| {drag:.0f} | {p95(t['drag']):.0f} ({case.drag}) "
                 f"| {hover:.1f} | {p95(t['hover']):.1f} ({case.hover}) |"
             )
         browser.close()
