@@ -25,7 +25,8 @@ export function cutOf(g: Graph, question: Selection): Edit | null {
   const fields = FIELDS[asked.kind];
   if (!fields) return null;
   const said = fields.filter((name) => asked[name] != null).map((name) => [name, asked[name]]);
-  return { selection: { kind: asked.kind, ...Object.fromEntries(said) }, to: 0 };
+  // As Python tells it back, so that the picture that arrives is known as this step of the way.
+  return { selection: { kind: asked.kind, ...Object.fromEntries(said) }, to: 0, renormalise: false };
 }
 
 /** What a question "what if this were not there" is about. */
