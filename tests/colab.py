@@ -67,6 +67,7 @@ def main(names: list[str]) -> None:
             capture_output=True,
         )
         path = os.pathsep.join([str(python.parent), "/usr/bin", "/bin"])
+        os.environ.pop("PYTHONPATH", None)  # else this checkout would stand in for the wheel
         os.environ |= {"PATH": path, "JUPYTER_PATH": str(HERE / "share" / "jupyter"), "HF_HUB_OFFLINE": "1"}
         found = subprocess.run([python, "-c", versions], check=True, capture_output=True, text=True).stdout.split()
         print("Python {}, torch {}, ipywidgets {}".format(*found), flush=True)

@@ -114,16 +114,16 @@ def checks(colab: Colab) -> None:
         return view.get_by_role("textbox", name="Prompt")
 
     def explained(view: Locator) -> str:
-        return view.get_by_role("combobox", name="Explain").input_value()
+        return view.get_by_role("combobox", name="Explain", exact=True).input_value()
 
     def n_options(view: Locator) -> int:
-        return view.get_by_role("combobox", name="Explain").locator("option").count()
+        return view.get_by_role("combobox", name="Explain", exact=True).locator("option").count()
 
     heights = "() => [...document.querySelectorAll('iframe')].map((f) => f.getBoundingClientRect().height)"
     until(lambda: page.evaluate(heights)[0] >= first.bounding_box()["height"], "a frame as high as the widget")
     print("  drawn, in a frame as high as itself")
 
-    first.get_by_role("combobox", name="Explain").select_option("4")
+    first.get_by_role("combobox", name="Explain", exact=True).select_option("4")
     until(lambda: kernel.said("print(w.target)") == "4", "target 4 in Python")
     kernel.run("w.selection = {'kind': 'state', 'state': 3, 'pos': 2}")
     lens = first.get_by_role("table", name="Logit lens").locator("tbody tr")
@@ -132,7 +132,7 @@ def checks(colab: Colab) -> None:
 
     second = colab.cell("w")
     until(lambda: n_options(second) == n_options(first) == 14, "two outputs of one widget")
-    first.get_by_role("combobox", name="Explain").select_option("2")
+    first.get_by_role("combobox", name="Explain", exact=True).select_option("2")
     until(lambda: explained(second) == "2", "the second output following the first")
     box(first).fill(OTHER)
     box(first).press("Enter")
