@@ -281,7 +281,7 @@ export const whyMark = "why?";
 export const swapWords = "Swap the words";
 export const ratherThan = (token: string, foil: string) => `${token} rather than ${foil}`;
 export const foilHint = "another token";
-export const tokenTitle = "The token explained: type another and press Enter, empty for the model's own";
+export const tokenTitle = "The predicted token: type another and press Enter, empty for the model's own";
 export const foilTitle = "Type another token and press Enter, empty for none";
 export const headName = (head: number) => `Head ${head}`;
 export const keyAxis = "key →";

@@ -276,7 +276,7 @@ def test_another_token_than_the_models_own_can_be_explained(ioi: Host) -> None:
     view = ioi.page.locator(".view")
     logits, model = ioi.widget.run.logits[-1], ioi.widget.run.model
     mary, john = (float(logits[model.token_id(name)]) for name in (" Mary", " John"))
-    field = view.get_by_role("combobox", name="The token explained")
+    field = view.get_by_role("combobox", name="The predicted token")
     expect(field).to_have_value("·Mary")
     field.fill("John")
     field.press("Enter")
