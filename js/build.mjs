@@ -61,9 +61,7 @@ async function pressed(name) {
   const file = `${out}/${name}`;
   const [code, content] = await Promise.all([readFile(file, "utf8"), readFile(`${file}.map`, "utf8")]);
   const module = name !== "figure.js"; // a script, whose one name Python asks for
-  // Of ASCII alone: a browser keeps such a text in half the memory, and every widget of a notebook has its own copy.
-  const format = { ascii_only: true };
-  const made = await minify(code, { module, ecma: 2022, compress: { passes: 3 }, format, sourceMap: { content } });
+  const made = await minify(code, { module, ecma: 2022, compress: { passes: 3 }, sourceMap: { content } });
   await Promise.all([writeFile(file, made.code), writeFile(`${file}.map`, made.map)]);
   return made.code;
 }

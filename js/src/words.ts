@@ -104,7 +104,7 @@ export const howTitle = "How to read this";
 export const how = [
   "Columns are tokens, rows are states from embedding to last layer; ▼ marks the one explained.",
   "A line says how much of the state above came from below: by attention, an MLP, or carried on.",
-  "Follow thick lines down from ▼ to the tokens that mattered. Hover to read, click to look inside; ? has keys and a tour.",
+  "Follow thick lines down from ▼ to the tokens that mattered. Hover to read, click to look inside; ? for a tour.",
 ];
 export const nextTitle = (token: string) => `The model's next token after ${token}`;
 export const wordsTitle = "Where the target's state comes from";
@@ -220,14 +220,14 @@ export const keys = [
 ];
 
 export const tourTitle = "Tour";
-export const next = "Next →";
+export const next = "Next";
 export const tour = [
-  "▼ is the token explained. The panel says what comes next, and which words it came from.",
-  "The main line, opened: how much of the state above came this way, and by which heads.",
-  "Its strongest head: where it looks, and what it wrote.",
-  "A state half way up: what the model would say if it ended here.",
-  "All heads. By effect: who is for the answer, who against it.",
-  "Now you: click anything. With a kernel, x cuts it and runs the model again; u takes it back.",
+  "▼ is the token explained. The panel says what comes next.",
+  "The main line: how much came this way, by which heads.",
+  "Its strongest head: where it looks, what it wrote.",
+  "A state half way up, as tokens.",
+  "All heads: share, or effect on the answer.",
+  "Now you: click anything; x cuts it.",
 ];
 
 export const empty = "Nothing recorded.";

@@ -15,7 +15,6 @@ export function Keys({ store, close }: { store: Store; close: () => void }) {
   const text = words.tour[at];
   useLayoutEffect(() => {
     if (text) {
-      store.about.value = false;
       store.setView({ panel: true });
       store.setSelection(example(store, at));
     }
