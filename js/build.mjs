@@ -61,7 +61,7 @@ async function pressed(name) {
   const file = `${out}/${name}`;
   const [code, content] = await Promise.all([readFile(file, "utf8"), readFile(`${file}.map`, "utf8")]);
   const module = name !== "figure.js"; // a script, whose one name Python asks for
-  const made = await minify(code, { module, ecma: 2022, compress: { passes: 3 }, sourceMap: { content } });
+  const made = await minify(code, { module, ecma: 2022, compress: { passes: 2, lhs_constants: false }, sourceMap: { content } });
   await Promise.all([writeFile(file, made.code), writeFile(`${file}.map`, made.map)]);
   return made.code;
 }

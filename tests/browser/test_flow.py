@@ -322,7 +322,7 @@ def test_a_head_is_found_by_name_and_opened_at_the_target(
     host.sync()
     picture.flow.focus()
     host.page.keyboard.press("/")
-    field = view.get_by_role("combobox", name="Find a token or a head")
+    field = view.get_by_role("combobox", name="Find a token, a head, or what writes a word")
     expect(field).to_be_focused()
     field.fill(text)
     expect(view.get_by_role("listbox").get_by_role("option")).to_have_text(["L2 H3no line drawn"])
@@ -340,12 +340,14 @@ def test_a_token_found_is_marked_on_the_way_and_selected_even_from_a_fold(
     widget.target = 4
     host.sync()
     view.get_by_role("button", name="Find", exact=True).click()
-    field = view.get_by_role("combobox", name="Find a token or a head")
-    field.fill("a")  # cat, sat, mat, and, saw, a
-    expect(view.get_by_role("listbox").get_by_role("option")).to_have_count(6)
+    field = view.get_by_role("combobox", name="Find a token, a head, or what writes a word")
+    field.fill("a")  # cat, sat, mat, and, saw, a; at the end, what writes it
+    expect(view.get_by_role("listbox").get_by_role("option")).to_have_count(7)
     field.press("ArrowDown")
     expect(picture.tip).to_contain_text("2 sat")
     field.press("ArrowUp")
+    field.press("ArrowUp")
+    expect(view.get_by_role("listbox").get_by_role("option", selected=True)).to_have_text("what writes a")
     field.press("ArrowUp")
     expect(view.get_by_role("listbox").get_by_role("option", selected=True)).to_contain_text("8 a")
     field.press("Enter")
@@ -357,7 +359,7 @@ def test_a_search_for_what_is_not_there_says_what_there_is_and_escape_ends_it(
     host: Host, widget: lmtt.FlowWidget, view: Locator
 ) -> None:
     view.get_by_role("button", name="Find", exact=True).click()
-    field = view.get_by_role("combobox", name="Find a token or a head")
+    field = view.get_by_role("combobox", name="Find a token, a head, or what writes a word")
     field.fill("l7 h9")
     expect(view.get_by_role("dialog")).to_contain_text("heads as l0 h0 to l2 h3")
     field.press("Enter")
@@ -383,7 +385,7 @@ def test_a_slash_in_a_field_is_a_slash(host: Host, view: Locator) -> None:
     prompt.press("End")
     prompt.press("/")
     expect(prompt).to_have_value(PROMPT + "/")
-    expect(view.get_by_role("combobox", name="Find a token or a head")).to_have_count(0)
+    expect(view.get_by_role("combobox", name="Find a token, a head, or what writes a word")).to_have_count(0)
 
 
 # ---- prompts ----

@@ -18,6 +18,9 @@ export const MOST_FOUND = 60;
 const HEAD = /^(?:l(?:ayer)?\s*(\d+))?[\s.,:]*(?:h(?:ead)?\s*(\d+))?$/; // "l2 h6", "L2.H6", "layer 2 head 6", "l2", "h6"
 const NUMBERS = /^(\d+)[.,:](\d+)$/; // "2.6"
 
+/** Is `text` how a layer or a head is written? */
+export const namesHead = (text: string) => [HEAD, NUMBERS].some((how) => how.test(text.trim().toLowerCase()));
+
 /** Heads and tokens that `text` names, at most MOST_FOUND; every token where it is empty. */
 export function find(g: Graph, routes: Routes, threshold: number, text: string): Found[] {
   const wanted = text.trim().toLowerCase();

@@ -5,7 +5,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon, IconButton } from "../controls/icon.js";
 import { usePopup } from "../controls/popup.js";
 import { hovering } from "../controls/table.js";
-import { type Found, find } from "../core/find.js";
+import { type Found, find, namesHead } from "../core/find.js";
 import { layerCount } from "../core/names.js";
 import { percent } from "../core/numbers.js";
 import type { Store } from "../store/store.js";
@@ -41,7 +41,7 @@ function Search({ store, view }: { store: Store; view: () => FlowView | null }) 
   const [g, routes] = [store.graph.value, store.routes.value];
   const listed = g && routes ? find(g, routes, store.threshold.value, typed.value) : [];
   const word = typed.value.trim();
-  const found = word && LIVE && !store.offline ? [...listed, writersOf(word)] : listed;
+  const found = word && LIVE && !store.offline && !namesHead(word) ? [...listed, writersOf(word)] : listed;
   const none = g ? words.foundNothing(layerCount(g), Math.max(0, ...g.meta.parts.map((p) => p.heads ?? 0))) : "";
   const here = found[Math.min(at.value, found.length - 1)] as Found | undefined;
   useLayoutEffect(() => {
