@@ -219,7 +219,7 @@ class _Probe(Passes):
             return Label(p.kind, p.reads if p.kind == "mixer" else -1)
         if self._may_be_local(p):
             found = self._read(at, mine)
-            if found is not None and self._is_of_own_token(at, mine, alike):
+            if found is not None and found[0] and self._is_of_own_token(at, mine, alike):
                 kind: PartKind = "mlp" if p.kind == "mixer" else p.kind
                 reads = found[0]
                 main = p.reads if p.reads in reads else reads[-1]
