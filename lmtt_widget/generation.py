@@ -20,6 +20,8 @@ from .prompts import Prompt
 from .run import Run, record
 from .tokens import Token
 
+_MOST = (1 << 31) - 1  # tokens to add: more than any model has positions
+
 
 @dataclass(frozen=True, eq=False)
 class Generated:
@@ -80,7 +82,7 @@ def generate(
         ' John'
     """
     of_kind(model, Model, "model", "load_model(...) makes one, also of a torch module")
-    n_tokens, temperature = integer(n_tokens, "n_tokens", 1), number(temperature, "temperature", 0.0)
+    n_tokens, temperature = integer(n_tokens, "n_tokens", 1, _MOST), number(temperature, "temperature", 0.0)
     if temperature == float("inf"):
         raise ValueError("temperature must be finite; 1 draws as the model says")
     dice = torch.Generator().manual_seed(integer(seed, "seed", 0, (1 << 63) - 1))

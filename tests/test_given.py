@@ -152,7 +152,7 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             lmtt.generate,
             {"model": "model", "prompt": PROMPT, "n_tokens": 1, "temperature": 0.0, "seed": 0, "stop": None,
              "interventions": (), "progress": None},
-            {"prompt": {"text"}, "n_tokens": {"huge"}, "temperature": {"half"}, "stop": {"None"}, "progress": {"None"}},
+            {"prompt": {"text"}, "temperature": {"half"}, "stop": {"None"}, "progress": {"None"}},
         ),
         "load_survey": (lmtt.load_survey, {"folder": folder / "many"}, {}),
         "promoters": (
