@@ -280,7 +280,7 @@ export const whyThis = "Why ";
 export const whyMark = "why?";
 export const swapWords = "Swap the words";
 export const ratherThan = (token: string, foil: string) => `${token} rather than ${foil}`;
-export const foilHint = "another token";
+export const foilHint = "another";
 export const tokenTitle = "The predicted token: type another and press Enter, empty for the model's own";
 export const foilTitle = "Type another token and press Enter, empty for none";
 export const headName = (head: number) => `Head ${head}`;
