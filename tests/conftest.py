@@ -11,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
+import tqdm  # noqa: F401  (reads whether it shall draw when it is first imported: before notebooks are run without bars)
 
 # A shell without a terminal starts its background jobs deaf to Ctrl-C, which several tests press.
 signal.signal(signal.SIGINT, signal.default_int_handler)
