@@ -68,13 +68,19 @@ def figures(text: str) -> list[tuple[tuple[str, str], float]]:
             cells = [c.strip() for c in line.strip("|").split("|")]
             numbers = [re.match(r"-?[\d,.]+", c) for c in cells]
             if not any(numbers):
-                columns = cells if not cells[0].startswith("--") else columns
+                columns = columns if cells[0].startswith("--") else apart(cells)
             elif len(cells) == len(columns):
                 row = zip(columns[1:], numbers[1:], strict=True)
                 found += [((cells[0], what), float(n[0].replace(",", ""))) for what, n in row if n]
         elif named := re.match(r"([a-z]\w*) {2,}", line):
             found += [((named[1], unit), float(n)) for n, unit in re.findall(r"([\d.]+) (ms|kB)", line)]
     return found
+
+
+def apart(columns: list[str]) -> list[str]:
+    """A name that several columns have, with the name of the column before it."""
+    several = {c for c in columns if columns.count(c) > 1}
+    return [f"{columns[k - 1]}, {c}" if c in several else c for k, c in enumerate(columns)]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What compares two versions reads the figures that benchmarks print."""
 
-from benchmarks.against import figures
+from benchmarks.against import apart, figures
 
 TABLE = """\
 GPT-2 small's shape, 1 threads of a machine, torch 2.13, 2026-11-22
@@ -32,3 +32,7 @@ def test_a_name_with_figures_is_read_by_name_and_unit() -> None:
         (("carried", "ms"), 1.0),
         (("carried", "kB"), 0.0),
     ]
+
+
+def test_columns_of_one_name_are_told_by_the_one_before() -> None:
+    assert apart(["tokens", "drag", "p95", "hover", "p95"]) == ["tokens", "drag", "drag, p95", "hover", "hover, p95"]
