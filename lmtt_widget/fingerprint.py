@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
-_EXACT = frozenset(_PLAIN) - {float, complex}  # what equals another of its type is the same
+_EXACT = frozenset(_PLAIN) - {int, float, complex}  # what equals another of its type is the same
 _OWN = frozenset(vars(nn.Module()))  # what every module has
 
 
@@ -40,7 +40,7 @@ def _tell(tell: Callable[[object], None], name: str, x: Any, depth: int = 2) -> 
     if kind in _EXACT:  # mostly
         tell((name, kind, x))
     elif isinstance(x, _PLAIN):
-        tell((name, repr(x)))  # nan is not equal to itself, and 0.0 is to -0.0
+        tell((name, repr(x)))  # nan is not equal to itself, 0.0 is to -0.0, and -1 and -2 have one hash
     elif kind is FunctionType or callable(x):
         tell((name, id(x)))
     elif depth and isinstance(x, (tuple, list)) and len(x) < 100:

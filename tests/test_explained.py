@@ -50,7 +50,7 @@ def test_one_row_that_reads_another_token_is_no_single_state(other: int) -> None
 class _Model(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.map, self.factor, self.names = nn.Linear(2, 2), 1.0, ["a"]
+        self.map, self.factor, self.shift, self.names = nn.Linear(2, 2), 1.0, -1, ["a"]
 
 
 def _hook(m: nn.Module) -> None:
@@ -66,6 +66,8 @@ def _weight(m: nn.Module) -> None:
     "change",
     [
         lambda m: setattr(m, "factor", 2.0),
+        lambda m: setattr(m, "shift", -2),  # Python gives it the hash of -1
+        lambda m: setattr(m, "shift", -1.0),
         lambda m: m.names.append("b"),
         lambda m: setattr(m.map, "forward", lambda x: x),
         lambda m: setattr(m, "map", nn.Linear(2, 2)),
