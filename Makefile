@@ -1,10 +1,11 @@
 # make demo          set up, run the quickstart notebook, open it in JupyterLab and print the address
 # make demo OPEN=0   the same without opening it
-# make test          set up, then run every check and test
+# make test          set up, then run every check and test, in two processes (WORKERS=4: in four)
 # Nothing is asked; what is already set up is not set up again.
 
 PYTHON ?= python3
 OPEN ?= 1
+WORKERS ?= 2
 BIN := .venv/bin
 BUNDLE := lmtt_widget/static/widget.js
 JS_SOURCES := $(shell find js/src js/*.mjs -type f 2> /dev/null) package.json
@@ -66,8 +67,9 @@ js-test: node_modules/.installed
 	npm run check
 	npm test
 
+# A file's tests stay together, in order; threads would only be in the way of the other workers.
 pytest: setup chromium
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 shots: setup chromium
 	$(BIN)/python -m tests.browser.shots
