@@ -27,7 +27,6 @@ function render({ model, el }: RenderProps): () => void {
   const host = document.createElement("div");
   host.className = "lmtt-widget";
   host.setAttribute("data-lm-suppress-shortcuts", "true");
-  host.style.display = "block";
   el.append(host);
   const failed = (error: unknown) => {
     console.error(error);
@@ -55,7 +54,6 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(css);
   shadow.adoptedStyleSheets = [sheet];
-  host.addEventListener("keydown", (event) => isOurs(event) && event.stopPropagation(), { signal: abort });
   const store = createStore(model, KINDS, abort);
   const stops: (() => void)[] = [];
   let around = false;
@@ -99,27 +97,16 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   };
   const unmount = mount(h(App, { store, ready, failed }), root, failed);
   abort.addEventListener("abort", unmount);
-  // From wherever in the widget, except where a slash is a letter of something typed.
-  host.addEventListener(
-    "keydown",
-    (event) => {
-      if (event.key !== "/" || isTyped(event) || isCommand(event) || !store.graph.peek()) return;
-      event.preventDefault();
-      store.finding.value = true;
-    },
-    { signal: abort },
-  );
-  host.addEventListener(
-    "keydown",
-    (event) => {
-      const step = event.altKey && !isTyped(event) && { ArrowLeft: store.goBack, ArrowRight: store.goForward }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      event.stopPropagation();
-      step();
-    },
-    { signal: abort },
-  );
+  const keys = (event: KeyboardEvent) => {
+    const step = event.altKey && !isTyped(event) && { ArrowLeft: store.goBack, ArrowRight: store.goForward }[event.key];
+    // From wherever in the widget, except where a slash is a letter of something typed.
+    const searches = event.key === "/" && !isTyped(event) && !isCommand(event) && store.graph.peek();
+    if (searches) store.finding.value = true;
+    if (step) step();
+    if (searches || step) event.preventDefault();
+    if (isOurs(event)) event.stopPropagation();
+  };
+  host.addEventListener("keydown", keys, { signal: abort });
   liveRegion(shadow, store.said, abort);
 }
 

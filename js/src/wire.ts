@@ -39,7 +39,7 @@ interface Said {
 }
 
 // A saved file may come from anywhere, so nothing that its header says is believed.
-const isTable = (x: unknown) => typeof x === "object" && x !== null && !Array.isArray(x);
+const isTable = (x: unknown): x is object => typeof x === "object" && x !== null && !Array.isArray(x);
 const short = (x: unknown) => String(JSON.stringify(x)).slice(0, 40);
 
 /** Whatever the host hands over (DataView at any offset, typed array, ArrayBuffer) as aligned bytes of our own. */
@@ -54,45 +54,43 @@ export function toBytes(data: unknown): Uint8Array {
 export function unpack<Meta = Record<string, unknown>>(data: unknown, kind: string): Container<Meta> | null {
   const bytes = toBytes(data);
   if (bytes.length === 0) return null;
-  if (bytes.length < 8) throw new WireError(`the ${kind} from Python is cut off after ${bytes.length} bytes`);
+  const need: (is_right: boolean, otherwise: string) => asserts is_right = (is_right, otherwise) => {
+    if (!is_right) throw new WireError(`the ${kind} from Python ${otherwise}`);
+  };
+  need(bytes.length >= 8, `is cut off after ${bytes.length} bytes`);
   const view = new DataView(bytes.buffer);
-  if (view.getUint32(0, true) !== MAGIC) throw new WireError(`the ${kind} from Python does not start with "LMTW"`);
+  need(view.getUint32(0, true) === MAGIC, 'does not start with "LMTW"');
   const start = 8 + view.getUint32(4, true);
-  if (start > bytes.length || start % 8 !== 0) throw new WireError(`the ${kind} from Python is cut off inside its header`);
-  let header: Header;
+  need(start <= bytes.length && start % 8 === 0, "is cut off inside its header");
+  let header: Partial<Header> | undefined;
   try {
     header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8, start)));
-  } catch {
-    throw new WireError(`the header of the ${kind} from Python is not readable JSON`);
-  }
-  if (!isTable(header)) throw new WireError(`the header of the ${kind} from Python says no version`);
-  if (header.version !== VERSION) {
-    throw new WireError(
-      `the ${kind} has wire version ${header.version}, this widget reads version ${VERSION}; restart the kernel and reload the page`,
-    );
-  }
-  if (header.kind !== kind) throw new WireError(`expected a ${kind} from Python, got a ${header.kind}`);
-  if (!isTable(header.meta) || !isTable(header.sections))
-    throw new WireError(`the header of the ${kind} from Python lacks its meta or its sections`);
+  } catch {}
+  need(isTable(header), "has a header that is not readable JSON");
+  const { version, meta, sections: said } = header;
+  need(
+    version === VERSION,
+    `has wire version ${version}, this widget reads version ${VERSION}; restart the kernel and reload the page`,
+  );
+  need(header.kind === kind, `is a ${header.kind}`);
+  need(isTable(meta) && isTable(said), "lacks its meta or its sections");
   const sections: Record<string, Section> = {};
   const shapes: Record<string, number[]> = {};
-  for (const [name, said] of Object.entries(header.sections)) {
-    const { dtype, shape, offset } = isTable(said) ? said : ({} as Said);
-    if (!Object.hasOwn(TYPES, String(dtype)))
-      throw new WireError(`section ${name} of the ${kind} has the unknown dtype ${short(dtype)}`);
+  for (const [name, section] of Object.entries(said)) {
+    const { dtype, shape, offset } = isTable(section) ? section : ({} as Said);
+    const needs: typeof need = (is_right, otherwise) => need(is_right, `has a section ${name} ${otherwise}`);
+    needs(Object.hasOwn(TYPES, String(dtype)), `of the unknown dtype ${short(dtype)}`);
     const Type = TYPES[dtype as keyof typeof TYPES];
     const isSize = (size: number) => Number.isInteger(size) && size >= 0 && size <= bytes.length;
-    if (!Array.isArray(shape) || shape.length > MOST_AXES || !shape.every(isSize))
-      throw new WireError(`section ${name} of the ${kind} has the shape ${short(shape)}`);
+    needs(Array.isArray(shape) && shape.length <= MOST_AXES && shape.every(isSize), `of the shape ${short(shape)}`);
     const n = shape.reduce((a, b) => a * b, 1);
     const at = start + offset;
-    if (!isSize(offset) || offset % 8 !== 0 || at + n * Type.BYTES_PER_ELEMENT > bytes.length)
-      throw new WireError(`section ${name} of the ${kind} is cut off`);
-    const section = new Type(bytes.buffer as ArrayBuffer, at, n);
-    sections[name] = dtype === "float16" ? widen(section as Uint16Array) : section;
+    needs(isSize(offset) && offset % 8 === 0 && at + n * Type.BYTES_PER_ELEMENT <= bytes.length, "that is cut off");
+    const values = new Type(bytes.buffer as ArrayBuffer, at, n);
+    sections[name] = dtype === "float16" ? widen(values as Uint16Array) : values;
     shapes[name] = shape;
   }
-  return { kind: header.kind, meta: header.meta as Meta, sections, shapes };
+  return { kind, meta: meta as Meta, sections, shapes };
 }
 
 /** Half floats as float32, exact: the bits moved into place, and the exponent's bias made up for by a power of two. */
@@ -100,21 +98,11 @@ export function widen(half: Uint16Array): Float32Array {
   const out = new Float32Array(half.length);
   const bits = new Uint32Array(out.buffer);
   for (let i = 0; i < half.length; i++) {
-    const h = half[i];
-    bits[i] = h << 13;
-    if (h < 0x7c00) out[i] *= 2 ** 112;
-    else out[i] = halfToFloat(h); // negative or not finite
+    const is_finite = (half[i] & 0x7c00) < 0x7c00;
+    bits[i] = ((half[i] & 0x8000) << 16) | ((half[i] & 0x7fff) << 13) | (is_finite ? 0 : 0x7f800000);
+    if (is_finite) out[i] *= 2 ** 112;
   }
   return out;
-}
-
-function halfToFloat(h: number): number {
-  const sign = h & 0x8000 ? -1 : 1;
-  const exponent = (h >> 10) & 31;
-  const fraction = h & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 31) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
 }
 
 /** The inverse of `unpack`, for tests, the offline page and saved state. float16 must be given as raw half bits in a Uint16Array. */

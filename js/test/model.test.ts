@@ -151,7 +151,7 @@ test("the Python of a view can be typed in", () => {
       "from lmtt_widget import explore, load_model",
       "",
       'model = load_model("tiny-llama")',
-      'explore(model, "say \\"hi\\"\\n", target=8, encoding="share", reading="max", threshold=0.02, selection={"kind": "state", "state": 1, "pos": 0})',
+      'explore(model, "say \\"hi\\"\\n", target=8, encoding="share", threshold=0.02, selection={"kind": "state", "state": 1, "pos": 0})',
       "",
     ].join("\n"),
   );

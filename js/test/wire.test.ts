@@ -44,7 +44,7 @@ test("another version or kind is refused with the next step", () => {
   const text = new TextDecoder("latin1").decode(bytes).replace('"version":1', '"version":9');
   const newer = Uint8Array.from(text, (c) => c.charCodeAt(0));
   expect(() => unpack(newer, "graph")).toThrow(/version 9.*restart/);
-  expect(() => unpack(bytes, "detail")).toThrow(/expected a detail.*got a graph/);
+  expect(() => unpack(bytes, "detail")).toThrow(/the detail from Python is a graph/);
   expect(() => unpack("text", "graph")).toThrow(WireError);
 });
 
@@ -84,7 +84,7 @@ test("a damaged section is refused by its name, and nothing of the message is re
     for (const value of values) {
       const bytes = damaged((h) => ({ ...h, sections: { ...h.sections, a: { ...h.sections.a, [field]: value } } }));
       expect(() => unpack(bytes, "graph"), `${field} ${value}`).toThrow(WireError);
-      expect(() => unpack(bytes, "graph"), `${field} ${value}`).toThrow(/section a of the graph/);
+      expect(() => unpack(bytes, "graph"), `${field} ${value}`).toThrow(/the graph from Python has a section a/);
     }
   for (const value of [null, 7, "a", [], true])
     expect(() =>

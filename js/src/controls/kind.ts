@@ -11,9 +11,8 @@ export interface Kind<Q extends Selection = Selection, A extends Answer = Answer
   noun: string; // in "Select another attention line to compare."
   /** the sentence above its panel */
   title(g: Graph, question: Q): string;
-  /** short, for the trail; the name of its item where none is given */
+  /** short, for the trail; the name of its item where none is given, else the title */
   name?(g: Graph, question: Q): string;
-  without_facts?: boolean; // those of its item in the picture do not stand above its panel
   /** Python's own figures, above the panel */
   figures?(answer: A): Fact[];
   Panel: ComponentType<Shown<Q, A>>;

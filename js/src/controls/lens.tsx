@@ -13,7 +13,6 @@ export function Lens({ store, lens, caption }: { store: Store; lens: Tokens; cap
     <Table
       store={store}
       caption={caption}
-      quiet
       n={lens.id.length}
       few={10}
       columns={[

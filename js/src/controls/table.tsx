@@ -18,7 +18,7 @@ export interface Column {
 
 export interface TableProps {
   store: Store;
-  caption: string;
+  caption: string; // for readers who cannot see the heading above
   columns: Column[];
   n: number;
   few?: number; // rows shown at first
@@ -26,18 +26,17 @@ export interface TableProps {
   mono?: boolean;
   pick?: (i: number) => (() => void) | null;
   item?: (i: number) => Item | null; // what row i is in the picture
-  quiet?: boolean; // the caption is for readers who cannot see the heading above
   more?: ComponentChildren;
 }
 
-export function Table({ store, caption, columns, n, few = n, name, mono, pick, item, quiet, more }: TableProps) {
+export function Table({ store, caption, columns, n, few = n, name, mono, pick, item, more }: TableProps) {
   const all = useSignal(false);
   const hover = store.hover.value;
   const shown = all.value ? n : Math.min(n, few);
   return (
     <div class="table">
       <table>
-        <caption class={quiet ? "unseen" : ""}>{caption}</caption>
+        <caption class="unseen">{caption}</caption>
         <thead>
           <tr>
             {columns.map(({ head, title, left, sort, sorted }) => (

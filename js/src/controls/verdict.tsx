@@ -27,7 +27,6 @@ export function MovedTokens({ store, moved }: { store: Store; moved: Tokens }) {
       <Table
         store={store}
         caption={words.tokensMoved}
-        quiet
         mono
         n={moved.id.length}
         columns={[

@@ -1,5 +1,6 @@
 // Questions about the picture, and what they point at in the graph.
 import { EdgeKind, type Graph, type PartKind, placeOf } from "./graph.js";
+import { equal } from "./json.js";
 
 /** A question: its kind and the fields of that kind. The trait that Python and the browser share. */
 export interface Selection {
@@ -19,9 +20,9 @@ export interface Asking<Q extends Selection = Selection> {
   parts?: readonly PartKind[];
   /** fields that leave the subject as it is: the same head at other cells, the same MLP with more rows */
   aside?: readonly string[];
-  /** what it points at, or null when this graph has no such thing */
-  item(g: Graph, question: Q): Item | null;
-  /** the question that a click on an item asks, where it is one of this kind */
+  /** what it points at, or null when this graph has no such thing; none for a kind that is about all of the picture */
+  item?(g: Graph, question: Q): Item | null;
+  /** the question that a click on an item asks, where it is one of this kind; the item's facts then stand above its panel */
   asked?(g: Graph, item: Item): Q | null;
   /** what an answer saved without its kernel tells about another question of the same subject */
   elsewhere?(saved: object, question: Q, map: (name: string) => Float32Array): object;
@@ -40,13 +41,8 @@ export function sameItem(a: Item | null, b: Item | null): boolean {
 /** Whether two questions are one step of the reader's way. */
 export function sameSubject(kinds: Kinds, a: Selection, b: Selection): boolean {
   const aside = kinds.get(a.kind)?.aside ?? [];
-  const subject = (s: Selection) =>
-    JSON.stringify(
-      Object.entries(s)
-        .filter(([field]) => !aside.includes(field))
-        .sort(),
-    );
-  return subject(a) === subject(b);
+  const without = Object.fromEntries(aside.map((field) => [field, undefined]));
+  return equal({ ...a, ...without }, { ...b, ...without });
 }
 
 /** The question that a click on an item asks; null where there is nothing to inspect. */
@@ -60,7 +56,7 @@ export function selectionOf(kinds: Kinds, g: Graph, item: Item): Selection | nul
 
 /** The item a question points at, or null when this graph has no such thing. */
 export function itemOf(kinds: Kinds, g: Graph, s: Selection | null): Item | null {
-  return s && isHere(kinds, g, s) ? (kinds.get(s.kind)?.item(g, s) ?? null) : null;
+  return s && isHere(kinds, g, s) ? (kinds.get(s.kind)?.item?.(g, s) ?? null) : null;
 }
 
 /** Whether this picture has what a question names; Python refuses what it has not, but is asked first. */

@@ -1,9 +1,9 @@
 // The lines of the flow, as wide as what they add directly to the answer's logit, coloured for and against it.
 import { edgeEffects, totals } from "../core/effects.js";
 import { answerTokens } from "../core/formula.js";
-import { EdgeKind } from "../core/graph.js";
+import { EdgeKind, type Graph } from "../core/graph.js";
 import { figure, signedText } from "../core/numbers.js";
-import { BY_FLOW } from "../core/routes.js";
+import { BY_FLOW, type Routes, type Settings } from "../core/routes.js";
 import type { Encoding } from "../paint/encoding.js";
 
 const words = {
@@ -18,6 +18,12 @@ const words = {
 
 const SMALL = 0.01; // of the largest effect: less has no colour
 
+/** The effect of every line, none where Python has not said them of this target, and the largest on the routes. */
+function read(g: Graph, { target, flow }: Routes, { answer = null }: Settings): { effects: Float32Array; most: number } {
+  const effects = edgeEffects(g, target, answer) ?? new Float32Array();
+  return { effects, most: effects.reduce((top, x, e) => (flow[e] > 0 ? Math.max(top, Math.abs(x)) : top), 0) };
+}
+
 const effect: Encoding = {
   ...BY_FLOW,
   name: "effect",
@@ -26,20 +32,18 @@ const effect: Encoding = {
   automaticTitle: "The lines of the flow",
   asks: "heads",
   place: 2,
-  weight(g, routes, _, { answer }) {
-    const effects = edgeEffects(g, routes.target, answer ?? null);
+  weight(g, routes, _, settings) {
+    const { effects, most } = read(g, routes, settings);
     const weight = new Float32Array(g.n_edges);
-    const most = effects ? effects.reduce((top, x, e) => (routes.flow[e] > 0 ? Math.max(top, Math.abs(x)) : top), 0) : 0;
-    if (effects && most > 0)
-      for (let e = 0; e < weight.length; e++) weight[e] = (Math.abs(effects[e]) / most) * routes.top_weight;
+    if (most > 0) for (const [e, x] of effects.entries()) weight[e] = (Math.abs(x) / most) * routes.top_weight;
     return weight;
   },
-  hues: (g, { target }, { answer }) => {
-    const effects = edgeEffects(g, target, answer ?? null);
-    const most = effects ? effects.reduce((top, x) => Math.max(top, Math.abs(x)), 0) : 0;
-    const of = (e: number) => (!effects || Math.abs(effects[e]) <= SMALL * most ? 0 : effects[e] > 0 ? 2 : 1);
+  hues: (g, routes, settings) => {
+    const { effects } = read(g, routes, settings);
+    const most = effects.reduce((top, x) => Math.max(top, Math.abs(x)), 0);
+    const of = (e: number) => (!(Math.abs(effects[e]) > SMALL * most) ? 0 : effects[e] > 0 ? 2 : 1);
     const squares = new Map<number, number>(); // of the nodes that have an effect
-    for (let e = 0; effects && e < g.n_edges; e++) if (effects[e] && g.kind[e] === EdgeKind.part) squares.set(g.source[e], of(e));
+    for (const [e, x] of effects.entries()) if (x && g.kind[e] === EdgeKind.part) squares.set(g.source[e], of(e));
     return {
       names: [words.none, words.minus, words.plus],
       of: (_, e) => of(e),
@@ -47,10 +51,9 @@ const effect: Encoding = {
       colour: (palette, hue) => [palette.residual, palette.minus, palette.plus][hue],
     };
   },
-  scale(g, { target, flow, top_weight }, { answer }) {
-    const effects = edgeEffects(g, target, answer ?? null);
-    const most = effects ? effects.reduce((top, x, e) => (flow[e] > 0 ? Math.max(top, Math.abs(x)) : top), 0) : 0;
-    return (weight) => figure((weight / (top_weight || 1)) * most);
+  scale(g, routes, settings) {
+    const { most } = read(g, routes, settings);
+    return (weight) => figure((weight / (routes.top_weight || 1)) * most);
   },
   legend({ answer }) {
     if (!answer?.effect_on || answer.total === null) return words.waiting;
@@ -58,10 +61,6 @@ const effect: Encoding = {
     return words.said(signedText(answer.total), answerTokens(answer.effect_on), signedText(plus), signedText(minus));
   },
   fact: () => words.fact,
-  says: (g, { target }, { answer }, e) => {
-    const effects = edgeEffects(g, target, answer ?? null);
-    if (!effects || g.kind[e] === EdgeKind.carried) return "–";
-    return signedText(effects[e] || null);
-  },
+  says: (g, routes, settings, e) => signedText((g.kind[e] !== EdgeKind.carried && read(g, routes, settings).effects[e]) || null),
 };
 export default effect;

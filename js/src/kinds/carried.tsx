@@ -1,5 +1,4 @@
 // What the residual stream carries on from one state to the next.
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import type { CarriedAnswer } from "../core/answers.js";
@@ -39,10 +38,9 @@ export default kind<CarriedQuestion, CarriedAnswer>({
   compare: (answer) => usual(answer),
 });
 
-function CarriedPanel({ store, answer }: Shown<CarriedQuestion, CarriedAnswer>) {
+function CarriedPanel({ answer }: Shown<CarriedQuestion, CarriedAnswer>) {
   return (
     <>
-      <Foil store={store} answer={answer} />
       {answer.steps.length === 0 ? (
         <p class="note">{words.unchanged}</p>
       ) : (

@@ -1,5 +1,4 @@
 // Prompts that turn the answer round, each shown beside the present picture.
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Signed, Table } from "../controls/table.js";
 import type { ContrastAnswer } from "../core/answers.js";
@@ -25,10 +24,8 @@ export default kind<ContrastQuestion, ContrastAnswer>({
   kind: "contrast",
   noun: "contrast",
   needs: [],
-  item: () => null,
   title: () => own.title,
   name: () => words.swapWords,
-  without_facts: true,
   Panel: ContrastPanel,
 });
 
@@ -37,7 +34,6 @@ function ContrastPanel({ store, answer }: Shown<ContrastQuestion, ContrastAnswer
   const isThere = (prompt: Prompt) => !store.offline || store.traits.prompts.value.some((one) => equal(one, prompt));
   return (
     <>
-      <Foil store={store} answer={answer} />
       {odds_before === null ? (
         <p class="note">{own.none}</p>
       ) : (
@@ -46,7 +42,6 @@ function ContrastPanel({ store, answer }: Shown<ContrastQuestion, ContrastAnswer
           <Table
             store={store}
             caption={own.title}
-            quiet
             n={turned.how.length}
             name={(i) => turned.how[i]}
             pick={(i) => {

@@ -1,5 +1,4 @@
 // What if this were not there: what the prediction is without a line, a head, a part or a neuron, exactly.
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { MovedTokens, verdictOf } from "../controls/verdict.js";
 import type { CutAnswer } from "../core/answers.js";
@@ -43,7 +42,6 @@ export default kind<CutQuestion, CutAnswer>({
     squareItem(g, SQUARES, { kind: "mlp", state, part, pos: query }) || { kind: "node", node: state * g.T + query },
   title: (g, question) => own.title(named(g, question)),
   name: (g, question) => `− ${named(g, question)}`,
-  without_facts: true,
   figures: ({ odds, odds_before, odds_mean, kl }) =>
     figureRows(
       [words.oddsChange, odds - odds_before, signedText],
@@ -70,7 +68,6 @@ function CutPanel({ store, answer }: Shown<CutQuestion, CutAnswer>) {
       <p class="how verdict">
         {own.without} {verdictOf(answer)}
       </p>
-      <Foil store={store} answer={answer} />
       <MovedTokens store={store} moved={answer.moved} />
     </div>
   );

@@ -1,5 +1,5 @@
 // An attention line: its heads and their patterns.
-import { effectTitle, Foil } from "../controls/foil.js";
+import { effectTitle } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Signed, shareColumn, Table } from "../controls/table.js";
@@ -66,10 +66,7 @@ export default kind<EdgeQuestion, EdgeAnswer>({
 
 function EdgePanel({ store, g, question, answer, go }: Shown<EdgeQuestion, EdgeAnswer>) {
   const { heads, state, query, key, maps } = answer;
-  const open = (head: number) => {
-    const { part } = question;
-    go({ kind: "head", state, head, query, key, ...(part === undefined ? {} : { part }) });
-  };
+  const open = (head: number) => go({ kind: "head", state, head, query, key, part: question.part });
   const most = largest(heads.effect);
   const n_heads = heads.head.length;
   const side = Math.round(Math.sqrt(maps.thumbs.length / n_heads));
@@ -77,11 +74,9 @@ function EdgePanel({ store, g, question, answer, go }: Shown<EdgeQuestion, EdgeA
   return (
     <>
       <Section title={own.heads}>
-        <Foil store={store} answer={answer} />
         <Table
           store={store}
           caption={`${own.heads} ${words.cell(tokenName(g, query), tokenName(g, key))}`}
-          quiet
           n={n_heads}
           few={8}
           name={(i) => `H${heads.head[i]}`}

@@ -1,5 +1,4 @@
 // What the edits of the picture did: to the prediction, and to what each head adds to it.
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Signed, Table } from "../controls/table.js";
@@ -25,10 +24,7 @@ export default kind<EditsQuestion, EditsAnswer>({
   kind: "edits",
   noun: "edit",
   needs: [],
-  item: () => null,
   title: () => own.title,
-  name: () => own.title,
-  without_facts: true,
   Panel: EditsPanel,
   explain: () => [words.exact],
 });
@@ -40,14 +36,12 @@ function EditsPanel({ store, g, answer, go }: Shown<EditsQuestion, EditsAnswer>)
   return (
     <div class="cut">
       <p class="how verdict">{verdictOf(answer)}</p>
-      <Foil store={store} answer={answer} />
       <MovedTokens store={store} moved={answer.moved} />
       {heads && heads.head.length > 0 && (
         <Section title={own.heads}>
           <Table
             store={store}
             caption={own.heads}
-            quiet
             n={heads.head.length}
             name={name}
             pick={(i) => () =>

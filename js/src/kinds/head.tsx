@@ -1,7 +1,6 @@
 // A head: where it looks, and what that adds.
 import { useSignal } from "@preact/signals";
 import { Choice } from "../controls/choice.js";
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown, type Sides } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { UpdateTables } from "../controls/update.js";
@@ -61,7 +60,6 @@ export default kind<HeadQuestion, HeadAnswer>({
     own.title(head, layerName(g, state), tokenText(g, query), key == null ? null : tokenText(g, key)),
   name: (g, { state, head, query, key }) =>
     `${layerName(g, state)} H${head} ${key == null ? "" : `${tokenText(g, key)} → `}${tokenText(g, query)}`,
-  without_facts: true,
   figures: ({ share, attention, effect, effect_key }) =>
     figureRows(
       [words.facts.share, share, percent],
@@ -104,7 +102,6 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
   const wanted = useSignal("both");
   const pointed = useSignal<Cell | null>(null);
   const keys = useSignal("all");
-  const { part: named } = question;
   const looked = key ?? mostOf(maps.pattern.subarray(query * n, (query + 1) * n) as Float32Array);
   const top = shared.value === "own" ? max : max_all;
   const palette = paletteOf(store.dark.value);
@@ -185,9 +182,7 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
             <button
               type="button"
               class="more"
-              onClick={() =>
-                go({ kind: "reasons", state, head, query, key: looked, ...(named === undefined ? {} : { part: named }) })
-              }
+              onClick={() => go({ kind: "reasons", state, head, query, key: looked, part: question.part })}
             >
               {own.why(tokenText(g, looked))}
             </button>
@@ -213,7 +208,6 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
           )
         }
       >
-        <Foil store={store} answer={answer} />
         {update ? <UpdateTables update={update} /> : <p class="note">{answer.note ?? words.noReadout}</p>}
       </Section>
     </>

@@ -1,6 +1,6 @@
 // All heads: a grid of layers and heads by share, effect or by what kind of head each is, and the strongest as a list.
 import { Choice } from "../controls/choice.js";
-import { effectTitle, Foil } from "../controls/foil.js";
+import { effectTitle } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Amount, type Column, hovering, Signed, Table } from "../controls/table.js";
@@ -36,7 +36,6 @@ const own = {
     duplicate: ["duplicate", "How much it looks at earlier tokens like its own"],
     first: ["first", "How much it looks at the first token"],
   } as Record<Measure, [string, string]>,
-  size: "largest by |effect|",
   why: (tokens: string) => `Why ${tokens}`,
   total: (total: string, heads: string, mlps: string, rest: string) =>
     `${total} logits: ${heads} by heads, ${mlps} by MLPs and mixers, ${rest} by the rest.`,
@@ -56,10 +55,7 @@ export default kind<HeadsQuestion, HeadsAnswer>({
   kind: "heads",
   noun: "table of heads",
   needs: [],
-  item: () => null,
   title: () => own.title,
-  name: () => own.title,
-  without_facts: true,
   Panel: HeadsPanel,
   compare: () => [],
 });
@@ -119,7 +115,6 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
   return (
     <>
       <Why answer={answer} />
-      <Foil store={store} answer={answer} />
       {LIVE && !store.offline && effect_on?.foil && (
         <p class="note">
           <button type="button" class="more" onClick={() => go({ kind: "contrast" })}>
@@ -158,7 +153,6 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
         <Table
           store={store}
           caption={own.list}
-          quiet
           n={rows.length}
           few={10}
           name={(i) => name(rows[i])}

@@ -1,5 +1,4 @@
 // A mixer: a write without a key axis, at which routes end.
-import { Foil } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { UpdateSection } from "../controls/update.js";
 import type { MixerAnswer } from "../core/answers.js";
@@ -37,10 +36,9 @@ export default kind<MixerQuestion, MixerAnswer>({
   compare: (answer) => usual(answer, answer.update),
 });
 
-function MixerPanel({ store, answer }: Shown<MixerQuestion, MixerAnswer>) {
+function MixerPanel({ answer }: Shown<MixerQuestion, MixerAnswer>) {
   return (
     <>
-      <Foil store={store} answer={answer} />
       <p class="how">{answer.why}</p>
       <UpdateSection what={words.thisPart("mixer")} update={answer.update} />
     </>

@@ -1,5 +1,5 @@
 // An MLP: its experts and neurons, and what it wrote.
-import { effectTitle, Foil } from "../controls/foil.js";
+import { effectTitle } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Signed, shareColumn, Table } from "../controls/table.js";
@@ -84,12 +84,10 @@ function weightText(weight: number | null): string {
 
 function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>) {
   const { neurons, experts, n_neurons, state, pos } = answer;
-  const part = question.part === undefined ? {} : { part: question.part };
+  const { part } = question;
   const n = neurons.neuron.length;
-  const open = (i: number) => {
-    const expert = neurons.expert[i];
-    go({ kind: "neuron", state, pos, neuron: neurons.neuron[i], ...part, ...(expert === null ? {} : { expert }) });
-  };
+  const open = (i: number) =>
+    go({ kind: "neuron", state, pos, neuron: neurons.neuron[i], part, expert: neurons.expert[i] ?? undefined });
   const name = (i: number) => neuronLabel(neurons.neuron[i], neurons.expert[i]);
   const most = largest(neurons.effect);
   return (
@@ -99,7 +97,6 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
           <Table
             store={store}
             caption={own.experts}
-            quiet
             n={experts.expert.length}
             columns={[
               {
@@ -115,11 +112,9 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
         </Section>
       )}
       <Section title={own.neurons(n, count(n_neurons))}>
-        <Foil store={store} answer={answer} />
         <Table
           store={store}
           caption={own.neurons(n, count(n_neurons))}
-          quiet
           n={n}
           name={name}
           pick={(i) => () => open(i)}
@@ -136,7 +131,7 @@ function MlpPanel({ store, question, answer, go }: Shown<MlpQuestion, MlpAnswer>
               <button
                 type="button"
                 class="more"
-                onClick={() => store.setSelection({ kind: "mlp", state, pos, ...part, top: n + MORE })}
+                onClick={() => store.setSelection({ kind: "mlp", state, pos, part, top: n + MORE })}
               >
                 {words.more(Math.min(MORE, n_neurons - n))}
               </button>

@@ -65,7 +65,6 @@ export default kind<NeuronQuestion, NeuronAnswer>({
   item: (g, question) => squareItem(g, ["mlp"], question),
   title: (g, question) => words.title(question.neuron, question.expert, mlpName(g, question), tokenText(g, question.pos)),
   name: (g, question) => `${mlpName(g, question)} ${question.neuron} ${tokenText(g, question.pos)}`,
-  without_facts: true,
   figures: (answer) =>
     figureRows(
       [facts.share, answer.share, percent],
@@ -122,7 +121,6 @@ function Cases({ store, g, cases, go, question }: Shown<NeuronQuestion, NeuronAn
       <Table
         store={store}
         caption={words.cases}
-        quiet
         n={4}
         name={(i) => words.signs[i]}
         pick={(i) => (at[i] < 0 ? null : () => go({ ...question, pos: at[i] }))}

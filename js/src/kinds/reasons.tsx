@@ -44,7 +44,6 @@ export default kind<ReasonsQuestion, ReasonsAnswer>({
   title: (g, q) => own.title(`${layerName(g, q.state)} H${q.head}`, tokenText(g, q.query), tokenText(g, q.key)),
   name: (g, { state, head, query, key }) =>
     `${layerName(g, state)} H${head} ${tokenText(g, query)} → ${tokenText(g, key)} ${words.whyMark}`,
-  without_facts: true,
   figures: ({ attention, score, average, position }) =>
     figureRows(
       [words.attention, attention, percent],
@@ -67,7 +66,6 @@ function ReasonsPanel({ store, g, answer, go }: Shown<ReasonsQuestion, ReasonsAn
       <Table
         store={store}
         caption={title}
-        quiet
         n={n}
         few={6}
         name={(i) => names[i]}

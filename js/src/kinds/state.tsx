@@ -135,7 +135,6 @@ function MadeFrom({ store, g, answer: { parts, rest, state, pos }, go }: Shown<S
       <Table
         store={store}
         caption={own.parts}
-        quiet
         mono
         n={parts.kind.length}
         few={8}

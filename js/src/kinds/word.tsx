@@ -30,10 +30,7 @@ export default kind<WordQuestion, WordAnswer>({
   kind: "word",
   noun: "word",
   needs: [],
-  item: () => null,
   title: (_, { word }) => own.title(visible(String(word))),
-  without_facts: true,
-  name: (_, { word }) => own.title(visible(String(word))),
   Panel: (shown) => (
     <>
       <p class="how">{own.how}</p>
@@ -51,13 +48,7 @@ function Written({ store, g, answer, go, list }: Shown<WordQuestion, WordAnswer>
   const edit = (i: number) =>
     list === "heads"
       ? { kind: "head", state: state[i], head: number[i], part: part[i] }
-      : {
-          kind: "neuron",
-          state: state[i],
-          neuron: number[i],
-          part: part[i],
-          ...(expert[i] === null ? {} : { expert: expert[i] }),
-        };
+      : { kind: "neuron", state: state[i], neuron: number[i], part: part[i], expert: expert[i] ?? undefined };
   const open = (i: number) => {
     const { part: its, ...of } = edit(i);
     const pos = store.target.peek();
@@ -68,7 +59,6 @@ function Written({ store, g, answer, go, list }: Shown<WordQuestion, WordAnswer>
     <Table
       store={store}
       caption={own.lists[list]}
-      quiet
       n={number.length}
       few={6}
       name={name}

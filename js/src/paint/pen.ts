@@ -25,8 +25,8 @@ export interface Pen {
   clip(x: number, y: number, w: number, h: number, inside: () => void): void;
 }
 
-export const SANS = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "DejaVu Sans", sans-serif';
-export const MONO = 'ui-monospace, "SF Mono", "Cascadia Mono", "JetBrains Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+export const SANS = "system-ui, sans-serif"; // those of the style sheet
+export const MONO = "ui-monospace, Menlo, Consolas, monospace";
 export const MONO_EM = 0.602; // width of one monospaced character, in units of the size
 
 export function canvasPen(c: CanvasRenderingContext2D): Pen {

@@ -37,7 +37,6 @@ function Rows({ store, caption, rows, unit }: { store: Store; caption: string; r
     <Table
       store={store}
       caption={caption}
-      quiet
       mono
       n={rows.length}
       few={8}

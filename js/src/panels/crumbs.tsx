@@ -12,8 +12,8 @@ import { KINDS } from "./kinds.js";
 /** "L7 ·to", "L6 H1 ·John → ·to", "L7 MLP 1203 ·to" */
 export function selectionName(g: Graph, s: Selection): string {
   const item = itemOf(KINDS, g, s);
-  const name = isHere(KINDS, g, s) ? KINDS.get(s.kind)?.name?.(g, s) : null;
-  return name ?? (item ? shortName(g, item) : s.kind);
+  const kind = isHere(KINDS, g, s) ? KINDS.get(s.kind) : null;
+  return kind?.name?.(g, s) ?? (item ? shortName(g, item) : (kind?.title(g, s) ?? s.kind));
 }
 
 export function Crumbs({ store }: { store: Store }) {

@@ -46,7 +46,6 @@ function Tables({ store, g, routes }: { store: Store; g: Graph; routes: Routes }
         <Table
           store={store}
           caption={words.wordsTitle}
-          quiet
           mono
           n={tokens.length}
           name={(i) => tokenName(g, tokens[i].pos)}

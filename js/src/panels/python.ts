@@ -1,6 +1,8 @@
 // The Python that recreates what is on screen; no DOM.
+import { equal } from "../core/json.js";
 import type { Selection } from "../core/select.js";
 import type { Store } from "../store/store.js";
+import { DEFAULTS } from "../store/traits.js";
 
 /** A JSON value as a Python literal. */
 export function literal(value: unknown): string {
@@ -13,6 +15,7 @@ export function literal(value: unknown): string {
       .replace(/\u2029/g, "\\u2029");
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   return `{${Object.entries(value as object)
+    .filter(([, v]) => v !== undefined)
     .map(([k, v]) => `${literal(k)}: ${literal(v)}`)
     .join(", ")}}`;
 }
@@ -36,22 +39,27 @@ const BUNDLED = new Map([
   ["lmtt-stories", '"stories"'],
 ]);
 
+const OPTIONS = [
+  "encoding",
+  "reading",
+  "renormalise",
+  "normalise",
+  "threshold",
+  "token",
+  "foil",
+  "selection",
+  "pins",
+  "edits",
+] as const;
+
+/** Loads the model again and gives its explorer all that is not as it is at first. */
 export function python(store: Store): string {
   const t = store.traits;
   const options = [`target=${store.target.peek()}`];
-  const { name: encoding, controls = [] } = store.encoding.peek();
-  if (encoding !== "flow") options.push(`encoding=${literal(encoding)}`);
-  for (const { trait } of controls) {
-    const value = t[trait].peek();
-    if (value !== false) options.push(`${trait}=${literal(value)}`);
-  }
-  if (!t.normalise.peek()) options.push("normalise=False");
-  for (const name of ["threshold", "token", "foil", "selection"] as const) {
+  for (const name of OPTIONS) {
     const value = t[name].peek();
-    if (value !== null) options.push(`${name}=${literal(value)}`);
+    if (!equal(value, DEFAULTS[name])) options.push(`${name}=${literal(value)}`);
   }
-  if (t.pins.peek().length) options.push(`pins=${literal(t.pins.peek())}`);
-  if (t.edits.peek().length) options.push(`edits=${literal(t.edits.peek())}`);
   const name = store.graph.peek()?.meta.model.name;
   const own = BUNDLED.get(name ?? "");
   const load = own === undefined ? `load_model(${literal(name ?? "your-model")})` : `bundled_model(${own})`;

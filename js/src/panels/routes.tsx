@@ -48,7 +48,6 @@ export function RoutesTable({ store, g }: { store: Store; g: Graph }) {
       <Table
         store={store}
         caption={words.routesTitle}
-        quiet
         mono
         n={found.length}
         few={8}

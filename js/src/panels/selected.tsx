@@ -3,6 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Toggle } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
+import { Foil } from "../controls/foil.js";
 import { Why } from "../controls/icon.js";
 import type { Kind } from "../controls/kind.js";
 import { PythonLine } from "../controls/python.js";
@@ -87,7 +88,7 @@ export function Selected({ store, selection }: { store: Store; selection: Select
         <Compare store={store} g={g} kind={kind} pinned={pair} now={good} />
       ) : (
         <>
-          {kind && !kind.without_facts && <Facts store={store} g={g} />}
+          {kind?.asked && <Facts store={store} g={g} />}
           {kind && good && <Whole store={store} g={g} kind={kind} question={selection} answer={good} go={go} />}
           {answer?.error && (
             <p class="how">
@@ -136,6 +137,7 @@ function Whole({ kind, ...shown }: WholeProps) {
     <>
       <Rows rows={kind.figures?.(shown.answer) ?? []} />
       {LIVE && !shown.store.offline && <WhatIf {...shown} />}
+      <Foil {...shown} />
       <kind.Panel {...shown} />
     </>
   );

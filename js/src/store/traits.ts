@@ -44,7 +44,7 @@ interface Values extends Settings {
 
 export const HEIGHT = { min: 420, max: 900, usual: 560 };
 
-const DEFAULTS: Values = {
+export const DEFAULTS: Values = {
   target: -1,
   threshold: null,
   encoding: "flow",
