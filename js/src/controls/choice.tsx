@@ -1,17 +1,26 @@
-// One of a few options as a row of buttons; on or off as one.
+// Buttons of which one is on, and a button that is on or off.
 
 interface ChoiceProps {
   label: string;
   value: string;
   options: [string, string, string?][]; // key, text, tooltip
   pick: (value: string) => void;
+  in_menu?: boolean; // among its items
 }
 
-export function Choice({ label, value, options, pick }: ChoiceProps) {
+export function Choice({ label, value, options, pick, in_menu }: ChoiceProps) {
+  const [role, on] = in_menu ? ["menuitemradio" as const, "aria-checked"] : [undefined, "aria-pressed"];
   return (
     <span class="choice" role="group" aria-label={label}>
       {options.map(([key, text, title]) => (
-        <button type="button" key={key} aria-pressed={key === value} title={title} onClick={() => key !== value && pick(key)}>
+        <button
+          type="button"
+          key={key}
+          role={role}
+          {...{ [on]: key === value }}
+          title={title}
+          onClick={() => key !== value && pick(key)}
+        >
           {text}
         </button>
       ))}

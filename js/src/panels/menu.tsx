@@ -2,6 +2,8 @@
 
 import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
+import { Choice } from "../controls/choice.js";
+import { ByHand, useCopy } from "../controls/copy.js";
 import { IconButton } from "../controls/icon.js";
 import { usePopup } from "../controls/popup.js";
 import { walk } from "../controls/walk.js";
@@ -13,10 +15,11 @@ import { FigureDialog } from "./figure.js";
 import { save, saveJson } from "./files.js";
 import { python } from "./python.js";
 
+const THEMES = ["auto", "light", "dark"] as const;
+
 export function Menu({ store, view }: { store: Store; view: () => FlowView | null }) {
   const open = useSignal(false);
-  const by_hand = useSignal<string | null>(null);
-  const copied = useSignal(false);
+  const { copy, copied, by_hand } = useCopy();
   const figure = useSignal<Scene | null>(null);
   const box = useRef<HTMLSpanElement>(null);
   usePopup(open, box, "[role^=menuitem]");
@@ -25,18 +28,6 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
     open.value = false;
   };
   const scene = () => view()?.scene() ?? null;
-  const copy = async () => {
-    const text = python(store);
-    try {
-      await navigator.clipboard.writeText(text);
-      copied.value = true;
-      setTimeout(() => {
-        copied.value = false;
-      }, 1200);
-    } catch {
-      by_hand.value = text;
-    }
-  };
   const leave = (event: KeyboardEvent) => {
     if (event.key !== "Escape") return;
     event.stopPropagation();
@@ -65,7 +56,7 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
               <Item text={words.saveSvg} act={done(() => save("svg", store, scene()))} />
               <Item text={words.savePng} act={done(() => save("png", store, scene()))} />
               <Item text={words.saveJson} act={done(() => saveJson(store))} />
-              <Item text={copied.value ? words.copied : words.copyPython} act={copy} />
+              <Item text={copied.value ? words.copied : words.copyPython} act={() => copy(python(store))} />
               <hr />
             </>
           )}
@@ -82,53 +73,31 @@ export function Menu({ store, view }: { store: Store; view: () => FlowView | nul
           </button>
           <Item text={words.fullscreen} act={done(() => fullscreen(box.current))} />
           <hr />
-          <OneOf
-            label={words.theme}
-            value={theme}
-            options={["auto", "light", "dark"] as const}
-            text={(one) => one}
-            pick={(one) => store.setView({ theme: one })}
-          />
-          <OneOf
-            label={words.textSize}
-            value={text}
-            options={[1, 1.25, 1.5]}
-            text={(size) => `${100 * size}%`}
-            pick={(size) => store.setView({ text: size })}
-          />
-          {by_hand.value !== null && (
-            <label class="by-hand">
-              {words.copyByHand}
-              <textarea readOnly rows={6} value={by_hand.value} onFocus={(event) => event.currentTarget.select()} />
-            </label>
-          )}
+          <div class="theme-row">
+            {words.theme}
+            <Choice
+              in_menu
+              label={words.theme}
+              value={theme}
+              options={THEMES.map((one) => [one, one])}
+              pick={(one) => store.setView({ theme: one as typeof theme })}
+            />
+          </div>
+          <div class="theme-row">
+            {words.textSize}
+            <Choice
+              in_menu
+              label={words.textSize}
+              value={String(text)}
+              options={[1, 1.25, 1.5].map((size) => [String(size), `${100 * size}%`])}
+              pick={(size) => store.setView({ text: Number(size) })}
+            />
+          </div>
+          {by_hand.value && <ByHand text={by_hand.value} />}
         </div>
       )}
       {figure.value && <FigureDialog store={store} scene={figure.value} close={() => (figure.value = null)} />}
     </span>
-  );
-}
-
-interface OneOfProps<T> {
-  label: string;
-  value: T;
-  options: readonly T[];
-  text: (option: T) => string;
-  pick: (option: T) => void;
-}
-
-function OneOf<T extends string | number>({ label, value, options, text, pick }: OneOfProps<T>) {
-  return (
-    <div class="theme-row" role="group" aria-label={label}>
-      <span>{label}</span>
-      <span class="choice">
-        {options.map((one) => (
-          <button type="button" key={one} role="menuitemradio" aria-checked={one === value} onClick={() => pick(one)}>
-            {text(one)}
-          </button>
-        ))}
-      </span>
-    </div>
   );
 }
 

@@ -17,10 +17,12 @@ export function Notice({ store }: { store: Store }) {
     );
   }
   if (!LIVE || state !== "running") return null;
+  const known = total > 1;
   return (
     <div class="notice" role="status">
       <span>{text || words.running}</span>
-      {total > 1 && <span class="number">{words.progress(done, total)}</span>}
+      <progress aria-label={text || words.running} max={total} value={known ? done : undefined} />
+      {known && <span class="number">{words.progress(done, total)}</span>}
     </div>
   );
 }

@@ -47,7 +47,6 @@ export function PromptLine({ store, view }: { store: Store; view: () => FlowView
       )}
       <ModelLine store={store} />
       <Menu store={store} view={view} />
-      {LIVE && <Progress store={store} />}
     </form>
   );
 }
@@ -137,22 +136,5 @@ function ModelLine({ store }: { store: Store }) {
         {fidelity.text}
       </button>
     </>
-  );
-}
-
-function Progress({ store }: { store: Store }) {
-  const { state, text, done, total } = store.traits.status.value;
-  if (state !== "running") return null;
-  const known = total > 1;
-  return (
-    <div
-      class={`progress ${known ? "" : "unknown"}`}
-      role="progressbar"
-      aria-label={text || words.running}
-      aria-valuenow={known ? done : undefined}
-      aria-valuemax={known ? total : undefined}
-    >
-      <div class="progress-bar" style={{ width: known ? `${Math.round((100 * done) / total)}%` : "" }} />
-    </div>
   );
 }

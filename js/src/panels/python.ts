@@ -15,7 +15,6 @@ export function literal(value: unknown): string {
       .replace(/\u2029/g, "\\u2029");
   if (Array.isArray(value)) return `[${value.map(literal).join(", ")}]`;
   return `{${Object.entries(value as object)
-    .filter(([, v]) => v !== undefined)
     .map(([k, v]) => `${literal(k)}: ${literal(v)}`)
     .join(", ")}}`;
 }

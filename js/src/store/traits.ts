@@ -114,7 +114,8 @@ export function traitsOf(model: HostModel, abort: AbortSignal): Traits {
     }),
   ) as unknown as Traits["messages"];
 
-  const write: Traits["write"] = (name, value, wait = 0) => {
+  const write: Traits["write"] = (name, given, wait = 0) => {
+    const value: typeof given = JSON.parse(JSON.stringify(given)); // without fields that are undefined, as the other side has it
     put(name, value);
     clearTimeout(timers.get(name)?.id);
     const flush = () => {

@@ -3,14 +3,8 @@ import { luminance, type Rgb } from "../paint/colour.js";
 
 /** "rgb(13, 17, 23)" or "rgba(0, 0, 0, 0)" as colour and opacity. */
 export function parseCss(text: string): { rgb: Rgb; alpha: number } | null {
-  const m = text.match(/^rgba?\(([^)]*)\)$/);
-  if (!m) return null;
-  const n = m[1]
-    .split(/[\s,/]+/)
-    .filter(Boolean)
-    .map(Number);
-  if (n.length < 3 || n.some(Number.isNaN)) return null;
-  return { rgb: [n[0], n[1], n[2]], alpha: n.length > 3 ? n[3] : 1 };
+  const [r, g, b, alpha = 1] = /^rgba?\(/.test(text) ? (text.match(/[\d.]+/g) ?? []).map(Number) : [];
+  return b === undefined ? null : { rgb: [r, g, b], alpha };
 }
 
 export function isDark(el: Element): boolean {
@@ -44,10 +38,7 @@ function parentAcrossShadow(el: Element): Element | null {
 export function watchTheme(el: Element, tell: (dark: boolean) => void, abort: AbortSignal): () => void {
   const look = () => tell(isDark(el));
   const observer = new MutationObserver(look);
-  const attributes = ["class", "style", "theme", "data-theme", "data-jp-theme-light", "data-vscode-theme-kind"];
-  for (const node of [document.documentElement, document.body]) {
-    if (node) observer.observe(node, { attributes: true, attributeFilter: attributes });
-  }
+  for (const node of [document.documentElement, document.body]) if (node) observer.observe(node, { attributes: true });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal: abort });
   abort.addEventListener("abort", () => observer.disconnect());
   look();
