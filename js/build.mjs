@@ -61,7 +61,10 @@ async function pressed(name) {
   const file = `${out}/${name}`;
   const [code, content] = await Promise.all([readFile(file, "utf8"), readFile(`${file}.map`, "utf8")]);
   const module = name !== "figure.js"; // a script, whose one name Python asks for
-  const made = await minify(code, { module, ecma: 2022, compress: { passes: 2, lhs_constants: false }, sourceMap: { content } });
+  const compress = { passes: 2, lhs_constants: false };
+  // One letter beyond Latin 1, and a browser keeps all of the text in two bytes a letter, once for every run of a cell.
+  const format = { ascii_only: true };
+  const made = await minify(code, { module, ecma: 2022, compress, format, sourceMap: { content } });
   await Promise.all([writeFile(file, made.code), writeFile(`${file}.map`, made.map)]);
   return made.code;
 }

@@ -40,25 +40,36 @@ def svg(
     height = view["height"] - _ROWS if height is None else height
     for name, value in {"width": width, "height": height}.items():
         number(value, f"{name} (in pixels)", 120, 10_000)
-    theme = view["theme"] if theme is None else theme
-    one_of(theme, ("auto", "light", "dark"), "theme")
+    theme = _theme(view["theme"] if theme is None else theme)
     names = ("target", "threshold", "encoding", "reading", "renormalise", "edits")
     options = {name: traits[name] for name in names if name in traits} | {"fold": view["fold"], "dark": theme == "dark"}
-    context = _engine("quickjs").Context()
-    context.eval(static("figure.js"))
-    # The engine cannot hand over a string that it keeps in pieces, and JSON is one piece.
-    draw = context.eval("(graph, options, detail) => JSON.stringify(lmtt.figure(graph, options, detail))")
-    sizes = {"width": width, "height": height}
-    text: str = json.loads(
-        draw(base64.b64encode(graph).decode(), json.dumps(options | sizes), base64.b64encode(detail).decode())
-    )
-    return text
+    sizes = json.dumps(options | {"width": width, "height": height})
+    return _drawn("figure", base64.b64encode(graph).decode(), sizes, base64.b64encode(detail).decode())
+
+
+def survey_svg(scores: Mapping[str, Any], name: str, title: str, *, theme: str = "auto") -> str:
+    """The map of a survey, as its widget has it, as an SVG file's text. Errors as in `svg`."""
+    return _drawn("survey", json.dumps(scores), name, title, _theme(theme) == "dark")
 
 
 def png(svg_text: str, *, scale: float = 2) -> bytes:
     """An SVG as PNG, `scale` pixels for every px. Raises ImportError without the extra, ValueError for the scale."""
     scale = number(scale, "scale", 0.1, 10)
     return bytes(_engine("resvg_py").svg_to_bytes(svg_string=svg_text, zoom=scale))
+
+
+def _drawn(function: str, *given: Any) -> str:
+    """What a function of the browser's side makes of these."""
+    context = _engine("quickjs").Context()
+    context.eval(static("figure.js"))
+    # The engine cannot hand over a string that it keeps in pieces, and JSON is one piece.
+    text: str = json.loads(context.eval(f"(...given) => JSON.stringify(lmtt.{function}(...given))")(*given))
+    return text
+
+
+def _theme(name: str) -> str:
+    one_of(name, ("auto", "light", "dark"), "theme")
+    return name
 
 
 def _engine(name: str) -> Any:

@@ -26,7 +26,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "state": ((), ("pos",), ()),
     "reading": ((), ("pos", "part", "head"), ("attention", "mlp", "mixer")),
 }
-_FREE = ("state", "reading")  # kinds that take a vector or a function
+_FREE = ("state", "reading")  # kinds that take a vector, and a function of it
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Edit:
     to: a number scales what was written (0 cuts it, 2 doubles it); "mean" is its mean over the prompt's positions (of a
     line: the same attention weight on the mean value); a Run is what that run has there. Of kind "state" also a tensor
     [d_model] or [pos, d_model], which is added (steering), and a function of the state [pos, d_model] that returns
-    another (`Reft` is one). Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head is clamped to; its
+    another (`Reft` is one). Of kind "neuron" also a function of its activation, a number, that returns another:
+    `lambda a: 3.0` sets it. Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head is clamped to; its
     values stay its own. Of kind "reading" whatever may become of a state, but only as one part (or one head of it)
     reads it at a position: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), or a token knocked out of a
     state-space mixer. What the part then writes stands beside it, without keys.
@@ -87,8 +88,8 @@ class Edit:
             raise ValueError("the tensor of an edit has entries that are not finite (NaN or infinite)")
         if isinstance(to, Tensor) and kind not in (*_FREE, "pattern"):
             raise ValueError(f'a tensor goes to an edit of kind "state", "reading" or "pattern", not {kind!r}')
-        if callable(to) and not is_run(to) and not isinstance(to, Tensor) and kind not in _FREE:
-            raise ValueError(f'a function goes to an edit of kind "state" or "reading", not {kind!r}')
+        if callable(to) and not is_run(to) and not isinstance(to, Tensor) and kind not in (*_FREE, "neuron"):
+            raise ValueError(f'a function goes to an edit of kind "state", "reading" or "neuron", not {kind!r}')
         if kind == "pattern" and not (isinstance(to, Tensor) or is_run(to)):
             raise ValueError(f"a pattern is clamped to a tensor [query, key] or to a Run's, got {to!r:.60}")
 
@@ -328,3 +329,15 @@ def function_for(edit: Edit, value: Tensor) -> Tensor:
     if not bool(torch.isfinite(got).all()):
         raise ValueError("the function of an edit returned entries that are not finite (NaN or infinite)")
     return got
+
+
+def number_for(edit: Edit, activation: float) -> float:
+    """A neuron's activation as the edit's function makes it. Raises ValueError for what is no finite number."""
+    got = edit.to(activation)
+    try:
+        value = float(got)
+    except (TypeError, ValueError, RuntimeError):  # torch raises the last where there are several numbers
+        value = float("nan")
+    if not abs(value) < float("inf"):
+        raise ValueError(f"the function of a neuron's edit must return a finite number, got {got!r:.60}")
+    return value

@@ -100,7 +100,7 @@ class Shown(anywidget.AnyWidget):
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
     edits: Any = _Leading([]).tag(sync=True)  # what is different in the pass on show; see interventions.told_edits
     before = t.Bytes(b"").tag(**_ONE_WAY)  # the graph without the edits
-    verify = _Bool(False).tag(sync=True)  # every head is taken out, or what is drawn tried alone, when nobody waits
+    verify = _Bool(False).tag(sync=True)  # every head is taken out by itself, a few at a time when nobody waits
     prompts: Any = _Something([]).tag(sync=True)
     prompt = _Leading("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
@@ -162,13 +162,7 @@ class Shown(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         shown = super()._repr_mimebundle_(**kwargs)
-        if shown is None:
-            return None
-        data, metadata = shown if isinstance(shown, tuple) else (shown, {})
-        picture = self._picture()
-        if picture is None:
-            return data, metadata
-        return {**data, "image/png": base64.b64encode(picture).decode()}, {**metadata, "image/png": {"width": WIDTH}}
+        return shown and with_picture(shown, self._picture(), WIDTH)
 
     # ---- what may be set ----
 
@@ -244,7 +238,7 @@ class Shown(anywidget.AnyWidget):
 
     def _with_verify(self, verify: bool) -> dict[str, Any]:
         if verify:
-            raise t.TraitError("nothing can be verified: this analysis was saved without its model")
+            raise t.TraitError("heads cannot be verified: this analysis was saved without its model")
         return {"verify": verify}
 
     def _with_selection(self, selection: Any) -> dict[str, Any]:
@@ -318,6 +312,17 @@ def _same(a: Any, b: Any) -> bool:
 # What answers depend on.
 ASKED = ("opened", "selection", "pins", "target", "token", "foil", "normalise", "encoding", "edits")
 _OTHER_QUESTION = ("prompt", "edits", "target", "token", "foil")  # than what heads were verified of
+
+
+def with_picture(shown: Any, picture: bytes | None, width: int | None = None) -> Any:
+    """What a notebook is told of a widget, with a picture (PNG) for readers without a kernel; width in px."""
+    if shown is None:
+        return None
+    data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+    if picture is None:
+        return data, metadata
+    sized = {} if width is None else {"image/png": {"width": width}}
+    return {**data, "image/png": base64.b64encode(picture).decode()}, {**metadata, **sized}
 
 
 def asked_of(now: Mapping[str, Any]) -> list[tuple[str, int, Any]]:

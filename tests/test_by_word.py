@@ -90,6 +90,18 @@ def test_what_was_found_can_be_switched_off(bundled: lmtt.Model) -> None:
     assert float(change) > 0
 
 
+def test_what_was_found_can_be_set_to_a_value_and_the_word_follows(bundled: lmtt.Model) -> None:
+    found = lmtt.promoters(bundled, "Mary", k=10)
+    w = next(w for w in found.promoting if w.layer == 3)
+    said = []
+    for value in (-3.0, 0.0, 3.0):
+        run = lmtt.record(bundled, "The capital of France is", interventions=[w.edit(to=lambda _, v=value: v)])
+        assert run.parts[w.part].linear[0].input[:, w.number].tolist() == [value] * run.n_tokens
+        said.append(float(lmtt.lens_logits(run, -1)[found.token.id]))
+    assert said == sorted(said)
+    assert said[0] < said[2]
+
+
 def test_a_word_of_several_tokens_is_refused_with_its_pieces(bundled: lmtt.Model) -> None:
     with pytest.raises(ValueError, match="the word must be one token"):
         lmtt.promoters(bundled, "Constantinople")

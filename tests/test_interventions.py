@@ -180,6 +180,14 @@ def test_hooks_written_by_hand_say_the_same(name: str) -> None:
         x[:, QUERY, 7] *= 2
         return x
 
+    def set_to_three(x: Tensor) -> Tensor:
+        x[:, :, 7] = 3
+        return x
+
+    def at_least(x: Tensor) -> Tensor:
+        x[:, :, 7] = x[:, :, 7].clamp(min=0.1)
+        return x
+
     one_head = (slice(None), slice(None), slice(width, 2 * width))
     pairs = [
         (Edit(at(attention, "head", head=1)), hooked(model, projection, zeroed(one_head), before=True)),
@@ -187,6 +195,8 @@ def test_hooks_written_by_hand_say_the_same(name: str) -> None:
         (Edit(at(square)), hooked(model, mlp, zeroed(...))),
         (Edit(at(square, pos=QUERY)), hooked(model, mlp, zeroed((0, QUERY)))),
         (Edit(at(square, "neuron", neuron=7, pos=QUERY), 2), hooked(model, down, doubled, before=True)),
+        (Edit(at(square, "neuron", neuron=7), lambda a: 3.0), hooked(model, down, set_to_three, before=True)),
+        (Edit(at(square, "neuron", neuron=7), lambda a: max(a, 0.1)), hooked(model, down, at_least, before=True)),
     ]
     for edit, logits in pairs:
         torch.testing.assert_close(again(run, edit).logits, logits, rtol=1e-10, atol=1e-10, msg=str(edit))
@@ -344,6 +354,12 @@ def test_an_edit_that_would_meet_nothing_is_refused_in_words(bundled: lmtt.Model
         ({"kind": "state", "state": 4}, torch.ones(3), r"a steering vector is \[d_model\] = "),
         ({"kind": "state", "state": 4}, lambda h: h[:1], "must return a state"),
         ({"kind": "state", "state": 4}, lambda h: h * float("nan"), "not finite"),
+        ({"kind": "neuron", "state": 4, "neuron": 1}, lambda a: "much", "must return a finite number, got 'much'"),
+        (
+            {"kind": "neuron", "state": 4, "neuron": 1},
+            lambda a: a * float("nan"),
+            "must return a finite number, got nan",
+        ),
         ({"kind": "state", "state": 4}, short, "which have 14 and 2 tokens"),
         ({"kind": "edge", "state": 5, "query": 13, "key": 9}, short, "which have 14 and 2 tokens"),
         ({"kind": "pattern", "state": 5, "head": 1}, torch.ones(2, 2), r"pattern of a head is \[14, 14\]"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
@@ -21,6 +20,7 @@ import lmtt_widget as lmtt
 from lmtt_widget.surveys.store import Folder, chunks_in
 
 from .grammar_prompts import prompts as grammar
+from .surveyed import files, lines_until, surveying
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = list(grammar(12, seed=3))
@@ -33,10 +33,6 @@ def made(bundled: lmtt.Model, tmp_path_factory: pytest.TempPathFactory) -> lmtt.
     given += [{"prompt": PROMPTS[0], "place": 0, "name": "again"}, {"prompt": "", "place": 1, "name": "empty"}]
     folder = tmp_path_factory.mktemp("survey")
     return lmtt.survey(bundled, given, folder, keep=("prompts", "tokens"), chunk=5, progress=False)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 # ---- rows ----
@@ -240,44 +236,6 @@ def test_a_chunk_that_is_lost_or_damaged_is_made_again(bundled: lmtt.Model, tmp_
     assert files(tmp_path) == before
 
 
-SCRIPT = """
-import sys, torch
-torch.set_num_threads(1)
-import lmtt_widget as lmtt
-from tests.grammar_prompts import prompts
-def told(done, total): print("done", done, flush=True)
-if sys.argv[2] == "dask":
-    from distributed import Client, LocalCluster
-    if __name__ == "__main__":
-        with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as c, Client(c) as client:
-            print("workers", *client.run(__import__("os").getpid).values(), flush=True)
-            lmtt.survey(lmtt.bundled_model, list(prompts(40, 8)), sys.argv[1], chunk=4, engine=client, progress=told)
-else:
-    lmtt.survey(lmtt.bundled_model(), list(prompts(40, 8)), sys.argv[1], chunk=4, progress=told)
-"""
-
-
-@contextlib.contextmanager
-def surveying(folder: Path, engine: str) -> Iterator[subprocess.Popen[str]]:
-    """A survey in a process of its own, which is waited for unless it was killed."""
-    script = folder.parent / "surveying.py"
-    script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(script), str(folder), engine]
-    options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "start_new_session": True}
-    with subprocess.Popen(command, env=environment, **options) as process:
-        yield process
-        list(lines_until(process, "nothing"))
-
-
-def lines_until(process: subprocess.Popen[str], wanted: str) -> Iterator[str]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line
-        if line.startswith(wanted):
-            return
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("undisturbed") / "survey"
@@ -308,7 +266,7 @@ def test_with_an_engine_workers_killed_three_times_and_the_driver_twice_the_file
 ) -> None:
     folder = tmp_path / "survey"
     for worker, driver in (("done 4", "done 12"), ("done 16", "done 24"), ("done 28", None)):
-        with surveying(folder, "dask") as process:
+        with surveying(folder, "engine") as process:
             said = list(lines_until(process, worker))
             workers = next(line for line in said if line.startswith("workers")).split()[1:]
             os.kill(int(workers[0]), signal.SIGKILL)

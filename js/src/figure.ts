@@ -9,6 +9,7 @@ import { columns } from "./core/order.js";
 import { busyColumns, drawnCount, type Settings, trace } from "./core/routes.js";
 import { paletteOf } from "./paint/colour.js";
 import { encodingOf, huesOf } from "./paint/encoding.js";
+import { mapFigure } from "./survey/figure.js";
 import { svgText } from "./views/flow/figure.js";
 import { layoutGraph } from "./views/flow/layout.js";
 import { unpack } from "./wire.js";
@@ -46,6 +47,11 @@ export function figure(graph: string, options: string, detail = ""): string {
     hues: huesOf(encoding, g, routes, o),
     places: placesOf(g, o.edits ?? []),
   });
+}
+
+/** The map of a survey as an SVG file's text; `map` is JSON. */
+export function survey(map: string, name: string, title: string, dark: boolean): string {
+  return mapFigure(JSON.parse(map), name, title, dark).text;
 }
 
 /** The answer that the encoding draws, where it was given. */

@@ -12,6 +12,7 @@ const ROOMS = [
   "core", // graph, routes, names, facts, differences: pure
   "paint", // pens, colours, what an encoding declares
   "encodings",
+  "download",
   "host", // the widget's other side
   "store", // signals
   "a11y",

@@ -12,7 +12,8 @@ import ipywidgets
 import numpy as np
 import traitlets as t
 
-from .. import page
+from .. import figures, page
+from ..shown import with_picture
 from .roles import ROLES
 from .scores import ScoreMap
 
@@ -26,6 +27,7 @@ class SurveyMap(anywidget.AnyWidget):
     """The map alone, without what opens below it."""
 
     _esm = ""
+    title = t.Unicode("").tag(sync=True)  # of the figure: which model
     maps = t.Dict({}).tag(sync=True)  # name -> what `_told` makes of a ScoreMap
     score = t.Unicode("flow").tag(sync=True)  # the map on show
     cell = t.List(t.Int(), None, allow_none=True).tag(sync=True)  # the row and head that are chosen
@@ -38,7 +40,8 @@ class SurveyMap(anywidget.AnyWidget):
         self.survey = survey
         found = {name: getattr(survey, name)() for name in _SCORES}
         found |= {f"attention to: {role}": survey.role(role) for role in ROLES}
-        super().__init__(opens=opens, maps={name: _told(scores) for name, scores in found.items()})
+        title = f"Survey of {survey.facts['model']['name']}"
+        super().__init__(opens=opens, title=title, maps={name: _told(scores) for name, scores in found.items()})
         self._esm = page.static("survey.js")
 
     @t.validate("score")
@@ -67,6 +70,10 @@ class SurveyMap(anywidget.AnyWidget):
         found = self.survey.examples(self.survey.layers[row], head, k, by=by)
         return [{"number": e.number, "text": _text(e.prompt), "value": e.value} for e in found if not np.isnan(e.value)]
 
+    def svg(self, theme: str = "auto") -> str:
+        """The map on show as an SVG file's text. Raises ImportError where the extra "figures" is missing."""
+        return figures.survey_svg(self.maps[self.score], self.score, self.title, theme=theme)
+
     def page(self) -> str:
         """A page of its own, with the strongest examples of every head, that needs no kernel and no network."""
         places = [(row, head) for row, n in enumerate(self.survey.heads) for head in range(n)]
@@ -75,8 +82,9 @@ class SurveyMap(anywidget.AnyWidget):
             for score in self.maps
             for row, head in places
         }
-        state = {"maps": self.maps, "score": self.score, "cell": self.cell, "examples": examples, "offline": True}
-        name = html.escape(f"Survey of {self.survey.facts['model']['name']}")
+        state = {name: getattr(self, name) for name in ("maps", "score", "cell", "title")}
+        state |= {"examples": examples, "offline": True}
+        name = html.escape(self.title)
         data = json.dumps(state, allow_nan=False)
         return page.whole("lmtt-survey-page", data, page.static("survey.js"), title=name, heading="Survey")
 
@@ -89,13 +97,31 @@ class SurveyView(ipywidgets.VBox):
         super().__init__([self.map])
         self.map.observe(self._open, "opened")
 
-    def save(self, path: str | Path) -> Path:
-        """Saves the map as one page; returns its path. Raises ValueError for another ending than .html."""
+    def save(self, path: str | Path, *, theme: str = "auto") -> Path:
+        """Saves the map by its ending: .html, one page; .svg or .png, the score on show. Returns the path.
+
+        Raises ValueError for another ending or theme, ImportError where a figure needs the extra "figures".
+        """
         path = Path(path)
-        if path.suffix not in (".html", ".htm"):
-            raise ValueError(f"a page is saved as .html, got {path.name!r:.60}")
-        path.write_text(self.map.page(), "utf-8")
+        if path.suffix in (".html", ".htm"):
+            path.write_text(self.map.page(), "utf-8")
+        elif path.suffix == ".svg":
+            path.write_text(self.map.svg(theme), "utf-8")
+        elif path.suffix == ".png":
+            path.write_bytes(figures.png(self.map.svg(theme)))
+        else:
+            raise ValueError(f"a map is saved as .html, .svg or .png, got {path.name!r:.60}")
         return path
+
+    # As the flow widget has it: readers without a kernel see the picture.
+    _ipython_display_ = None
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        try:
+            picture = figures.png(self.map.svg())
+        except ImportError:
+            picture = None
+        return with_picture(super()._repr_mimebundle_(**kwargs), picture)
 
     def _open(self, change: Any) -> None:
         if change["new"] is None or self.model is None:

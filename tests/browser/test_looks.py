@@ -219,3 +219,48 @@ def test_no_white_of_vs_code_stands_around_it(host: Host) -> None:
     host.page.wait_for_function(
         "() => getComputedStyle(document.querySelector('.view')).backgroundColor === 'rgba(0, 0, 0, 0)'"
     )
+
+
+FINENESS = """canvases => canvases.map(canvas => {
+  const drawn = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.some(x => x > 0);
+  return [canvas.width / canvas.clientWidth, drawn];
+})"""
+
+# Emulated screens change what media queries match and tell no listener, as a window that is moved does.
+TOLD = """() => {
+  const [match, all] = [matchMedia, []];
+  window.matchMedia = query => {
+    const list = match(query);
+    all.push({ list, was: list.matches });
+    return list;
+  };
+  window.tell = () => {
+    for (const one of [...all]) {
+      if (one.list.matches === one.was) continue;
+      one.was = one.list.matches;
+      one.list.dispatchEvent(new Event("change"));
+    }
+  };
+}"""
+
+
+def test_on_a_screen_of_another_fineness_every_canvas_is_drawn_anew(
+    page: Page, open_widget: OpenWidget, widget: lmtt.FlowWidget
+) -> None:
+    """A window that is moved to another screen keeps its size in px; only the points of a px change."""
+    widget.edits = [{"selection": {"kind": "mlp", "state": 4, "pos": 9}, "to": 0.0}]
+    page.add_init_script(f"({TOLD})()")
+    open_widget(widget)
+    expect(page.locator(".beside canvas")).to_be_visible()
+    session = page.context.new_cdp_session(page)
+    drawn = []
+    for fineness in (1, 2, 1.5):
+        screen = {"width": 1200, "height": 900, "deviceScaleFactor": fineness, "mobile": False}
+        session.send("Emulation.setDeviceMetricsOverride", screen)
+        page.evaluate("tell()")
+        page.wait_for_timeout(400)
+        found = page.locator(".flow canvas, .beside canvas").evaluate_all(FINENESS)
+        assert [ratio for ratio, _ in found] == pytest.approx([fineness] * 5, rel=0.01)
+        drawn.append([is_drawn for _, is_drawn in found])
+    assert drawn == drawn[:1] * 3
+    assert sum(drawn[0]) >= 4  # the topmost canvas may be empty

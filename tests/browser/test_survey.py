@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -12,6 +16,8 @@ import lmtt_widget as lmtt
 from tests.grammar_prompts import prompts
 
 from .host import Host
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +82,61 @@ def test_the_map_keeps_the_theme_of_its_host(page: Page, many: lmtt.Survey, prob
     view.map.close()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_map_is_saved_as_python_draws_it(
+    page: Page, many: lmtt.Survey, problems: list[str], tmp_path: Path, theme: str
+) -> None:
+    view = many.show()
+    shown = opened(page, view, problems, theme)
+    shown.locator("select").select_option("attention to: previous")
+    kept = {}
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            shown.get_by_role("button", name=kind).click()
+        assert download.value.suggested_filename == f"survey-attention-to-previous.{kind.lower()}"
+        kept[kind] = download.value.path().read_bytes()
+    path = view.save(tmp_path / "map.svg", theme=theme)
+    assert kept["SVG"].decode() == path.read_text("utf-8")
+    drawn = ElementTree.fromstring(kept["SVG"])
+    assert drawn.find(f"{SVG}title").text == "Survey of lmtt-bundled"  # type: ignore[union-attr]
+    assert "previous: " in "".join(drawn.itertext())
+    size = struct.unpack(">II", kept["PNG"][16:24])
+    assert size == tuple(2 * int(drawn.get(side, "0")) for side in ("width", "height"))
+    assert view.save(tmp_path / "map.png", theme=theme).read_bytes()[16:24] == kept["PNG"][16:24]
+    view.map.close()
+
+
+def test_a_cell_of_the_saved_map_has_the_colour_of_the_screen(
+    page: Page, many: lmtt.Survey, problems: list[str]
+) -> None:
+    """The style sheet mixes on screen, and a function in the file."""
+    view = many.show()
+    shown = opened(page, view, problems)
+    shown.locator("select").select_option("effect")
+    colour = "cell => getComputedStyle(cell).backgroundColor"
+    cells = shown.locator("button.cell")
+    on_screen = sorted(_rgb(cells.nth(i).evaluate(colour)) for i in range(32))
+    drawn = ElementTree.fromstring(view.map.svg("light")).findall(f"{SVG}rect")
+    inside = sorted(_rgb(rect.get("fill", "")) for rect in drawn if rect.get("rx") == "2")
+    assert np.abs(np.subtract(on_screen, inside)).max() <= 1
+    view.map.close()
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    """Of "#0072b2", or of what a browser says of a mixed colour: "color(srgb 0 .447 .698)"."""
+    if colour.startswith("#"):
+        return tuple(bytes.fromhex(colour[1:]))
+    return tuple(round(255 * float(x)) for x in colour.removeprefix("color(srgb ").rstrip(")").split())
+
+
+def test_a_notebook_keeps_the_map_as_a_picture(many: lmtt.Survey) -> None:
+    view = many.show()
+    data, _ = view._repr_mimebundle_()
+    assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
+    assert "application/vnd.jupyter.widget-view+json" in data
+    view.map.close()
+
+
 def test_a_saved_page_needs_no_kernel_and_no_network(page: Page, many: lmtt.Survey, tmp_path: Path) -> None:
     path = many.show().save(tmp_path / "survey.html")
     asked: list[str] = []
@@ -85,5 +146,5 @@ def test_a_saved_page_needs_no_kernel_and_no_network(page: Page, many: lmtt.Surv
     expect(page.locator(".example")).to_have_count(5)
     expect(page.locator(".example .text").first).to_have_text(str(many.examples(2, 6)[0].prompt))
     assert asked == [path.as_uri()]
-    with pytest.raises(ValueError, match=r"saved as \.html"):
+    with pytest.raises(ValueError, match=r"saved as \.html, \.svg or \.png"):
         many.show().save(tmp_path / "survey.txt")

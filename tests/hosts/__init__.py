@@ -2,6 +2,7 @@
 
 python -m tests.hosts.colab      Google's manager, as Colab's output frames have it
 python -m tests.hosts.vscode     VS Code's workbench and webview: how the widget is drawn there
+python -m tests.hosts.heap       what ten runs of a cell leave in JupyterLab
 python -m tests.hosts.bare       where there is no torch
 
 What they fetch lies in .hosts/ (git-ignored). docs/hosts.md says what they said last.

@@ -3,10 +3,11 @@ import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Choice, Toggle } from "../controls/choice.js";
 import { Close } from "../controls/close.js";
+import { png } from "../download.js";
 import type { Store } from "../store/store.js";
 import type { Scene } from "../views/flow/scene.js";
 import * as words from "../words.js";
-import { figureOf, png, SIZES, save, type Wanted } from "./files.js";
+import { figureOf, SIZES, save, type Wanted } from "./files.js";
 
 export function FigureDialog({ store, scene, close }: { store: Store; scene: Scene; close: () => void }) {
   const wanted = useSignal<Wanted>({ size: "page", selection: true, legend: true, caption: false });

@@ -3,6 +3,7 @@
 import { HOME } from "../core/camera.js";
 import { nextToken, tokenText } from "../core/names.js";
 import { percent } from "../core/numbers.js";
+import { download, type Figure, png } from "../download.js";
 import type { Store } from "../store/store.js";
 import { type Around, extraHeight, svgText } from "../views/flow/figure.js";
 import { layoutGraph } from "../views/flow/layout.js";
@@ -20,13 +21,6 @@ export interface Wanted {
 
 /** px; null: as on screen */
 export const SIZES = { screen: null, column: [420, 380], page: [720, 460], slide: [1280, 720], post: [1200, 675] } as const;
-
-/** An SVG's text, and its size in px. */
-interface Figure {
-  text: string;
-  width: number;
-  height: number;
-}
 
 export function figureOf(store: Store, scene: Scene, wanted: Wanted): Figure {
   const around = aroundOf(store, scene, wanted);
@@ -62,24 +56,6 @@ function aroundOf(store: Store, { g, routes, palette, hues, places }: Scene, wan
         )
       : "",
   };
-}
-
-const SCALE = 2; // pixels of a PNG for every px
-
-export async function png({ text, width, height }: Figure): Promise<Blob> {
-  const url = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
-  try {
-    const image = new Image();
-    image.src = url;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    canvas.width = SCALE * width;
-    canvas.height = SCALE * height;
-    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
-    return await new Promise((done, failed) => canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error(words.noCanvas)))));
-  } finally {
-    URL.revokeObjectURL(url);
-  }
 }
 
 /** Asks the browser to print a figure on a page of its size, which every browser can save as PDF, its text as text. */
@@ -120,12 +96,4 @@ function nameOf({ g, routes }: Scene): string {
       .replace(/^-|-$/g, "")
       .slice(0, 60) || "flow-routes"
   );
-}
-
-function download(blob: Blob, name: string): void {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

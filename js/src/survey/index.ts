@@ -1,6 +1,8 @@
 // A survey as a map, layer x head: hover says value, interval, chance and counts; a click lists examples.
+import { download, png } from "../download.js";
 import { paletteOf } from "../paint/colour.js";
 import { watchTheme } from "../theme/theme.js";
+import { isKnown, mapFigure, mostOf, type ScoreMap } from "./figure.js";
 import css from "./style.js";
 import * as words from "./words.js";
 
@@ -10,14 +12,6 @@ interface Model {
   save_changes(): void;
   on(event: string, callback: () => void): void;
   off(event: string, callback: () => void): void;
-}
-interface ScoreMap {
-  layers: (number | null)[];
-  cells: (words.Cell | null)[][]; // [layer][head]
-  n_prompts: number;
-  n_queries: number | null;
-  n_duplicates: number;
-  n_refused: number;
 }
 interface Example {
   number: number;
@@ -45,17 +39,29 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   shadow.adoptedStyleSheets = [sheet];
   const root = make("div", "root");
   shadow.append(root);
+  let is_dark = false;
   const wear = (dark: boolean) => {
     root.classList.toggle("dark", dark);
+    is_dark = dark;
     for (const [name, colour] of Object.entries(paletteOf(dark))) root.style.setProperty(`--${name}`, String(colour));
   };
   wear(false);
   const look = watchTheme(host, wear, abort.signal);
   requestAnimationFrame(look);
 
-  const bar = make("label", "bar", `${words.score} `);
+  const bar = make("div", "bar");
+  const label = make("label", "", `${words.score} `);
   const chosen = make("select", "score");
-  bar.append(chosen);
+  label.append(chosen);
+  const keep = make("span", "keep", `${words.save} `);
+  for (const kind of ["PNG", "SVG"]) {
+    const button = make("button", "file", kind);
+    button.type = "button";
+    button.title = `${words.save} ${kind}`;
+    button.addEventListener("click", () => save(kind.toLowerCase()));
+    keep.append(button);
+  }
+  bar.append(label, keep);
   const [said, grid, list] = [make("p", "said"), make("div", "grid"), make("div", "list")];
   said.setAttribute("aria-live", "polite");
   root.append(bar, grid, said, list);
@@ -70,7 +76,7 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
   function drawMap(): void {
     chosen.replaceChildren(...Object.keys(maps()).map((one) => new Option(one, one, false, one === name())));
     const map = maps()[name()];
-    const most = Math.max(1e-12, ...map.cells.flat().map((cell) => Math.abs(cell?.value ?? 0)));
+    const most = mostOf(map);
     const n = Math.max(...map.cells.map((row) => row.length));
     grid.style.gridTemplateColumns = `3em repeat(${n}, minmax(10px, 44px))`;
     grid.setAttribute("role", "group");
@@ -82,8 +88,13 @@ function render({ model, el }: { model: Model; el: HTMLElement }): () => void {
     const foot = [make("span", "layer", words.heads), ...Array.from({ length: n }, (_, h) => make("span", "head", String(h)))];
     grid.replaceChildren(...rows.reverse().flat(), ...foot); // the last layer on top, as in the flow widget
     const all = words.counted(name(), map.n_prompts, map.n_queries, map.n_duplicates, map.n_refused);
-    const known = map.cells.flat().some((cell) => cell?.apart !== null && cell !== null);
-    said.textContent = `${all}. ${known ? words.grey : words.noChance}`;
+    said.textContent = `${all}. ${isKnown(map) ? words.grey : words.noChance}`;
+  }
+
+  async function save(kind: string): Promise<void> {
+    const figure = mapFigure(maps()[name()], name(), model.get("title") as string, is_dark);
+    const blob = kind === "png" ? await png(figure) : new Blob([figure.text], { type: "image/svg+xml" });
+    download(blob, `survey-${name().replace(/\W+/g, "-")}.${kind}`);
   }
 
   function cellOf(map: ScoreMap, cell: words.Cell | null, at: string, most: number, place: number[]): HTMLElement {

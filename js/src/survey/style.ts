@@ -5,7 +5,10 @@ export default `
 .root { font: 13px/1.45 system-ui, sans-serif; color: var(--text); background: var(--background); color-scheme: light;
   border: 1px solid var(--line); border-radius: 8px; padding: 12px; font-variant-numeric: tabular-nums; box-sizing: border-box; }
 .root.dark { color-scheme: dark; }
-.bar { display: block; margin-bottom: 10px; }
+.bar { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 4px 16px; margin-bottom: 10px; }
+.keep { color: var(--muted); }
+.file { font: inherit; margin-left: 4px; padding: 0 8px; color: var(--text); background: none; border: 1px solid var(--line); border-radius: 4px; cursor: pointer; }
+.file:hover, .file:focus-visible { outline: 2px solid var(--text); }
 select { font: inherit; }
 .grid { display: grid; gap: 2px; align-items: center; overflow-x: auto; }
 .layer, .head { color: var(--muted); font-size: 11px; text-align: center; }

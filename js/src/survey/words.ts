@@ -11,6 +11,8 @@ export interface Cell {
 export const score = "Score";
 export const heads = "head";
 export const layer = (name: number | null) => `L${name ?? "?"}`;
+export const save = "Save the map as";
+export const scale = (most: number) => `Colour: 0 to ${round(most)}`;
 export const nothing = "No such head.";
 export const grey = "Grey: no different from chance, all heads together.";
 export const noChance = "What chance would give is not known for this score.";

@@ -47,6 +47,7 @@ export function besideView(el: HTMLElement, store: Store): () => void {
     return edge < 0 ? null : { kind: "edge", edge };
   };
   const draw = () => {
+    store.camera.value; // also set where a px has another number of points now
     const s = scene();
     const item = s && here(s, store.hover.value);
     const c = canvas.getContext("2d");

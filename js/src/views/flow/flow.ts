@@ -109,6 +109,12 @@ export function flowView(
     else zoom(action.do === "zoom-in" ? STEP : 1 / STEP, event.shiftKey && event.key !== "+");
   };
 
+  const sharpen = () => {
+    store.camera.value = { ...store.camera.peek() };
+    // On another screen a px has another number of points, and nothing else tells of that.
+    matchMedia(`(resolution:${devicePixelRatio}dppx)`).addEventListener("change", sharpen, { once: true, signal: abort.signal });
+  };
+  sharpen();
   const stops = [paint(el, store, scene, size, failed), tooltip(el, store, scene, size, pointer)];
   followPointer(el, store, scene, size, pointer, choose, abort.signal);
   el.addEventListener("keydown", press, { signal: abort.signal });
