@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from .jupyter import JupyterServer
 from .picture import Picture
 from .test_jupyter import opened
+from .test_travel import PINCH
 
 IOI = "When Mary and John went to the store, John gave a drink to"
 EXPLORE = f"import lmtt_widget as lmtt\nwidget = lmtt.explore(lmtt.bundled_model(), {IOI!r})\nwidget"
@@ -19,6 +20,20 @@ def tell(change):
     echo.value = f"{change.name} is {change.new}"
 widget.observe(tell, ["selection", "foil", "edits", "target"])
 echo"""
+
+LONG = f"""import lmtt_widget as lmtt
+model = lmtt.bundled_model()
+sentence = "The garden was full of birds and the birds sang. "
+ids = model.tokenizer(sentence * 12 + {IOI!r} + " Mary. " + sentence * 14 + {IOI!r})["input_ids"]
+lmtt.explore(model, ids)"""
+STATE = """() => {
+  const view = document.querySelector('.lmtt-widget').shadowRoot;
+  return [
+    view.querySelector('select[aria-label="Explain"]').value, view.querySelector('.r-threshold').textContent,
+    view.querySelector('textarea').value, view.querySelector('.selected h3')?.textContent ?? '',
+  ];
+}"""
+SAME = f"was => JSON.stringify(({STATE})()) === JSON.stringify(was)"
 
 
 class Reader:
@@ -34,6 +49,11 @@ class Reader:
 
     def button(self, name: str) -> Locator:
         return self.view.get_by_role("button", name=name, exact=True)
+
+
+def state(reader: Reader) -> list[str]:
+    found: list[str] = reader.page.evaluate(STATE)
+    return found
 
 
 @pytest.fixture
@@ -110,6 +130,69 @@ def test_cutting_the_main_line_and_reading_the_verdict(reader: Reader) -> None:
     reader.click(reader.button("difference"))
     expect(reader.view.locator(".legend")).to_contain_text("▼ lost")
     assert reader.clicks <= 3
+
+
+def test_a_far_word_of_a_long_document_is_read_in_its_sentence(lab: JupyterServer, page: Page) -> None:
+    picture = opened(lab, page, LONG)
+    text = picture.view.locator(".text")
+    expect(text).to_contain_text("the birds sang. When Mary and John went to the store")
+    far = text.locator("[data-pos]").filter(has_text="Mary").first
+    at = [int(word.get_attribute("data-pos") or 0) for word in (far, text.locator(".target"))]
+    assert at[1] - at[0] > 150
+    expect(text.locator(".target")).to_be_in_viewport()
+
+
+def test_back_and_forward_over_target_prompt_threshold_and_selection(reader: Reader) -> None:
+    rest = 400  # ms; what is changed without a rest between is one step
+    view, keys = reader.view, reader.page.keyboard
+    steps = [
+        lambda: view.locator(".text [data-pos='10']").click(),
+        lambda: view.get_by_role("slider", name="Threshold").press("ArrowRight"),
+        lambda: view.get_by_role("table", name="Strongest lines").locator("tbody button").first.click(),
+    ]
+    shown = [state(reader)]
+    reader.page.wait_for_timeout(rest)
+    for step in steps:
+        step()
+        reader.page.wait_for_timeout(rest)
+        shown.append(state(reader))
+    box = view.get_by_role("textbox", name="Prompt")
+    box.fill(IOI.replace("John gave", "Mary gave"))
+    box.press("Enter")
+    expect(view.get_by_role("combobox", name="Explain")).to_have_value("13")
+    reader.page.wait_for_timeout(rest)
+    shown.append(state(reader))
+    assert len({str(one) for one in shown}) == len(shown)
+    reader.picture.flow.focus()
+    for key, wanted in (("ArrowLeft", shown[-2::-1]), ("ArrowRight", shown[1:])):
+        for was in wanted:
+            keys.press(f"Alt+{key}")
+            reader.page.wait_for_function(SAME, arg=was)
+
+
+def test_by_touch_a_pinch_zooms_a_tap_shows_and_the_next_opens(
+    lab: JupyterServer, browser: Browser, problems: list[str]
+) -> None:
+    context = browser.new_context(viewport={"width": 1200, "height": 900}, has_touch=True)
+    page = context.new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    picture = opened(lab, page, EXPLORE, ECHO)
+    picture.flow.scroll_into_view_if_needed()
+    place = "^L2 after attention · 13 ·to$"
+    apart = [picture.place(f"^{t} .*")[0] for t in (6, 7)]
+    picture.flow.evaluate(PINCH)
+    wider = [picture.place(f"^{t} .*")[0] for t in (6, 7)]
+    assert wider[1] - wider[0] > 1.5 * (apart[1] - apart[0])
+    picture.flow.press("0")
+    x, y = picture.place(place)
+    box = picture.flow.bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + x, box["y"] + y)
+    expect(picture.tip).to_contain_text("L2 after attention")
+    expect(page.get_by_text("selection is")).to_have_count(0)
+    page.touchscreen.tap(box["x"] + x, box["y"] + y)
+    expect(page.get_by_text("selection is {'kind': 'state'")).to_be_visible()
+    context.close()
 
 
 def test_all_of_it_by_keyboard(reader: Reader) -> None:
