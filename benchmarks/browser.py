@@ -10,14 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import comm
 import numpy as np
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-import lmtt_widget
 from lmtt_widget.wire import pack
 from tests.browser.conftest import FLAGS, NO_CHROMIUM, chromium
-from tests.browser.host import Host, QueueComm
 
 ADDRESS = "http://benchmark.test/"
 HERE = Path(__file__).parent
@@ -158,35 +155,6 @@ def measure(browser: Browser, case: Case, rounds: int) -> dict[str, list[float]]
     return found
 
 
-CLICK = """async i => {
-  const root = document.querySelector(".lmtt-widget").shadowRoot;
-  const row = [...root.querySelectorAll(".overview section")].at(-1).querySelectorAll("tbody button")[i];
-  await new Promise(done => setTimeout(done, 3000)); // idle work first, as while reading
-  const start = performance.now();
-  row.click();
-  while (!root.querySelector(".selected section table")) await new Promise(requestAnimationFrame);
-  return performance.now() - start;
-}"""
-
-
-def clicks(browser: Browser, n_tokens: int, n_clicks: int) -> list[float]:
-    """Milliseconds from a click on one of the strongest lines to its panel, the bundled model in this process."""
-    comm.create_comm = QueueComm
-    model = lmtt_widget.bundled_model()
-    assert model.tokenizer is not None
-    text = "When Mary and John went to the store, John gave a drink to Mary. "
-    widget = lmtt_widget.explore(model, model.tokenizer(text * (n_tokens // 15 + 1))["input_ids"][:n_tokens])
-    page = browser.new_page(viewport={"width": 1040, "height": 700})
-    host = Host(page, widget, [])
-    host.show(1000)
-    found = []
-    for i in range(n_clicks):
-        found.append(host.frame.evaluate(CLICK, i))
-        host.set(selection=None)
-    page.close()
-    return found
-
-
 def p95(times: list[float]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
@@ -218,9 +186,6 @@ def main() -> None:
                 f"| {drag:.0f} | {p95(t['drag']):.0f} ({case.drag}) "
                 f"| {hover:.1f} | {p95(t['hover']):.1f} ({case.hover}) |"
             )
-        if not options.case:
-            waited = clicks(browser, 1024, options.rounds)
-            print(f"\nclick to panel at 1,024 tokens, median of {len(waited)}: {statistics.median(waited):.0f} (300)")
         browser.close()
 
 
