@@ -28,6 +28,7 @@ from .shown import ASKED, BUDGET, INTERRUPTED, Shown, asked_of, bundle, status_o
 from .state import detail_state, graph_state
 
 _IDLE = 0.15  # seconds of quiet before something is prepared
+_UNSEEN = 20  # times as long, as long as no browser says that it shows the picture
 _AT_ONCE = 32  # nodes that are read as tokens before a click is heard
 
 
@@ -54,6 +55,7 @@ class FlowWidget(Shown):
     peek = _WhenRead(b"").tag(sync=True, echo_update=False)
     typed = t.Unicode("").tag(sync=True)  # where the browser asks for a token
     completions: Any = t.List([]).tag(sync=True, echo_update=False)  # of it, in the vocabulary
+    drawn = t.Bool(False).tag(sync=True, echo_update=False)  # the browser shows the first picture
     _is_read = True  # the nodes on show as tokens
     _reading: Peek | None = None
     _refused = (*Shown._refused, ForwardError, UndecomposableError)
@@ -211,7 +213,11 @@ class FlowWidget(Shown):
     def _when_idle(self) -> None:
         """After what is waiting in the event loop, if there is one."""
         if _has_loop():
-            asyncio.get_running_loop().call_later(_IDLE, self._idle)
+            asyncio.get_running_loop().call_later(_IDLE if self.drawn else _UNSEEN * _IDLE, self._idle)
+
+    @t.observe("drawn")
+    def _on_drawn(self, _change: Any) -> None:
+        self._when_idle()
 
     def _idle(self) -> None:
         if self._session.work():

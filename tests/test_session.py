@@ -141,6 +141,29 @@ def test_a_closed_widget_is_not_woken_by_a_timer(recorded: list[Any], monkeypatc
         assert w.run
 
 
+def test_nothing_is_prepared_before_the_browser_shows_the_picture(
+    recorded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "_IDLE", 1e-6)
+    monkeypatch.setattr(widget_module, "_UNSEEN", 1e9)
+
+    async def shown() -> None:
+        w = explore(text.model(), "the dog")
+        for _ in range(20):
+            await asyncio.sleep(1e-3)
+        assert w.peek == b""
+        w.drawn = True
+        for _ in range(1000):
+            await asyncio.sleep(1e-3)
+            if w.peek:
+                break
+        assert w.peek
+        w.close()
+
+    asyncio.run(shown())
+
+
 def test_what_is_no_edit_is_said() -> None:
     with pytest.raises(ValueError, match="an edit is an Edit, or a dictionary with its selection, got 'cut'"):
         Session(text.model()).open("the dog", edits=["cut"])

@@ -94,6 +94,8 @@ function start(model: HostModel, host: HTMLElement, abort: AbortSignal, failed: 
   });
   const ready = () => {
     host.dataset.ready = "1";
+    model.set("drawn", true); // what Python does when nobody waits comes after the picture
+    model.save_changes();
   };
   const unmount = mount(h(App, { store, ready, failed }), root, failed);
   abort.addEventListener("abort", unmount);
