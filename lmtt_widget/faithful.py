@@ -12,10 +12,11 @@ from torch import Tensor
 from .decomposition.forward import in_plain_precision
 from .given import integer, number, of_kind, place, told
 from .graph import ATTENTION, PART
-from .interventions import Kept
+from .interventions import Edit, Kept
 from .parts import wide
+from .progress import Option, reported
 from .routes import Routes
-from .run import RECORDED, Run, record
+from .run import RECORDED, Run, last_state, record
 from .verdicts import log_odds
 
 Off = Literal["mean", "zero"]
@@ -88,6 +89,7 @@ def faithfulness(
     token: int | None = None,
     foil: int | None = None,
     pos: int = -1,
+    progress: Option = None,
 ) -> Faithfulness:
     """How much of a prediction's log odds the drawn lines and squares keep when everything else is taken out.
 
@@ -95,12 +97,12 @@ def faithfulness(
     each part by its number, [query, key] or [pos], and the `run` and `pos` it is about. Kept are these, the carried
     stream, embeddings, biases and norms; every other line becomes the same weight on the mean value ("mean"), nothing
     ("zero"), or what another run wrote there; every other MLP or mixer likewise. Patterns are those of the pass that is
-    left, and beside it those of the whole model (frozen). The price is five forward passes.
+    left, and beside it those of the whole model (frozen). The price is four passes; progress(done, total) counts them.
 
     (minimality and faithfulness of circuits: Hanna et al. 2024, arXiv:2403.17806; why the ablation is named: Miller et
     al. 2024, arXiv:2407.08734)
 
-    Raises ValueError for a graph that was opened without its run.
+    Raises ValueError for a graph that was opened without its run, and for a run with interventions.
 
         >>> found = lmtt.faithfulness(lmtt.trace(graph, encoding="flow"), foil=model.token_id(" John"))
         >>> found.nothing_to_lose, found.kept > found.kept_random
@@ -125,36 +127,93 @@ def faithfulness(
         raise ValueError("a set of your own needs the run it is about: faithfulness(masks, run=run)")
     else:
         masks = dict(routes)
-    pos, n_vocab = place(pos, run.n_tokens, "pos"), run.logits.shape[-1]
-    token = int(run.logits[pos].argmax()) if token is None else integer(token, "token", 0, n_vocab - 1)
-    if foil is not None:
-        integer(foil, "foil", 0, n_vocab - 1)
-    whole = {p.number: _everything(p, run.n_tokens) for p in _parts(run)}
-    given = {k: masks[k].to(torch.bool) & mask if k in masks else mask & False for k, mask in whole.items()}
+    trial = Trial(run, masks, off, token, foil, pos)
+    with reported("faithfulness", progress) as done:
+        while trial.more():
+            done(len(trial.odds), len(PASSES))
+        done(len(PASSES), len(PASSES))
+    return trial.found()
 
-    def said(masks: Masks, *, frozen: bool = False) -> Tensor:
-        edits = [
+
+PASSES = ("kept", "none", "random", "frozen")
+
+
+class Trial:
+    """The passes behind one faithfulness, one at a time; what is known so far stays."""
+
+    def __init__(
+        self,
+        run: Run,
+        masks: Masks,
+        off: Off | Run = "mean",
+        token: int | None = None,
+        foil: int | None = None,
+        pos: int = -1,
+        known: dict[str, Tensor] | None = None,
+    ) -> None:
+        """known: logits of earlier trials of this run, ablation and position, where everything was taken out."""
+        if run.interventions:
+            raise ValueError("faithfulness is of a run that nothing was edited in; ask it of the run without edits")
+        self.run, self.off, self.pos, n_vocab = run, off, place(pos, run.n_tokens, "pos"), run.logits.shape[-1]
+        self.before = wide(run.logits[self.pos])
+        self.token = int(self.before.argmax()) if token is None else integer(token, "token", 0, n_vocab - 1)
+        self.foil = None if foil is None else integer(foil, "foil", 0, n_vocab - 1)
+        self.known = {} if known is None else known
+        self.whole = {p.number: _everything(p, run.n_tokens) for p in _parts(run)}
+        self.masks = {k: masks[k].to(torch.bool) & m if k in masks else m & False for k, m in self.whole.items()}
+        lines, squares = (int(sum(m.sum() for m in self.masks.values() if m.ndim == n)) for n in (2, 1))
+        self.sizes = [lines, squares]
+        self.odds: dict[str, float] = {}
+        self.p: float | None = None  # of the token, with only these
+
+    def more(self) -> bool:
+        """Runs the next pass; whether there are others. Raises what `record` raises."""
+        left = [name for name in PASSES if name not in self.odds]
+        if left:
+            logits = self._said(left[0])
+            self.odds[left[0]] = float(log_odds(logits, self.token, self.foil))
+            if left[0] == "kept":
+                self.p = float(logits.softmax(-1)[self.token])
+        return len(left) > 1
+
+    def found(self) -> Faithfulness:
+        """What they say; NaN for what was not tried yet."""
+        kept, none, random, frozen = (self.odds.get(name, float("nan")) for name in PASSES)
+        return Faithfulness(
+            self.off if isinstance(self.off, str) else "another prompt", self.sizes[0], self.sizes[1],
+            all=float(log_odds(self.before, self.token, self.foil)), none=none, odds=kept, odds_frozen=frozen,
+            odds_random=random, p_before=float(self.before.softmax(-1)[self.token]),
+            p=float("nan") if self.p is None else self.p,
+        )  # fmt: skip
+
+    def _said(self, name: str) -> Tensor:
+        if name == "none":
+            if name not in self.known:
+                self.known[name] = self._alone({k: m & False for k, m in self.whole.items()})
+            return self.known[name]
+        return self._alone(_random(self.whole, self.sizes) if name == "random" else self.masks, frozen=name == "frozen")
+
+    def _alone(self, masks: Masks, *, frozen: bool = False) -> Tensor:
+        """The logits [d_vocab] of a pass with these lines and squares only."""
+        run, edits = self.run, self.edits(masks, frozen=frozen)
+        last = None if run.readout is None else last_state(run, edits)
+        if last is not None and bool(last.isfinite().all()):
+            assert run.readout is not None
+            return wide(run.readout.unembed(run.readout.final(last, [self.pos]))[0])
+        return wide(record(run.model, run, interventions=edits, progress=False).logits[self.pos])
+
+    def edits(self, masks: Masks, *, frozen: bool = False) -> list[Edit]:
+        """Everything but these lines and squares taken out."""
+        off = 0.0 if isinstance(self.off, str) and self.off == "zero" else self.off
+        return [
             Kept(
                 {"kind": _KINDS[p.kind], "state": p.state, "part": p.number},
-                0.0 if isinstance(off, str) and off == "zero" else off,
+                off,
                 keep=masks[p.number],
                 frozen=p.heads.pattern() if frozen and p.heads else None,
             )
-            for p in _parts(run)
+            for p in _parts(self.run)
         ]
-        return wide(record(run.model, run, interventions=edits, progress=lambda *_: None).logits[pos])
-
-    def odds(logits: Tensor) -> float:
-        return float(log_odds(logits, token, foil))
-
-    left = said(given)
-    sizes = [int(sum(m.sum() for k, m in given.items() if (m.ndim == 2) is lines)) for lines in (True, False)]
-    return Faithfulness(
-        off if isinstance(off, str) else "another prompt", sizes[0], sizes[1],
-        all=odds(wide(run.logits[pos])), none=odds(said({k: m & False for k, m in whole.items()})), odds=odds(left),
-        odds_frozen=odds(said(given, frozen=True)), odds_random=odds(said(_random(whole, sizes))),
-        p_before=float(wide(run.logits[pos]).softmax(-1)[token]), p=float(left.softmax(-1)[token]),
-    )  # fmt: skip
 
 
 def drawn(routes: Routes, threshold: float) -> dict[int, Tensor]:

@@ -88,29 +88,62 @@ def generate(
     dice = torch.Generator().manual_seed(integer(seed, "seed", 0, (1 << 63) - 1))
     ends = _ends(model) if stop is None else _tokens(model, stop)
     encoded = model.encode(prompt)
-    ids, first, why = list(encoded.ids), len(encoded.ids), "length"
-    if model.n_positions is not None and first >= model.n_positions:
+    first = len(encoded.ids)
+    said = Continuation(model, encoded.ids, interventions, ends, temperature, dice)
+    if said.why == "positions":
         raise ValueError(
             f"the prompt fills the model's {model.n_positions} positions, so nothing can follow; shorten it"
         )
-    chosen: list[float] = []
     with reported("generating", progress) as done:
-        while len(chosen) < n_tokens:
-            if model.n_positions is not None and len(ids) >= model.n_positions:
-                why = "positions"
-                break
-            logits = _next(model, ids, interventions)
-            token = _drawn(logits, temperature, dice)
-            chosen.append(float(logits.softmax(-1)[token]))
-            ids.append(token)
-            done(len(chosen), n_tokens)
-            if token in ends:
-                why = "stop"
-                break
-    run = record(model, ids, interventions=interventions, progress=progress)
+        while not said.ended(n_tokens):
+            said.more()
+            done(len(said.p), n_tokens)
+    run = record(model, said.ids, interventions=interventions, progress=progress)
     speaker = "assistant" if any(encoded.roles) else None
-    run.roles = [*encoded.roles, *[speaker] * len(chosen)]
-    return Generated(run, first, _text(model, ids[first:]), tuple(chosen), why)
+    run.roles = [*encoded.roles, *[speaker] * len(said.p)]
+    why = "length" if said.why != "stop" and len(said.p) == n_tokens else said.why
+    return Generated(run, first, _text(model, said.ids[first:]), tuple(said.p), why)
+
+
+class Continuation:
+    """Tokens after a prompt, one at a time; what was said so far stays."""
+
+    def __init__(
+        self,
+        model: Model,
+        ids: Sequence[int],
+        interventions: Sequence[Edit] = (),
+        ends: set[int] | None = None,
+        temperature: float = 0.0,
+        dice: torch.Generator | None = None,
+    ) -> None:
+        """ends: the tokens that end it, by default the model's own."""
+        self.model, self.ids, self.interventions = model, list(ids), interventions
+        self.first, self.temperature, self.dice = len(self.ids), temperature, dice or torch.Generator()
+        self.ends = _ends(model) if ends is None else ends
+        self.p: list[float] = []  # of each token where it was chosen
+
+    @property
+    def why(self) -> str:
+        """It cannot go on: "stop" or "positions"; empty where it can."""
+        if len(self.ids) > self.first and self.ids[-1] in self.ends:
+            return "stop"
+        n = self.model.n_positions
+        return "positions" if n is not None and len(self.ids) >= n else ""
+
+    def ended(self, n_tokens: int) -> bool:
+        return len(self.p) >= n_tokens or bool(self.why)
+
+    def tokens(self, n_tokens: int) -> list[Token]:
+        """The first few of those that were generated."""
+        return self.model.readable_tokens(self.ids)[self.first : self.first + n_tokens]
+
+    def more(self) -> None:
+        """The next token. Raises what `record` raises."""
+        logits = _next(self.model, self.ids, self.interventions)
+        token = _drawn(logits, self.temperature, self.dice)
+        self.p.append(float(logits.softmax(-1)[token]))
+        self.ids.append(token)
 
 
 def _next(model: Model, ids: list[int], interventions: Sequence[Edit]) -> Tensor:

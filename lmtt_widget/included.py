@@ -44,7 +44,7 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
     at = prompts.index(shown.prompt)
     named = chosen(include)  # None where the visible routes choose
     own = [question for question in (shown.selection, *shown.pins) if question is not None]
-    own += [{"kind": "edits"}] if shown.edits else []
+    own += [*([{"kind": "edits"}] if shown.edits else []), *shown.opened.tested]
     asked = session.asked(shown.opened, shown)
     saved: dict[int, SavedPrompt] = {}
     answering = Answering(session, asked, progress, len(prompts))

@@ -263,6 +263,26 @@ def record(
     )  # fmt: skip
 
 
+@unharmed
+def last_state(clean: Run, interventions: Sequence[Edit]) -> Tensor | None:
+    """The last state [pos, d_model] of a pass with edits, which ends there; None where none of them changes it.
+
+    Raises what `record(clean.model, clean, interventions=...)` raises; whether it is finite is not looked at.
+    """
+    changes, until = _changes(clean, interventions), clean.states[-1].place
+    if until is None or changes.get(until) is None:
+        return None
+    module, inputs = clean.model.module, clean.model.inputs(clean.token_ids.tolist())
+    layers = list(clean.model.layers if clean.model.layers is not None else find_layers(module))
+
+    def passed(undo: Undo) -> Tensor | None:
+        readable(module, undo)
+        how = {"changes": changes, "call_by_call": clean.call_by_call, "until": until}
+        return run_recorded(module, layers, clean.n_tokens, inputs, **how).reached  # type: ignore[arg-type]
+
+    return in_turn(layers, lambda: whatever_happens(passed))
+
+
 def _prompt_of(run: Run) -> Prompt:
     prompt: Prompt = run.prompt
     return prompt

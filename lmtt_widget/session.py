@@ -7,7 +7,7 @@ import json
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -20,7 +20,6 @@ from .model import Model
 from .prompts import Prompt, plain_prompt
 from .readings import Readings
 from .run import Run, record
-from .tried import tried_heads
 
 Told = Callable[[str, int, int], None]  # what is being done, how much of it, of how much
 _KEPT, _KEPT_ANSWERS = 8, 64  # the latest prompts and answers that stay in memory
@@ -36,6 +35,7 @@ class Opened:
     graph: Graph
     edits: tuple[Any, ...] = ()  # as JSON
     clean: Opened | None = None  # the same prompt without the edits
+    tested: list[Selection] = field(default_factory=list)  # what was answered by and by
 
     @cached_property
     def read(self) -> Readings:
@@ -103,16 +103,16 @@ class Session:
         to = edit["to"]
         return Edit(**{**edit, "to": self.open(to["prompt"], told=told).run if is_prompt(to) else to})
 
-    def try_heads(
-        self, opened: Opened, *, target: int = -1, token: int | None = None, foil: int | None = None, n: int = 8
-    ) -> bool:
-        """Takes out the next n heads of the model, the best estimates first; whether there are others.
+    def go_on(self, opened: Opened, selection: Selection, **asked: Any) -> bool:
+        """Runs some of the passes behind an answer that is found by and by; whether there are others.
 
-        The table of heads has what is known so far. Raises what `effects` raises.
+        `ask` tells what is known so far; arguments as there. Raises what the passes raise.
         """
         with self._lock:
-            more = tried_heads(opened.read, target % opened.run.n_tokens, token, foil).more(n)
-            for key in [key for key, found in self._answers.items() if found.kind == "heads"]:
+            more = answers.more(opened.run, opened.graph, selection, read=opened.read, **asked)
+            if selection not in opened.tested:
+                opened.tested.append(selection)
+            for key in [key for key, found in self._answers.items() if found.kind == selection["kind"]]:
                 del self._answers[key]
             return more
 

@@ -100,7 +100,7 @@ class Shown(anywidget.AnyWidget):
     view: Any = t.Dict(dict(_VIEW)).tag(sync=True)
     edits: Any = _Leading([]).tag(sync=True)  # what is different in the pass on show; see interventions.told_edits
     before = t.Bytes(b"").tag(**_ONE_WAY)  # the graph without the edits
-    verify = _Bool(False).tag(sync=True)  # every head is taken out by itself, a few at a time when nobody waits
+    verify = _Bool(False).tag(sync=True)  # every head is taken out, or what is drawn tried alone, when nobody waits
     prompts: Any = _Something([]).tag(sync=True)
     prompt = _Leading("").tag(sync=True)
     status = t.Dict({"state": "idle", "text": "", "done": 0, "total": 0}).tag(**_ONE_WAY)
@@ -238,7 +238,7 @@ class Shown(anywidget.AnyWidget):
 
     def _with_verify(self, verify: bool) -> dict[str, Any]:
         if verify:
-            raise t.TraitError("heads cannot be verified: this analysis was saved without its model")
+            raise t.TraitError("nothing can be verified: this analysis was saved without its model")
         return {"verify": verify}
 
     def _with_selection(self, selection: Any) -> dict[str, Any]:

@@ -50,7 +50,9 @@ def check_selection(selection: Any) -> None:
         f'a selection is a dictionary with a "kind", got {selection!r:.60}',
     )
     for name, value in selection.items():
-        fits = value is None or _is_number(value, 0, _LARGEST) or (isinstance(value, str) and len(value) <= 40)
+        is_share = isinstance(value, float) and 0 <= value <= 1
+        is_word = isinstance(value, str) and len(value) <= 40
+        fits = value is None or is_share or is_word or _is_number(value, 0, _LARGEST)
         _need(fits and isinstance(name, str), f"a selection has numbers in its fields, got {name!r:.40}: {value!r:.40}")
         _texts([name, value], "a selection")
 

@@ -27,6 +27,7 @@ from .session import Opened, Session, prompt_list
 from .shown import ASKED, BUDGET, INTERRUPTED, Shown, asked_of, bundle, status_of
 from .state import detail_state, graph_state
 
+HEADS: Selection = {"kind": "heads"}
 _IDLE = 0.15  # seconds of quiet before something is prepared
 _UNSEEN = 20  # times as long, as long as no browser says that it shows the picture
 _AT_ONCE = 32  # nodes that are read as tokens before a click is heard
@@ -58,6 +59,7 @@ class FlowWidget(Shown):
     drawn = t.Bool(False).tag(sync=True, echo_update=False)  # the browser shows the first picture
     _is_read = True  # the nodes on show as tokens
     _reading: Peek | None = None
+    _verified = HEADS  # what is put to the test
     _refused = (*Shown._refused, ForwardError, UndecomposableError)
 
     def __init__(self, model: Model, prompts: Sequence[Prompt], **traits: Any) -> None:
@@ -151,8 +153,8 @@ class FlowWidget(Shown):
         return {"token": token}
 
     def _with_verify(self, verify: bool) -> dict[str, Any]:
-        if verify and self.edits:
-            raise t.TraitError("heads are verified in a pass without edits; take the edits back first")
+        if verify and self.edits and self._testable() == HEADS:
+            raise t.TraitError("what is verified is a pass without edits; take the edits back first")
         return {"verify": verify}
 
     def _with_foil(self, foil: Any) -> dict[str, Any]:
@@ -203,6 +205,10 @@ class FlowWidget(Shown):
         if name in ("prompt", "edits"):
             self._is_read, self._reading = False, None
         peek = [] if self._is_read else [self._read_on]
+        if name == "verify":
+            self._verified = self._testable()
+        elif name == "selection" and answers.has_more(self.selection) and len(self.selection) > 1:
+            self._verified = self.selection  # which names what is to be tested
         prepare = [self._prepare] if self.selection is not None else []
         self._session.later(*peek, *prepare, *self._verifying())
         self._when_idle()
@@ -234,16 +240,20 @@ class FlowWidget(Shown):
         self.peek = peek_bytes(self._reading, str(opened.number))
         return False
 
+    def _testable(self) -> Selection:
+        """What is put to the test: the selection, where its answer is found by and by, else all heads."""
+        return self.selection if answers.has_more(self.selection) else HEADS
+
     def _verifying(self) -> list[Callable[[], bool]]:
         return [self._verify_on] if self.verify else []
 
     def _verify_on(self) -> bool:
-        """Takes out a few more heads; whether there are others. What is known so far stays, whatever ends it."""
+        """Runs a few more passes; whether there are others. What is known so far stays, whatever ends it."""
         shown, more = self._shown(), False
         said: dict[str, Any] = {}
         try:
             asked = self._session.asked(shown, self)
-            more = self._session.try_heads(shown, target=self.target, token=asked["token"], foil=asked["foil"])
+            more = self._session.go_on(shown, self._verified, target=self.target, **asked)
         except KeyboardInterrupt:
             said = {"status": status_of("error", INTERRUPTED)}
         except Exception as e:  # noqa: BLE001

@@ -30,6 +30,8 @@ ASKED = {
     "edge": [{"state": 1, "query": 3, "key": 1}],
     "contrast": [{}],
     "edits": [{}],
+    "continued": [{"n_tokens": 2}],
+    "enough": [{"threshold": 0.1, "encoding": "flow", "reading": "max"}],
     "reasons": [{"state": 3, "head": 1, "query": 3, "key": 1}],
     "heads": [{}],
     "head": [{"state": 1, "head": 1, "query": 3}, {"state": 1, "head": 1, "query": 3, "key": 1}],
@@ -57,7 +59,7 @@ def test_every_file_of_the_folder_is_a_kind_and_nothing_else_names_them() -> Non
 def test_what_is_told_is_what_is_declared(kind: str, asked: dict[str, Any]) -> None:
     run = zoo.recorded(zoo.Case("qwen2_moe" if kind in ("mlp", "neuron") else "llama"))
     selection = {"kind": kind, **asked}
-    if kind == "edits":
+    if kind in ("edits", "continued"):
         run = record(run.model, run, interventions=[Edit({"kind": "mlp", "state": 2})])
     answer = answers.answer(run, attribute(run), selection, foil=5 if kind == "contrast" else None)
     assert type(answer) is answers.KINDS[kind].Answer

@@ -210,8 +210,8 @@ def test_a_mixer_says_why_it_has_no_map():
     [
         (
             {"kind": "nonsense"},
-            "one of the kinds carried, contrast, cut, edge, edits, head, heads, mixer, mlp, neuron, reasons, state, "
-            "token, word",
+            "one of the kinds carried, continued, contrast, cut, edge, edits, enough, head, heads, mixer, mlp, neuron, "
+            "reasons, state, token, word",
         ),
         ("state", "one of the kinds carried"),
         ({"kind": "state", "state": 4}, "pos is missing"),

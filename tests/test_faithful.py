@@ -7,10 +7,11 @@ import torch
 
 import lmtt_widget as lmtt
 from lmtt_widget import Edit, attribute, estimate, faithfulness, record, trace
-from lmtt_widget.faithful import drawn, strongest
+from lmtt_widget.faithful import Trial, drawn, strongest
+from lmtt_widget.run import last_state
 from lmtt_widget.verdicts import log_odds
 
-from . import zoo
+from . import untouched, zoo
 from .test_interventions import PROMPT, at, clean, of_kind
 
 NAMES = ("gpt2", "llama", "gemma2", "phi", "qwen2_moe", "mamba", "jamba", "qwen3_next", "hy_v4", "falcon_h1")
@@ -94,3 +95,38 @@ def test_where_nothing_is_at_stake_it_says_so_and_a_graph_alone_is_refused(bundl
     object.__setattr__(graph, "run", None)
     with pytest.raises(ValueError, match="opened without its run"):
         faithfulness(trace(graph))
+
+
+def test_of_an_edited_run_it_is_refused(bundled: lmtt.Model) -> None:
+    edited = record(bundled, PROMPT, interventions=[Edit({"kind": "mlp", "state": 2})])
+    with pytest.raises(ValueError, match="faithfulness is of a run that nothing was edited in"):
+        faithfulness(trace(attribute(edited)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pass_that_ends_at_the_last_state_is_the_whole_pass(name: str) -> None:
+    run = clean(next(c for c in zoo.cases() if c.type == name))
+    masks = {
+        k: torch.rand(m.shape, generator=torch.Generator().manual_seed(k)) < 0.5 for k, m in everything(run).items()
+    }
+    trial = Trial(run, masks)
+    edits = trial.edits(trial.masks)
+    last = last_state(run, edits)
+    assert last is not None
+    assert torch.equal(last, record(run.model, run, interventions=edits).states[-1].value)
+
+
+def test_progress_counts_the_passes_and_an_error_or_interrupt_leaves_the_model_as_it_was(bundled: lmtt.Model) -> None:
+    before, told = untouched.everything(bundled.module), list[tuple[int, int]]()
+    routes = trace(attribute(record(bundled, PROMPT)), encoding="flow")
+    found = faithfulness(routes, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+    def stop(done: int, _total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        faithfulness(routes, progress=stop)
+    untouched.assert_unchanged(bundled.module, before)
+    assert faithfulness(routes) == found

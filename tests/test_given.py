@@ -135,8 +135,9 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
         ),
         "faithfulness": (
             lmtt.faithfulness,
-            {"routes": "routes", "threshold": 0.1, "off": "mean", "run": None, "token": 5, "foil": 6, "pos": -1},
-            {"threshold": ANY_SHARE | {"None"}, "run": {"None"}, "token": {"None"}, "foil": {"None"}},
+            {"routes": "routes", "threshold": 0.1, "off": "mean", "run": None, "token": 5, "foil": 6, "pos": -1,
+             "progress": None},
+            {"threshold": ANY_SHARE | {"None"}, **{n: {"None"} for n in ("run", "token", "foil", "progress")}},
         ),
         "attention_reasons": (
             lmtt.attention_reasons,

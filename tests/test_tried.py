@@ -13,8 +13,10 @@ import torch
 import lmtt_widget as lmtt
 from lmtt_widget import tried
 from lmtt_widget import widget as widget_module
+from lmtt_widget.faithful import Trial
 from lmtt_widget.readings import Readings
 from lmtt_widget.saved import answers_of
+from lmtt_widget.session import Session
 from lmtt_widget.tried import tried_heads
 
 from . import text, zoo
@@ -149,6 +151,102 @@ def test_an_interrupt_keeps_what_is_known_and_says_so(monkeypatch: pytest.Monkey
     said: list[str] = []
     in_a_loop(monkeypatch, lambda w: said.append(f"{n_tried(w)} {w.verify} {w.status['text']}"))
     assert said[-1].startswith("8 False interrupted")
+
+
+def drawn(widget: lmtt.FlowWidget, threshold: float) -> dict[str, object]:
+    return {"kind": "enough", "threshold": threshold, "encoding": widget.encoding, "reading": widget.reading}
+
+
+def test_what_is_drawn_is_tried_alone_and_a_file_keeps_it(widget: lmtt.FlowWidget, tmp_path: Path) -> None:
+    widget.foil = 3
+    question = drawn(widget, 0.05)
+    widget.selection = question
+    assert (widget.selected["passes"], widget.selected["kept"]) == (0, None)
+    widget.verify = True
+    assert not widget.verify
+    expected = lmtt.faithfulness(widget.routes, 0.05, foil=3, progress=False)
+    (told,) = answers_of(widget.detail)
+    assert (told["passes"], told["off"]) == (4, "mean")
+    found = [told[name] for name in ("n_lines", "n_squares", "kept", "kept_frozen", "kept_random", "p_before", "p")]
+    assert found == pytest.approx(
+        [
+            getattr(expected, name)
+            for name in ("n_lines", "n_squares", "kept", "kept_frozen", "kept_random", "p_before", "p")
+        ]
+    )
+    assert told["nothing_to_lose"] == expected.nothing_to_lose
+    widget.selection = HEADS  # the reader went on
+    saved = lmtt.load_json(lmtt.save_json(widget, tmp_path / "enough.json"))
+    saved.selection = question
+    (kept,) = answers_of(saved.detail)
+    assert kept["kept"] == told["kept"]
+
+
+def test_where_nothing_is_at_stake_the_panel_is_told(widget: lmtt.FlowWidget) -> None:
+    predicted = int(widget.run.logits[-1].argmax())
+    widget.selection = drawn(widget, 0.9)
+    widget.verify = True
+    stake = widget.selected["at_stake"]
+    assert widget.selected["nothing_to_lose"] == (abs(stake) < 1)
+    widget.foil = predicted  # the token itself is no foil
+    assert widget.selected["at_stake"] == stake
+
+
+def test_a_drawn_set_is_stopped_between_passes_and_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(text.model())
+    opened = session.open(PROMPT)
+    question = {"kind": "enough", "threshold": 0.1, "encoding": "flow", "reading": "max"}
+    made: list[int] = []
+    alone = Trial._alone
+    monkeypatch.setattr(Trial, "_alone", lambda *a, **k: made.append(1) or alone(*a, **k))
+    told = []
+    for _ in range(4):
+        told.append((session.go_on(opened, question), session.ask(opened, question)["passes"]))
+    assert told == [(True, 1), (True, 2), (True, 3), (False, 4)]
+    first = session.ask(opened, question)
+    other = question | {"threshold": 0.2}
+    while session.go_on(opened, other):
+        pass
+    assert len(made) == 7  # with everything taken out it says the same at every threshold
+    assert session.ask(opened, other)["at_stake"] == first["at_stake"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"threshold": 1}, r"threshold must be a share in \[0, 1\)"), ({"threshold": "x"}, "threshold must be"),
+     ({"encoding": "no"}, "encoding must be one of"), ({"encoding": []}, "encoding must be one of"),
+     ({"reading": "min"}, "reading must be")],
+)  # fmt: skip
+def test_a_set_that_cannot_be_drawn_is_refused(widget: lmtt.FlowWidget, wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        widget.selection = drawn(widget, 0.1) | wrong
+    assert widget.selection is None
+
+
+def test_with_edits_it_goes_on_as_generate_does_a_token_at_a_time_and_a_file_keeps_it(tmp_path: Path) -> None:
+    widget = lmtt.explore(text.model(), PROMPT, preview=False)
+    cut = {"selection": {"kind": "mlp", "state": 2}}
+    with pytest.raises(Exception, match="nothing is edited in this picture"):
+        widget.selection = {"kind": "continued", "n_tokens": 3}
+    widget.edits = [cut]
+    widget.selection = {"kind": "continued", "n_tokens": 3}
+    assert (widget.selected["before"], widget.selected["after"]) == ([], [])
+    widget.verify = True
+    assert not widget.verify
+    (told,) = [a for a in answers_of(widget.detail) if a["kind"] == "continued"]
+    model = widget.run.model
+    for name, edits in (("before", []), ("after", [lmtt.Edit(**cut)])):
+        said = lmtt.generate(model, widget.prompt, 3, interventions=edits, progress=False)
+        assert told[name] == [t.text for t in said.tokens]
+    assert told["ended"]
+    saved = lmtt.load_json(lmtt.save_json(widget, tmp_path / "continued.json"))
+    assert answers_of(saved.detail)[0]["after"] == told["after"]
+    widget.selection = {"kind": "continued", "n_tokens": 2}  # fewer of them are known
+    assert widget.selected["after"] == told["after"][:2]
+    for n in (0, 65, "3"):
+        with pytest.raises(Exception, match="n_tokens must be in"):
+            widget.selection = {"kind": "continued", "n_tokens": n}
+    widget.close()
 
 
 def test_heads_of_an_edited_pass_are_not_verified(widget: lmtt.FlowWidget) -> None:

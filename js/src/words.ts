@@ -20,6 +20,11 @@ export const explainTitle = "The token explained (or click one under the picture
 export const threshold = "Threshold";
 export const thresholdTitle = "Lines weaker than this are hidden";
 export const automatic = "Auto";
+export const enough = "enough?";
+export const enoughTitle = "Run the model with the drawn lines alone, and say how much of the answer they keep";
+export const keeps = (share: string) => `keeps ${share}`;
+export const verify = "Verify";
+export const stop = "Stop";
 export const lines = (n: string) => `${n} ${n === "1" ? "line" : "lines"}`;
 export const linesTitle = "Attention lines drawn";
 export const only = "only";
@@ -173,6 +178,8 @@ export const withoutEdits = (target: string, next: string) => `Before: ${target}
 export const edited = "Edited";
 export const editedHere = "edited";
 export const sides = { both: "before and after", after: "after", difference: "difference" };
+export const regenerate = "Regenerate";
+export const regenerateTitle = "Go on with 8 tokens, with these edits and without: 24 passes";
 export const takeBack = "Take this edit back";
 export const cutIt = "Cut it";
 export const cutTitle = "Draw the picture of a pass without it (x; u takes the last cut back)";

@@ -3,7 +3,8 @@
 A kind is a module named after it. It has FIELDS (of its selections), PARTS (the kinds of parts it is about, if any),
 Answer (a frozen dataclass) and answer(question); where there is more to it check(run, selection), follow_ups(run,
 selection, answer), compare(question, answer, other) and updates(question) and nodes(question), what the answer
-lists the tokens of: vectors, and nodes read by the lens. Registered is what lies in this folder, and what `register`
+lists the tokens of: vectors, and nodes read by the lens. more(question) runs the next of the passes that its answer
+is made of, and says whether there are others. Registered is what lies in this folder, and what `register`
 is given.
 """
 
@@ -104,6 +105,31 @@ def answer(
     if beside is not None and beside.kind == found.kind and hasattr(module, "compare"):
         found = module.compare(question, found, beside)
     return found
+
+
+def more(
+    run: Run,
+    graph: Graph,
+    selection: Selection,
+    *,
+    target: int = -1,
+    token: int | None = None,
+    foil: int | None = None,
+    normalise: bool = True,
+    read: Readings,
+) -> bool:
+    """Runs some of the passes behind an answer that is found by and by; whether there are others.
+
+    Arguments as of `answer`; raises what the passes raise. False for what is answered at once.
+    """
+    module = KINDS[check(run, selection)["kind"]]
+    question = Question(run, graph, selection, _parts(module), target, token, foil, normalise, read)
+    return has_more(selection) and bool(module.more(question))
+
+
+def has_more(selection: Selection | None) -> bool:
+    """Whether its answer is found by and by."""
+    return selection is not None and hasattr(KINDS[selection["kind"]], "more")
 
 
 def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, normalise: bool) -> None:

@@ -13,7 +13,7 @@ from ..direct import DirectEffects, effects_at
 from ..patterns import scores
 from ..routes import trace
 from ..run import Run
-from ..tried import tried_heads
+from ..tried import TriedHeads, tried_heads
 from . import question
 from .question import Column, Map, Question, Record, Selection
 
@@ -74,10 +74,19 @@ def answer(q: Question) -> Answer:
     )
 
 
+def more(q: Question) -> bool:
+    """Takes out the next few heads, the best estimates first; whether there are others."""
+    return _tried(q).more()
+
+
+def _tried(q: Question) -> TriedHeads:
+    return tried_heads(q.read, q.target % q.run.n_tokens, q.token, q.foil)
+
+
 def _table(q: Question, found: DirectEffects | None) -> HeadTable:
     routes = trace(q.graph, q.target, encoding="flow")
     ids = torch.tensor([token.id for token in q.run.tokens])
-    tried = tried_heads(q.read, q.target % q.run.n_tokens, q.token, q.foil)
+    tried = _tried(q)
     rows: list[tuple[Any, ...]] = []  # part, state, head, share, effect, estimate, exact, one for each score
     for part in q.run.parts:
         if part.heads is None:

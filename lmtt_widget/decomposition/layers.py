@@ -42,6 +42,7 @@ def run_recorded(
     changes: Mapping[Place, Change | None] = MappingProxyType({}),
     call_by_call: bool = False,
     slim: bool = False,
+    until: Place | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Recording:
     """One ordinary forward pass of `model(**inputs)`, each layer read as it ends.
@@ -50,14 +51,14 @@ def run_recorded(
     changes: of states, by the place where each is made (None: stays as it is); then the pass goes on with the state
     that was given for the one it made, and sums close again. The states of a layer must all be named.
     call_by_call: what TorchScript and C++ do inside is taped too. slim: only states, what was written and the
-    values of heads are kept. progress(done, total) is called after each layer. The hooks are gone afterwards, also
-    after an exception.
+    values of heads are kept. until: where a state is changed, at which the pass ends: only `reached` is known then.
+    progress(done, total) is called after each layer. The hooks are gone afterwards, also after an exception.
 
     Raises UndecomposableError where a layer's output is not its input plus something or where what is to be changed is
     not made, ForwardError where the model itself fails.
     """
     recorder = Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
-    recorder.progress, recorder.slim = progress, slim
+    recorder.progress, recorder.slim, recorder.until = progress, slim, until
     recorder.tape.forced.update(forced)
     recorder.left = {place for place, change in changes.items() if change is not None}
     recorder.tape.changes.update((place, partial(recorder.change, change)) for place, change in changes.items())
@@ -76,6 +77,9 @@ def run_recorded(
         logits = whatever_happens(passed)
     except UndecomposableError:
         raise
+    except Enough:
+        if not recorder.left:
+            return recorder.result
     except Exception as e:
         where = recorder.module_that_failed(e.__traceback__)
         if where is None:
@@ -127,6 +131,10 @@ def best_recorded(record: Callable[[bool], Recording]) -> Recording:
 Change = Callable[[LayerState], LayerState | None]  # a state as it was read; None: it stays
 
 
+class Enough(Exception):
+    """The pass came as far as it was to; no error."""
+
+
 class Recorder:
     """Hooks on a model's layers: they tape one layer after another, and the reader reads each as it ends."""
 
@@ -144,6 +152,7 @@ class Recorder:
         self.left: set[Place] = set()  # where something is to be changed that has not been made yet
         self.number = 0  # of the layer that runs
         self.slim = False
+        self.until: Place | None = None  # where the pass ends
         self.progress: Callable[[int, int], None] = lambda *_: None
         self.thread, self.is_on = threading.get_ident(), True
 
@@ -270,6 +279,9 @@ class Recorder:
             self.left.discard(made.place)
             with torch.no_grad(), plain_precision(), self.tape.paused():
                 given = self.reader.changed_ahead(made, self.met, change, f"layer {self.number}")
+            if given is not None and made.place == self.until:
+                self.result.reached = self.reader.changed_but_not_read[made].value
+                raise Enough
         if given is not None and self.reader.states:
             made.value = given  # what the rest of the layer is made from
         self.met.append(made)

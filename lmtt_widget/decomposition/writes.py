@@ -106,6 +106,7 @@ class Recording:
     embedding: LayerState | None = None
     readout: Readout | None = None
     logits: Tensor | None = None  # [1, pos, d_vocab]
+    reached: Tensor | None = None  # where the pass ended at a state: what that was changed to, [pos, d_model]
     given: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)  # rows the model gave, and these, if only some
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual

@@ -13,6 +13,7 @@ import lmtt_widget as lmtt
 
 from .host import Host
 from .jupyter import JupyterServer
+from .models import PROMPT, random_model
 from .picture import Picture
 from .test_inspection import AXE, OpenWidget, percent, signed
 from .test_jupyter import opened
@@ -210,6 +211,101 @@ def test_a_saved_page_holds_two_prompts_against_each_other(
     expect(view.locator(".legend")).to_contain_text("▼ lost")
     page.context.close()
     widget.close()
+
+
+def test_one_saved_page_has_edits_verdicts_and_a_contrast_alive(
+    browser: Browser, problems: list[str], bundled: lmtt.Model, tmp_path: Path
+) -> None:
+    """Each is read on the page without a kernel, and says what Python says."""
+    john, run = bundled.token_id(" John"), lmtt.record(bundled, IOI)
+    edit = lmtt.Edit(MAIN, 0.5)
+    widget = lmtt.explore(bundled, [IOI, SWAPPED], foil=" John")
+    widget.edits = [edit]
+    widget.selection = {"kind": "continued", "n_tokens": 2}
+    widget.verify = True
+    while widget._session.work():  # as in a notebook, when nobody waits
+        pass
+    widget.selection = {"kind": "contrast"}
+    path = lmtt.save_html(widget, tmp_path / "all.html")
+    (verdict,) = lmtt.effects(run, [edit], foil=john)
+    turned = lmtt.contrast_prompts(run, foil=john)
+    page = offline_page(browser, problems)
+    page.goto(path.as_uri())
+    page.locator("[data-ready='1']").wait_for()
+    view = page.locator("body")
+
+    bar = view.locator(".edits")
+    expect(bar.locator(".chip")).to_have_text("L2 ·Mary → ·to")
+    expect(view.locator(".beside")).to_contain_text("Before: ·to → ·Mary 100%")
+    for side, there in (("after", 0), ("before and after", 1)):
+        bar.get_by_role("button", name=side, exact=True).click()
+        expect(view.locator(".beside")).to_have_count(there)
+    bar.get_by_role("button", name="difference", exact=True).click()
+    expect(view.locator(".legend")).to_contain_text("▼ lost")
+
+    bar.locator(".noun").click()
+    figures = f"log odds against ·John {signed(verdict.odds_before)} → {signed(verdict.odds)}"
+    expect(view.locator(".verdict")).to_contain_text(figures)
+    expect(rows_of(view, "Tokens that moved most").first).to_contain_text(verdict.moved.tokens[0].text)
+    expect(rows_of(view, "Heads whose direct effect changed most")).to_have_count(5)
+
+    view.locator(".crumbs").get_by_role("button", name="Swap the words").click()
+    rows = rows_of(view, "The same prompt with the words swapped")
+    expect(rows).to_have_count(len(turned))
+    expect(rows.first).to_contain_text(turned[0].how)
+    expect(rows.first).to_contain_text(signed(turned[0].odds))
+    rows.first.get_by_role("button").click()
+    expect(view.get_by_role("textbox", name="Prompt")).to_have_value(SWAPPED)
+    expect(view.locator(".beside")).to_contain_text("Kept: ·to →")
+    expect(bar).to_have_count(0)
+    page.context.close()
+    widget.close()
+
+
+def test_the_readout_says_whether_what_is_drawn_is_enough(ioi: Host, bundled: lmtt.Model) -> None:
+    view = view_of(ioi)
+    ioi.set(foil=" John")
+    view.get_by_role("button", name="enough?").click()
+    ioi.until(lambda: ioi.widget.selection is not None and ioi.widget.selected["passes"] == 4, "four passes")
+    assert ioi.widget.selection["threshold"] == pytest.approx(ioi.widget.routes.automatic_threshold(), rel=1e-3)
+    found = lmtt.faithfulness(ioi.widget.routes, foil=bundled.token_id(" John"), progress=False)
+    expect(view.locator(".readout")).to_contain_text(f"{found.n_lines} lines")
+    panel = view.locator(".panel")
+    expect(panel).to_contain_text(f"{found.n_lines} lines and {found.n_squares} squares alone, the rest at its mean")
+    facts = panel.locator(".facts")
+    for what, share in (("made anew", found.kept), ("frozen", found.kept_frozen), ("at random", found.kept_random)):
+        expect(facts.locator("div").filter(has_text=what)).to_contain_text(f"{round(100 * share)}%")
+    expect(panel).to_contain_text("4 of 4 passes")
+    expect(view.locator(".readout")).to_contain_text(f"keeps {round(100 * found.kept)}%")
+    expect(panel.get_by_role("button", name="Verify")).to_have_count(0)
+    ioi.set(threshold=0.3)
+    expect(view.locator(".readout")).to_contain_text("enough?")
+
+
+def test_where_nothing_is_at_stake_the_readout_says_there_is_nothing_to_lose(open_widget: OpenWidget) -> None:
+    model = random_model()
+    run = lmtt.record(model, PROMPT)
+    foil = next(i for i in range(30) if lmtt.faithfulness({}, run=run, foil=i, progress=False).nothing_to_lose)
+    host = open_widget(lmtt.explore(model, PROMPT, foil=foil))
+    view = view_of(host)
+    view.get_by_role("button", name="enough?").click()
+    expect(view.locator(".panel")).to_contain_text("Nothing to lose: ")
+    expect(view.locator(".panel")).to_contain_text("4 of 4 passes")
+    expect(view.locator(".panel .facts")).not_to_contain_text("patterns")
+
+
+def test_with_edits_the_continuation_is_made_anew(ioi: Host, bundled: lmtt.Model) -> None:
+    ioi.set(edits=[{"selection": MAIN}])
+    view = view_of(ioi)
+    view.locator(".edits").get_by_role("button", name="Regenerate").click()
+    ioi.until(lambda: ioi.widget.selection["kind"] == "continued" and not ioi.widget.verify, "tokens")
+    chips = view.locator(".panel .selected .chip")
+    expected = [
+        t.text
+        for edits in ([lmtt.Edit(MAIN)], [])
+        for t in lmtt.generate(bundled, IOI, 8, interventions=edits, progress=False).tokens
+    ]
+    expect(chips).to_have_text(expected)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -22,6 +22,14 @@ export interface CarriedAnswer extends Answer {
   effect: number | null;
 }
 
+export interface ContinuedAnswer extends Answer {
+  kind: "continued";
+  n_tokens: number; // to be generated; fewer where both end before
+  before: string[]; // the tokens so far, without the edits
+  after: string[]; // with them
+  ended: boolean;
+}
+
 export interface Turned {
   prompt: unknown[];
   how: string[];
@@ -84,6 +92,22 @@ export interface ChangedHeads {
 export interface EditsAnswer extends Judged {
   kind: "edits";
   heads: ChangedHeads | null; // None without a linear read-out
+}
+
+export interface EnoughAnswer extends Answer {
+  kind: "enough";
+  off: string; // what stands in place of everything else: "mean"
+  n_lines: number;
+  n_squares: number;
+  passes: number; // that are done
+  n_passes: number;
+  at_stake: number | null; // nats between the whole model and nothing; None where that pass was not made yet
+  nothing_to_lose: boolean;
+  kept: number | null; // of what is at stake, patterns of the pass that is left; so all below
+  kept_frozen: number | null; // every head with the pattern it had in the whole model
+  kept_random: number | null; // as many lines and squares, drawn by chance
+  p_before: number;
+  p: number | null; // of the token, with only these
 }
 
 export interface Pair {

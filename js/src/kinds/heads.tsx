@@ -4,6 +4,7 @@ import { effectTitle } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
 import { Section } from "../controls/section.js";
 import { Amount, type Column, hovering, Signed, Table } from "../controls/table.js";
+import { Verify } from "../controls/verify.js";
 import { buttonsIn, walkAmong } from "../controls/walk.js";
 import type { HeadsAnswer, HeadTable } from "../core/answers.js";
 import { totals } from "../core/effects.js";
@@ -44,10 +45,8 @@ const own = {
   elsewhere: "These effects are on another token's prediction: they were saved with it.",
   list: "Strongest heads",
   head: "head",
-  verify: "Verify",
   verifyTitle: "Run the model without each head, the best estimates first; what is known so far stays",
-  stop: "Stop",
-  tried: (n: number, of: number) => `${n} of ${of} heads taken out, exact.`,
+  tried: "heads taken out, exact.",
   estimate: "estimate",
 };
 
@@ -160,28 +159,20 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
           pick={(i) => () => open(rows[i])}
           columns={[{ head: own.head, left: true, cell: (i) => name(rows[i]) }, ...(measure === "exact" ? without : usual)]}
         />
-        <Verify store={store} n_tried={n_tried} n={exact.length} />
+        {!store.traits.edits.value.length && (
+          <Verify
+            store={store}
+            title={own.verifyTitle}
+            done={n_tried}
+            all={exact.length}
+            text={own.tried}
+            begun={() => {
+              store.measure.value = "exact";
+            }}
+          />
+        )}
       </Section>
     </>
-  );
-}
-
-/** Takes the heads out one after the other, until all are or the reader stops it. */
-function Verify({ store, n_tried, n }: { store: Shown<HeadsQuestion, HeadsAnswer>["store"]; n_tried: number; n: number }) {
-  const on = store.traits.verify.value;
-  const act = () => {
-    if (!on) store.measure.value = "exact";
-    store.write("verify", !on);
-  };
-  return (
-    <p class="note" role="status">
-      {LIVE && !store.offline && !store.traits.edits.value.length && n_tried < n && (
-        <button type="button" title={own.verifyTitle} onClick={act}>
-          {on ? own.stop : own.verify}
-        </button>
-      )}{" "}
-      {n_tried > 0 && own.tried(n_tried, n)}
-    </p>
   );
 }
 

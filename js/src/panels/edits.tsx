@@ -37,6 +37,18 @@ export function Edits({ store }: { store: Store }) {
           {goesTo(verdict)}
         </button>
       )}
+      {may && (
+        <button
+          type="button"
+          title={words.regenerateTitle}
+          onClick={() => {
+            store.setSelection({ kind: "continued", n_tokens: 8 });
+            store.write("verify", true);
+          }}
+        >
+          {words.regenerate}
+        </button>
+      )}
       <Choice
         label={words.beside}
         value={side}

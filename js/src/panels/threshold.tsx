@@ -1,6 +1,8 @@
 // The slider below which no edge is drawn, and what is drawn above it.
 import { useSignal } from "@preact/signals";
 import { Toggle } from "../controls/choice.js";
+import type { EnoughAnswer } from "../core/answers.js";
+import { equal } from "../core/json.js";
 import { count, percent, roundPercent } from "../core/numbers.js";
 import { EXPLAINED, FEWEST, STEPS, stepAt, thresholdAt, thresholdOf } from "../core/routes.js";
 import type { Store } from "../store/store.js";
@@ -56,6 +58,7 @@ export function Threshold({ store }: { store: Store }) {
           {words.lines(count(n))}
         </span>
         <Explained store={store} />
+        {!store.traits.edits.value.length && <Enough store={store} n_lines={n} />}
       </output>
     </>
   );
@@ -81,6 +84,23 @@ function Explained({ store }: { store: Store }) {
         </button>
       )}
     </>
+  );
+}
+
+/** The way to what the drawn lines keep by themselves, and how much of the log odds that is once it is known. */
+function Enough({ store, n_lines }: { store: Store; n_lines: number }) {
+  const { encoding, reading } = store.traits;
+  const asked = { kind: "enough", threshold: store.threshold.value, encoding: encoding.value, reading: reading.value, n_lines };
+  const answer = store.answer.value as EnoughAnswer | null;
+  const kept = answer && equal(answer.question, asked) && !answer.nothing_to_lose ? answer.kept : null;
+  const ask = () => {
+    store.setSelection(asked);
+    if (LIVE && !store.offline) store.write("verify", true);
+  };
+  return (
+    <button type="button" class="more" title={words.enoughTitle} onClick={ask}>
+      {kept == null ? words.enough : words.keeps(`${Math.round(100 * kept)}%`)}
+    </button>
   );
 }
 
