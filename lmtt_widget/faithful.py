@@ -102,7 +102,8 @@ def faithfulness(
     (minimality and faithfulness of circuits: Hanna et al. 2024, arXiv:2403.17806; why the ablation is named: Miller et
     al. 2024, arXiv:2407.08734)
 
-    Raises ValueError for a graph that was opened without its run, and for a run with interventions.
+    Raises ValueError for a graph that was opened without its run, a run with interventions, and a mask of no part or of
+    another shape.
 
         >>> found = lmtt.faithfulness(lmtt.trace(graph, encoding="flow"), foil=model.token_id(" John"))
         >>> found.nothing_to_lose, found.kept > found.kept_random
@@ -160,7 +161,11 @@ class Trial:
         self.foil = None if foil is None else integer(foil, "foil", 0, n_vocab - 1)
         self.known = {} if known is None else known
         self.whole = {p.number: _everything(p, run.n_tokens) for p in _parts(run)}
-        self.masks = {k: masks[k].to(torch.bool) & m if k in masks else m & False for k, m in self.whole.items()}
+        for k, mask in masks.items():
+            _check_mask(run, k, mask, self.whole.get(k))
+        self.masks = {
+            k: masks[k].to(m.device, torch.bool) & m if k in masks else m & False for k, m in self.whole.items()
+        }
         lines, squares = (int(sum(m.sum() for m in self.masks.values() if m.ndim == n)) for n in (2, 1))
         self.sizes = [lines, squares]
         self.odds: dict[str, float] = {}
@@ -246,6 +251,18 @@ def _parts(run: Run) -> list[Any]:
 
 def _everything(part: Any, n: int) -> Tensor:
     return torch.ones(n, n, dtype=torch.bool).tril() if part.heads else torch.ones(n, dtype=torch.bool)
+
+
+def _check_mask(run: Run, number: Any, mask: Any, whole: Tensor | None) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < len(run.parts):
+        raise ValueError(f"masks go by the number of a part, 0..{len(run.parts) - 1}, got {told(number)}")
+    if whole is None:  # what is always kept
+        return
+    if not isinstance(mask, Tensor) or mask.shape != whole.shape:
+        axes, got = ("[query, key]" if whole.ndim == 2 else "[pos]"), told(mask)
+        raise ValueError(f"the mask of part {number} is a tensor {axes} = {list(whole.shape)}, got {got}")
+    if mask.is_floating_point() and not bool(mask.isfinite().all()):
+        raise ValueError(f"the mask of part {number} has entries that are not finite (NaN or infinite)")
 
 
 def _random(whole: Mapping[int, Tensor], sizes: list[int]) -> dict[int, Tensor]:

@@ -130,3 +130,20 @@ def test_progress_counts_the_passes_and_an_error_or_interrupt_leaves_the_model_a
         faithfulness(routes, progress=stop)
     untouched.assert_unchanged(bundled.module, before)
     assert faithfulness(routes) == found
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ({99: torch.ones(14, 14)}, r"masks go by the number of a part, 0\.\.\d+, got 99"),
+        ({"a": torch.ones(14, 14)}, "masks go by the number of a part"),
+        ({0: torch.ones(3, 3)}, r"the mask of part 0 is a tensor \[query, key\] = \[14, 14\]"),
+        ({0: "all"}, "the mask of part 0 is a tensor"),
+        ({1: torch.ones(14, 14)}, r"the mask of part 1 is a tensor \[pos\] = \[14\]"),
+        ({0: torch.full((14, 14), float("nan"))}, "the mask of part 0 has entries that are not finite"),
+    ],
+)
+def test_a_mask_of_nothing_or_of_another_shape_is_refused(bundled: lmtt.Model, masks: object, said: str) -> None:
+    run = record(bundled, PROMPT)
+    with pytest.raises(ValueError, match=said):
+        faithfulness(masks, run=run)  # type: ignore[arg-type]
