@@ -50,11 +50,42 @@ def stored(n: int) -> None:
     )
 
 
+def workers(n: int, rounds: int) -> None:
+    """Two of Dask's workers against one, in turns, each with its model made before; wants two free cores."""
+    from distributed import Client, LocalCluster
+
+    given, taken = list(prompts(n, 8)), {1: [], 2: []}  # type: tuple[list[str], dict[int, list[float]]]
+    options = {"threads_per_worker": 1, "dashboard_address": None}
+    for _ in range(rounds):
+        for n_workers, seconds in taken.items():
+            with (
+                LocalCluster(n_workers=n_workers, **options) as cluster,
+                Client(cluster) as client,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                for part, some in (("warm", given[: 4 * n_workers]), ("many", given)):
+                    start = time.perf_counter()
+                    chunk = 2 if part == "warm" else 10
+                    lmtt.survey(
+                        lmtt.bundled_model, some, f"{folder}/{part}", engine=client, chunk=chunk, progress=quiet
+                    )
+                seconds.append(time.perf_counter() - start)
+    ratios = [one / two for one, two in zip(taken[1], taken[2], strict=True)]
+    print(
+        f"{n} prompts: one worker {min(taken[1]):.1f} s, two {min(taken[2]):.1f} s; ratios",
+        *(f"{r:.2f}" for r in ratios),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--workers", action="store_true", help="only two of Dask's workers against one")
     options = parser.parse_args()
+    if options.workers:
+        workers(options.prompts, 3)
+        return
     torch.set_num_threads(1)
     bundled, gpt2 = lmtt.bundled_model(), gpt2_small()
     cost("bundled model", bundled, bundled.encode("When Mary and John went to the store, John gave a drink to").ids,
