@@ -63,12 +63,9 @@ def workers(n: int, rounds: int) -> None:
                 Client(cluster) as client,
                 tempfile.TemporaryDirectory() as folder,
             ):
-                for part, some in (("warm", given[: 4 * n_workers]), ("many", given)):
+                for part in ("warm", "many"):  # every worker makes its model in the first
                     start = time.perf_counter()
-                    chunk = 2 if part == "warm" else 10
-                    lmtt.survey(
-                        lmtt.bundled_model, some, f"{folder}/{part}", engine=client, chunk=chunk, progress=quiet
-                    )
+                    lmtt.survey(lmtt.bundled_model, given, f"{folder}/{part}", engine=client, chunk=10, progress=quiet)
                 seconds.append(time.perf_counter() - start)
     ratios = [one / two for one, two in zip(taken[1], taken[2], strict=True)]
     print(
