@@ -105,6 +105,8 @@ def test_the_buttons_above_the_picture_are_one_tab_stop_and_arrows_walk_them(hos
     view.get_by_role("button", name="Auto").focus()
     focused = "() => document.querySelector('.lmtt-widget').shadowRoot.activeElement.textContent"
     page.keyboard.press("Tab")
+    assert page.evaluate(focused) == "enough?"
+    page.keyboard.press("Tab")
     assert page.evaluate(focused) == "flow"
     page.keyboard.press("ArrowRight")
     assert page.evaluate(focused) == "share"
@@ -264,3 +266,21 @@ def test_on_a_screen_of_another_fineness_every_canvas_is_drawn_anew(
         drawn.append([is_drawn for _, is_drawn in found])
     assert drawn == drawn[:1] * 3
     assert sum(drawn[0]) >= 4  # the topmost canvas may be empty
+
+
+@pytest.mark.parametrize("width", [420, 560, 780, 850, 960, 1100, 1400])
+def test_nothing_above_the_picture_is_cut_off(host: Host, view: Locator, width: int) -> None:
+    host.page.set_viewport_size({"width": width, "height": 900})
+    beyond = """toolbar => [...toolbar.querySelectorAll("*")].filter(
+        el => el.getClientRects().length && el.getBoundingClientRect().right > toolbar.getBoundingClientRect().right + .5
+    ).map(el => `${el.className} ${el.getBoundingClientRect().right - toolbar.getBoundingClientRect().right}`)"""
+    toolbar = view.locator(".row.toolbar")
+    for name in ("flow", "share", "effect"):
+        toolbar.get_by_role("button", name=name, exact=True).click()
+        assert toolbar.evaluate(beyond) == []
+    toolbar.get_by_role("button", name="flow", exact=True).click()
+    enough = view.locator(".readout").get_by_role("button", name="enough?")
+    if enough.count():
+        enough.click()
+        expect(view.locator(".readout").get_by_role("button", name="keeps")).to_be_visible()
+        assert toolbar.evaluate(beyond) == []
