@@ -271,9 +271,11 @@ def test_on_a_screen_of_another_fineness_every_canvas_is_drawn_anew(
 @pytest.mark.parametrize("width", [420, 560, 780, 850, 960, 1100, 1400])
 def test_nothing_above_the_picture_is_cut_off(host: Host, view: Locator, width: int) -> None:
     host.page.set_viewport_size({"width": width, "height": 900})
-    beyond = """toolbar => [...toolbar.querySelectorAll("*")].filter(
-        el => el.getClientRects().length && el.getBoundingClientRect().right > toolbar.getBoundingClientRect().right + .5
-    ).map(el => `${el.className} ${el.getBoundingClientRect().right - toolbar.getBoundingClientRect().right}`)"""
+    beyond = """toolbar => {
+        const right = (el) => el.getBoundingClientRect().right;
+        const shown = [...toolbar.querySelectorAll("*")].filter((el) => el.getClientRects().length);
+        return shown.filter((el) => right(el) > right(toolbar) + 0.5).map((el) => el.outerHTML);
+    }"""
     toolbar = view.locator(".row.toolbar")
     for name in ("flow", "share", "effect"):
         toolbar.get_by_role("button", name=name, exact=True).click()
