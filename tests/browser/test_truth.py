@@ -306,6 +306,7 @@ def test_with_edits_the_continuation_is_made_anew(ioi: Host, bundled: lmtt.Model
         for t in lmtt.generate(bundled, IOI, 8, interventions=edits, progress=False).tokens
     ]
     expect(chips).to_have_text(expected)
+    expect(view.locator(".panel")).to_contain_text("8 of 8 tokens")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

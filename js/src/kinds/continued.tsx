@@ -18,18 +18,16 @@ export default kind<ContinuedQuestion, ContinuedAnswer>({
   needs: [],
   title: () => own.title,
   name: () => words.regenerate,
-  Panel: ({ store, answer }: Shown<ContinuedQuestion, ContinuedAnswer>) => (
-    <>
-      <Tokens title={words.edited} texts={answer.after} />
-      <Tokens title={own.before} texts={answer.before} />
-      <Verify
-        store={store}
-        done={Math.max(answer.before.length, answer.after.length)}
-        all={answer.ended ? 0 : answer.n_tokens}
-        text={own.tokens}
-      />
-    </>
-  ),
+  Panel: ({ store, answer }: Shown<ContinuedQuestion, ContinuedAnswer>) => {
+    const done = Math.max(answer.before.length, answer.after.length);
+    return (
+      <>
+        <Tokens title={words.edited} texts={answer.after} />
+        <Tokens title={own.before} texts={answer.before} />
+        <Verify store={store} done={done} all={answer.ended ? done : answer.n_tokens} text={own.tokens} />
+      </>
+    );
+  },
 });
 
 const Tokens = ({ title, texts }: { title: string; texts: string[] }) => (
