@@ -10,6 +10,7 @@ widget its picture stays, as PNG, which every page shows.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import time
@@ -74,7 +75,8 @@ def _clean_output(output: NotebookNode) -> None:
     if "data" not in output:
         return
     if WIDGET in output.data:
-        output.data["text/plain"] = "FlowWidget"  # without its address
+        name = re.match(r"<?([\w.]+)", output.data["text/plain"])
+        output.data["text/plain"] = name[1].rpartition(".")[2] if name else "widget"  # without its address
     output.data = {kind: output.data[kind] for kind in _SHOWN if kind in output.data}
     output.metadata = {kind: value for kind, value in output.metadata.items() if kind in _SHOWN}
 
