@@ -18,7 +18,7 @@ from .decomposition.paths import Path, Scale
 from .decomposition.products import Product
 from .decomposition.streams import Spread
 from .decomposition.writes import LayerState, LinearWrite, Write
-from .interventions import Edit, Kept, function_for, is_run, number_for, part_of, vector_for
+from .interventions import Edit, Kept, function_for, is_run, is_value, number_for, part_of, vector_for
 from .parts import Part, State, wide
 
 Writes = list[Write]
@@ -168,6 +168,8 @@ def _of_neuron(part: Part, edit: Edit, n: int, theirs: Part | None) -> tuple[Wri
                 if other is not None:
                     there = other.get((pos, w.module, w.expert(row)))
                     new[row, neuron] = 0 if there is None else there[0].input[there[1], neuron].to(new)
+                elif is_value(edit.to):
+                    new[row, neuron] = edit.to["value"]
                 elif callable(edit.to):
                     new[row, neuron] = number_for(edit, float(new[row, neuron]))
                 else:

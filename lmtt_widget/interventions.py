@@ -39,11 +39,11 @@ class Edit:
     to: a number scales what was written (0 cuts it, 2 doubles it); "mean" is its mean over the prompt's positions (of a
     line: the same attention weight on the mean value); a Run is what that run has there. Of kind "state" also a tensor
     [d_model] or [pos, d_model], which is added (steering), and a function of the state [pos, d_model] that returns
-    another (`Reft` is one). Of kind "neuron" also a function of its activation, a number, that returns another:
-    `lambda a: 3.0` sets it. Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head is clamped to; its
-    values stay its own. Of kind "reading" whatever may become of a state, but only as one part (or one head of it)
-    reads it at a position: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), or a token knocked out of a
-    state-space mixer. What the part then writes stands beside it, without keys.
+    another (`Reft` is one). Of kind "neuron" also {"value": 3.0}, which its activation is set to, and a function of its
+    activation, a number, that returns another. Of kind "pattern" a tensor [query, key] or a Run, whose pattern the head
+    is clamped to; its values stay its own. Of kind "reading" whatever may become of a state, but only as one part (or
+    one head of it) reads it at a position: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), or a token
+    knocked out of a state-space mixer. What the part then writes stands beside it, without keys.
     renormalise: what a cut line leaves of its row of attention takes over (attention knock-out, arXiv:2304.14767).
 
     Raises ValueError for a selection or a value that cannot be meant.
@@ -55,7 +55,7 @@ class Edit:
     """
 
     selection: Mapping[str, Any]
-    to: Any = 0.0  # a number, "mean", a Run, a tensor or a function
+    to: Any = 0.0  # a number, "mean", {"value": number}, a Run, a tensor or a function
     renormalise: bool = False
 
     def __post_init__(self) -> None:
@@ -79,11 +79,16 @@ class Edit:
         if self.renormalise and (kind not in ("edge", "head") or self.to != 0):
             raise ValueError("renormalise knocks out attention: kind edge or head, to=0")
         to = self.to
-        known = isinstance(to, (int, float, Tensor)) or callable(to) or is_run(to) or to == "mean"
-        if isinstance(to, bool) or not known:
-            raise ValueError(f'to is a number, "mean", a Run, a tensor or a function, got {to!r:.60}')
-        if isinstance(to, (int, float)) and not abs(to) < float("inf"):
-            raise ValueError(f"to must be a finite number, got {to}")
+        number = to["value"] if is_value(to) else to
+        known = isinstance(number, (int, float)) or callable(to) or is_run(to) or isinstance(to, Tensor) or to == "mean"
+        if isinstance(number, bool) or not known:
+            raise ValueError(
+                f'to is a number, "mean", {{"value": number}}, a Run, a tensor or a function, got {to!r:.60}'
+            )
+        if isinstance(number, (int, float)) and not abs(number) < float("inf"):
+            raise ValueError(f"to must be a finite number, got {number}")
+        if is_value(to) and kind != "neuron":
+            raise ValueError(f'{{"value": {number}}} sets the activation of an edit of kind "neuron", not {kind!r}')
         if isinstance(to, Tensor) and not bool(to.isfinite().all()):
             raise ValueError("the tensor of an edit has entries that are not finite (NaN or infinite)")
         if isinstance(to, Tensor) and kind not in (*_FREE, "pattern"):
@@ -112,6 +117,8 @@ class Edit:
         to = self.to
         if isinstance(to, (int, float)):
             what = "knocked out" if self.renormalise else "cut" if to == 0 else f"times {to:g}"
+        elif is_value(to):
+            what = f"set to {to['value']:g}"
         else:
             what = "its mean" if isinstance(to, str) else "from another run" if is_run(to) else "changed"
         return f"{self.kind} {where}: {what}"
@@ -137,18 +144,25 @@ def told_edits(edits: Any) -> list[dict[str, Any]]:
             edit = Edit(**{"selection": None, **edit})
         if not isinstance(edit, Edit):
             raise ValueError(f"an edit is an Edit, or a dictionary with its selection, got {edit!r:.60}")
-        if not isinstance(edit.to, (int, float, str)):
+        if not isinstance(edit.to, (int, float, str)) and not is_value(edit.to):
             raise ValueError(
-                f'{edit}: what a widget shows is edited to a number, to "mean" or to {{"prompt": ...}}, which a file '
-                "can keep; record(model, prompt, interventions=...) takes runs, tensors and functions, too"
+                f'{edit}: what a widget shows is edited to a number, to "mean", to {{"value": ...}} or to '
+                '{"prompt": ...}, which a file can keep; record(model, prompt, interventions=...) takes runs, tensors '
+                "and functions, too"
             )
-        found.append({"selection": dict(edit.selection), "to": edit.to, "renormalise": edit.renormalise})
+        to = dict(edit.to) if is_value(edit.to) else edit.to
+        found.append({"selection": dict(edit.selection), "to": to, "renormalise": edit.renormalise})
     return found
 
 
 def is_prompt(to: Any) -> bool:
     """Does another prompt's value stand there, in what a file keeps of an edit?"""
     return isinstance(to, Mapping) and set(to) == {"prompt"}
+
+
+def is_value(to: Any) -> bool:
+    """Is an activation set to a number, in what a file keeps of an edit?"""
+    return isinstance(to, Mapping) and set(to) == {"value"}
 
 
 def _from_prompt(edit: Mapping[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def check_edits(edits: Any) -> None:
         if isinstance(to, dict) and set(to) == {"prompt"}:
             check_prompt(to["prompt"])
             fits = True
+        elif isinstance(to, dict) and set(to) == {"value"}:
+            fits = _is_scalar(to["value"]) and type(to["value"]) in (int, float)
         _need(
             fits and type(edit.get("renormalise", False)) is bool, f"an edit is to a number or a mean, got {edit!r:.60}"
         )

@@ -95,7 +95,7 @@ def test_what_was_found_can_be_set_to_a_value_and_the_word_follows(bundled: lmtt
     w = next(w for w in found.promoting if w.layer == 3)
     said = []
     for value in (-3.0, 0.0, 3.0):
-        run = lmtt.record(bundled, "The capital of France is", interventions=[w.edit(to=lambda _, v=value: v)])
+        run = lmtt.record(bundled, "The capital of France is", interventions=[w.edit(to={"value": value})])
         assert run.parts[w.part].linear[0].input[:, w.number].tolist() == [value] * run.n_tokens
         said.append(float(lmtt.lens_logits(run, -1)[found.token.id]))
     assert said == sorted(said)

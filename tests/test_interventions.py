@@ -195,7 +195,7 @@ def test_hooks_written_by_hand_say_the_same(name: str) -> None:
         (Edit(at(square)), hooked(model, mlp, zeroed(...))),
         (Edit(at(square, pos=QUERY)), hooked(model, mlp, zeroed((0, QUERY)))),
         (Edit(at(square, "neuron", neuron=7, pos=QUERY), 2), hooked(model, down, doubled, before=True)),
-        (Edit(at(square, "neuron", neuron=7), lambda a: 3.0), hooked(model, down, set_to_three, before=True)),
+        (Edit(at(square, "neuron", neuron=7), {"value": 3}), hooked(model, down, set_to_three, before=True)),
         (Edit(at(square, "neuron", neuron=7), lambda a: max(a, 0.1)), hooked(model, down, at_least, before=True)),
     ]
     for edit, logits in pairs:
@@ -354,6 +354,10 @@ def test_an_edit_that_would_meet_nothing_is_refused_in_words(bundled: lmtt.Model
         ({"kind": "state", "state": 4}, torch.ones(3), r"a steering vector is \[d_model\] = "),
         ({"kind": "state", "state": 4}, lambda h: h[:1], "must return a state"),
         ({"kind": "state", "state": 4}, lambda h: h * float("nan"), "not finite"),
+        ({"kind": "neuron", "state": 4, "neuron": 1}, {"value": "much"}, "to is a number"),
+        ({"kind": "neuron", "state": 4, "neuron": 1}, {"value": True}, "to is a number"),
+        ({"kind": "neuron", "state": 4, "neuron": 1}, {"value": float("inf")}, "to must be a finite number, got inf"),
+        ({"kind": "mlp", "state": 4}, {"value": 3.0}, "sets the activation of an edit of kind \"neuron\", not 'mlp'"),
         ({"kind": "neuron", "state": 4, "neuron": 1}, lambda a: "much", "must return a finite number, got 'much'"),
         (
             {"kind": "neuron", "state": 4, "neuron": 1},
@@ -393,7 +397,7 @@ def test_an_edit_that_says_nothing_is_refused_when_it_is_made() -> None:
         ({**line, "colour": 3}, {}, "has the fields"),
         ({**line, "query": -1}, {}, "must be a number from 0 on"),
         (line, {"to": float("nan")}, "must be a finite number"),
-        (line, {"to": "median"}, 'a number, "mean", a Run'),
+        (line, {"to": "median"}, 'a number, "mean", {"value": number}, a Run'),
         (line, {"to": torch.ones(3)}, "a tensor goes to"),
         (line, {"to": lambda h: h}, "a function goes to"),
         (line, {"to": 0.5, "renormalise": True}, "renormalise knocks out attention"),

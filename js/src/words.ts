@@ -190,6 +190,7 @@ export const instead: [to: number | "mean", text: string][] = [
   [0.5, "half"],
   [2, "double"],
 ];
+export const setTo = "set to";
 export const knockOut = "knock out (the rest of the row takes over)";
 export const fromPrompt = (prompt: string) => `from: ${prompt.slice(0, 60)}`;
 export const everywhere = "at every token";

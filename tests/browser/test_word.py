@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, expect
@@ -77,6 +78,24 @@ def test_a_head_that_was_found_is_switched_off_everywhere_and_scaled(ioi: Host) 
     chip.get_by_role("button").first.click()
     ioi.until(lambda: ioi.widget.selection["kind"] == "head", "the head")
     assert ioi.widget.selection["head"] == found.number
+
+
+def test_a_neuron_that_was_found_is_set_to_a_number_that_is_typed(ioi: Host, tmp_path: Path) -> None:
+    panel, clean = searched(ioi, "Mary"), ioi.widget.run
+    found = lmtt.promoters(clean.model, "Mary").promoting[0]
+    row = panel.get_by_role("table", name="Neurons that raise it").locator("tbody tr").first
+    row.get_by_role("button", name="cut").click()
+    ioi.until(lambda: len(ioi.widget.edits) == 1, "an edit")
+    number = view_of(ioi).locator(".edits .chip").get_by_role("spinbutton", name="set to")
+    number.fill("-2.5")
+    number.press("Enter")
+    ioi.until(lambda: ioi.widget.edits[0]["to"] == {"value": -2.5}, "set")
+    (verdict,) = lmtt.effects(clean, [found.edit(to={"value": -2.5})])
+    expect(view_of(ioi).locator(".edits .noun")).to_have_text(
+        f"·Mary {percent(verdict.p_before)} → {percent(verdict.p)}"
+    )
+    expect(number).to_have_value("-2.5")
+    assert lmtt.load_json(lmtt.save_json(ioi.widget, tmp_path / "set.json")).edits == ioi.widget.edits
 
 
 def test_what_is_no_word_of_the_model_is_said(ioi: Host) -> None:

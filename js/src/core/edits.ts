@@ -5,7 +5,7 @@ import { partOf, type Selection } from "./select.js";
 
 export interface Edit {
   selection: Selection;
-  to: number | "mean" | { prompt: unknown }; // 0 cuts, 2 doubles; what stands there in another prompt
+  to: number | "mean" | { prompt: unknown } | { value: number }; // 0 cuts, 2 doubles; another prompt's; a neuron set
   renormalise?: boolean; // of attention: what is left of the row takes over
 }
 

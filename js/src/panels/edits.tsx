@@ -80,18 +80,33 @@ function Instead({ store, edit, put }: { store: Store; edit: Edit; put: (edit: E
     if (!equal(other, prompt.value)) options.push([{ to: { prompt: other } }, words.fromPrompt(promptLabel(other))]);
   const now = canonical({ renormalise: false, to, ...(renormalise ? { renormalise } : {}) });
   const values = options.map(([one]) => canonical({ renormalise: false, ...one }));
-  if (!values.includes(now)) options.push([{ to }, String(to)]);
+  const set = typeof to === "object" && "value" in to ? to.value : undefined;
+  if (!values.includes(now)) options.push([{ to }, set === undefined ? String(to) : words.setTo]);
   return (
-    <select
-      aria-label={words.to}
-      value={String(values.includes(now) ? values.indexOf(now) : values.length)}
-      onChange={({ currentTarget: { value } }) => put({ selection, renormalise: false, ...options[Number(value)][0] })}
-    >
-      {options.map(([, text], i) => (
-        <option key={text + i} value={String(i)}>
-          {text}
-        </option>
-      ))}
-    </select>
+    <>
+      <select
+        aria-label={words.to}
+        value={String(values.includes(now) ? values.indexOf(now) : values.length)}
+        onChange={({ currentTarget: { value } }) => put({ selection, renormalise: false, ...options[Number(value)][0] })}
+      >
+        {options.map(([, text], i) => (
+          <option key={text + i} value={String(i)}>
+            {text}
+          </option>
+        ))}
+      </select>
+      {selection.kind === "neuron" && (
+        <input
+          type="number"
+          step="any"
+          aria-label={words.setTo}
+          placeholder={words.setTo}
+          value={set}
+          onChange={({ currentTarget: { value } }) =>
+            value && put({ selection, to: { value: Number(value) }, renormalise: false })
+          }
+        />
+      )}
+    </>
   );
 }
