@@ -91,7 +91,7 @@ def test_an_edit_may_be_given_as_one_and_as_an_option_of_explore(monkeypatch: py
 
 def test_what_no_file_can_keep_is_refused(widget: lmtt.FlowWidget) -> None:
     before, run = widget.graph, widget.run
-    with pytest.raises(ValueError, match=r'edited to a number, to "mean", to {"value": ...} or to {"prompt": ...}, .*takes runs'):
+    with pytest.raises(ValueError, match=r'to a number, to "mean", to {"value": ...} or to {"prompt": ...}, .*takes'):
         widget.edits = [lmtt.Edit(MLP["selection"], run)]
     assert (widget.graph, widget.edits) == (before, [])
 
