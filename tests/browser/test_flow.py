@@ -238,6 +238,7 @@ def test_a_pointer_on_a_line_reads_its_tokens_and_share(host: Host, picture: Pic
 
 
 def test_hovering_asks_python_nothing(host: Host, widget: lmtt.FlowWidget, picture: Picture) -> None:
+    host.until(lambda: bool(widget.peek), "what is read ahead")
     before = widget.get_state()
     picture.hover("^L1 after attention · 9 dog$")
     picture.hover("^L0 attention")
@@ -612,6 +613,8 @@ def test_the_lower_edge_is_moved_by_keys_and_by_dragging(host: Host, widget: lmt
 
 
 def test_what_is_walked_to_and_selected_is_spoken(host: Host, picture: Picture, view: Locator) -> None:
+    host.until(lambda: bool(host.widget.peek), "what is read ahead")
+    host.sync()
     spoken = view.locator("[aria-live='polite']")
     picture.flow.focus()
     host.page.keyboard.press("ArrowDown")

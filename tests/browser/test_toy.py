@@ -169,7 +169,7 @@ def test_what_is_not_registered_is_refused(open_widget: Callable[..., Host]) -> 
     host = open_widget(widget)
     host.set(selection=question(1))
     assert widget.selection is None
-    assert "a selection has one of the kinds carried, contrast, cut" in widget.status["text"]
+    assert "a selection has one of the kinds carried, continued, contrast, cut" in widget.status["text"]
     host.set(encoding="even")
     assert widget.encoding == "flow"
     assert widget.status["text"] == 'encoding must be "flow" or "share" or "effect", got \'even\''

@@ -189,7 +189,7 @@ def test_the_python_of_a_panels_numbers_is_one_click_away(host: Host, view: Loca
     host.widget.selection = selection
     host.sync()
     view.get_by_role("button", name="Copy the Python for these numbers").click()
-    by_hand = view.locator(".panel input[readonly]")
+    by_hand = view.get_by_role("textbox", name="Copying is blocked here")
     line = by_hand.input_value() if by_hand.count() else host.page.evaluate("() => navigator.clipboard.readText()")
     again = eval(line, {"lmtt_widget": lmtt_widget, "widget": host.widget})
     assert again.kind == selection["kind"]
