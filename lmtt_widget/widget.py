@@ -29,7 +29,7 @@ from .state import detail_state, graph_state
 
 HEADS: Selection = {"kind": "heads"}
 _IDLE = 0.15  # seconds of quiet before something is prepared
-_UNSEEN = 20  # times as long, as long as no browser says that it shows the picture
+_UNSEEN = 20  # times as long to begin, where no browser said yet that it shows the picture
 _AT_ONCE = 32  # nodes that are read as tokens before a click is heard
 
 
@@ -211,15 +211,15 @@ class FlowWidget(Shown):
             self._verified = self.selection  # which names what is to be tested
         prepare = [self._prepare] if self.selection is not None else []
         self._session.later(*peek, *prepare, *self._verifying())
-        self._when_idle()
+        self._when_idle(1 if self.drawn else _UNSEEN)
         if self.verify and not _has_loop():  # in a script nothing happens when nobody waits
             while self._verify_on():
                 pass
 
-    def _when_idle(self) -> None:
-        """After what is waiting in the event loop, if there is one."""
+    def _when_idle(self, times: float = 1) -> None:
+        """After what is waiting in the event loop, if there is one, and a while of quiet."""
         if _has_loop():
-            asyncio.get_running_loop().call_later(_IDLE if self.drawn else _UNSEEN * _IDLE, self._idle)
+            asyncio.get_running_loop().call_later(times * _IDLE, self._idle)
 
     @t.observe("drawn")
     def _on_drawn(self, _change: Any) -> None:

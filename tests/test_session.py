@@ -164,6 +164,33 @@ def test_nothing_is_prepared_before_the_browser_shows_the_picture(
     asyncio.run(shown())
 
 
+def test_where_nothing_is_ever_drawn_only_the_beginning_waits(
+    recorded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "_AT_ONCE", 1)
+
+    async def shown() -> None:
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        def soon(wait: float, *work: Any) -> Any:
+            waits.append(wait)
+            return later(0, *work)
+
+        monkeypatch.setattr(loop, "call_later", soon)
+        w = explore(text.model(), "the dog")
+        for _ in range(200):
+            await asyncio.sleep(0)
+        w.close()
+
+    asyncio.run(shown())
+    assert len(waits) > 2
+    assert waits[0] == pytest.approx(3)
+    assert set(waits[1:]) == {widget_module._IDLE}
+
+
 def test_what_is_no_edit_is_said() -> None:
     with pytest.raises(ValueError, match="an edit is an Edit, or a dictionary with its selection, got 'cut'"):
         Session(text.model()).open("the dog", edits=["cut"])
