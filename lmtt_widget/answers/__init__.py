@@ -98,33 +98,29 @@ def answer(
     one lists; read: what other answers read already. Raises
     ValueError for an unknown selection.
     """
-    check(run, selection)
+    question = _question(run, graph, selection, read or Readings(run), target, token, foil, normalise)
     module = KINDS[selection["kind"]]
-    question = Question(run, graph, selection, _parts(module), target, token, foil, normalise, read or Readings(run))
     found: Answered = module.answer(question)
     if beside is not None and beside.kind == found.kind and hasattr(module, "compare"):
         found = module.compare(question, found, beside)
     return found
 
 
-def more(
-    run: Run,
-    graph: Graph,
-    selection: Selection,
-    *,
-    target: int = -1,
-    token: int | None = None,
-    foil: int | None = None,
-    normalise: bool = True,
-    read: Readings,
-) -> bool:
+def more(run: Run, graph: Graph, selection: Selection, *, read: Readings, **asked: Any) -> bool:
     """Runs some of the passes behind an answer that is found by and by; whether there are others.
 
     Arguments as of `answer`; raises what the passes raise. False for what is answered at once.
     """
-    module = KINDS[check(run, selection)["kind"]]
-    question = Question(run, graph, selection, _parts(module), target, token, foil, normalise, read)
-    return has_more(selection) and bool(module.more(question))
+    question = _question(run, graph, selection, read, **asked)
+    return has_more(selection) and bool(KINDS[selection["kind"]].more(question))
+
+
+def _question(
+    run: Run, graph: Graph, selection: Selection, read: Readings, target: int = -1, token: int | None = None,
+    foil: int | None = None, normalise: bool = True,
+) -> Question:  # fmt: skip
+    kinds = _parts(KINDS[check(run, selection)["kind"]])
+    return Question(run, graph, selection, kinds, target, token, foil, normalise, read)
 
 
 def has_more(selection: Selection | None) -> bool:
