@@ -186,9 +186,9 @@ def test_where_nothing_is_ever_drawn_only_the_beginning_waits(
         w.close()
 
     asyncio.run(shown())
-    assert len(waits) > 2
-    assert waits[0] == pytest.approx(3)
-    assert set(waits[1:]) == {widget_module._IDLE}
+    begins = waits.count(pytest.approx(3))  # one for each change that is followed by preparing
+    assert 0 < begins < len(waits) / 2
+    assert waits[begins:] == [widget_module._IDLE] * (len(waits) - begins)
 
 
 def test_what_is_no_edit_is_said() -> None:
