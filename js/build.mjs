@@ -45,6 +45,7 @@ const offline = { define: { LIVE: "false" } };
 const builds = [
   { ...options, entryPoints: { survey: path("js/src/survey/index.ts") } },
   { ...options, entryPoints: { widget: path("js/src/index.ts") } },
+  { ...options, entryPoints: { start: path("js/src/start.ts") }, inject: [] },
   { ...options, ...offline, entryPoints: { page: path("js/src/standalone.ts") } },
   {
     ...options,
@@ -94,7 +95,7 @@ else if (asked.watch) {
 } else {
   await mkdir(out, { recursive: true });
   await Promise.all(builds.map(build));
-  for (const name of ["widget.js", "page.js", "figure.js", "survey.js"]) {
+  for (const name of ["start.js", "widget.js", "page.js", "figure.js", "survey.js"]) {
     const code = await pressed(name);
     const size = { minified: Buffer.byteLength(code), gzip: gzipSync(code).length };
     console.log(`${name}: ${size.minified} bytes, ${size.gzip} gzip`);

@@ -153,7 +153,7 @@ class SavedWidget(Shown):
             if (token := asked_with.get(name)) is not None and type(token) not in (str, int):
                 raise t.TraitError(f"{name} must be a token: its text, its id, or None, got {token!r:.60}")
         first, prompts = analysis.prompts[analysis.at], [saved.prompt for saved in analysis.prompts]
-        super().__init__(_esm=bundle(), prompts=prompts, offline=True, **_picture(first), **asked_with)
+        super().__init__(**bundle(), prompts=prompts, offline=True, **_picture(first), **asked_with)
         self._ready = True
         for name in TRAITS:
             if name in analysis.traits:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
+import zlib
 from collections.abc import Mapping
-from pathlib import Path
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import anywidget
@@ -31,10 +33,20 @@ INTERRUPTED = "interrupted; nothing was changed"
 _ONE_WAY = {"sync": True, "echo_update": False}
 
 
-def bundle() -> Path | str:
-    """The widget's script, as text; as a path, which anywidget watches, under ANYWIDGET_HMR=1."""
-    text = page.static("widget.js")
-    return page.STATIC / "widget.js" if os.environ.get("ANYWIDGET_HMR") == "1" else text
+def bundle() -> dict[str, Any]:
+    """The traits of the widget's script; as a path, which anywidget watches, under ANYWIDGET_HMR=1.
+
+    What a host loads is a few lines, which unfold the script itself once in a page: pages never forget a module.
+    """
+    if os.environ.get("ANYWIDGET_HMR") == "1":
+        return {"_esm": page.STATIC / "widget.js"}
+    code = page.static("widget.js").encode()
+    return {"_esm": page.static("start.js").replace("HASH", hashlib.sha256(code).hexdigest()), "_code": _folded(code)}
+
+
+@lru_cache(maxsize=1)
+def _folded(code: bytes) -> bytes:
+    return zlib.compress(code, 9)
 
 
 class _Leads(t.TraitType):
@@ -84,6 +96,7 @@ class Shown(anywidget.AnyWidget):
     """The traits that the browser shows, whoever answers it."""
 
     _esm = ""
+    _code = t.Bytes(b"").tag(**_ONE_WAY)
     graph = t.Bytes(b"").tag(**_ONE_WAY)
     peek = t.Bytes(b"").tag(**_ONE_WAY)
     detail = t.Bytes(b"").tag(**_ONE_WAY)

@@ -66,7 +66,7 @@ class FlowWidget(Shown):
         """Raises what `record` raises for the first prompt; nothing is shown then."""
         self._session = Session(model)
         first = self._session.open(prompts[0])
-        super().__init__(_esm=bundle(), prompts=[plain_prompt(p) for p in prompts], **_picture(first))
+        super().__init__(**bundle(), prompts=[plain_prompt(p) for p in prompts], **_picture(first))
         self._ready = True
         for name, value in traits.items():
             if name not in self.trait_names():

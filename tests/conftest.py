@@ -40,7 +40,7 @@ def widget(monkeypatch: pytest.MonkeyPatch) -> Iterator[FlowWidget]:
 
     from . import text
 
-    monkeypatch.setattr(module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(module, "bundle", dict)
     shown = lmtt_widget.explore(text.model(), PROMPT)
     yield shown
     shown.close()

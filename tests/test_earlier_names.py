@@ -64,7 +64,7 @@ def test_what_was_given_or_read_by_an_old_name_is_taken(old: str) -> None:
 
 
 def test_the_graph_of_a_widget_is_found_under_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widget, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget, "bundle", dict)
     w = lmtt.explore(lmtt.load_model(zoo.shared(zoo.Case("llama"))), [5, 6, 7])
     with pytest.warns(DeprecationWarning, match=r"^FlowWidget\.flow is now FlowWidget\.opened\.graph") as told:
         assert w.flow is w.opened.graph

@@ -83,7 +83,7 @@ def test_another_prompt_has_no_edits(widget: lmtt.FlowWidget) -> None:
 
 
 def test_an_edit_may_be_given_as_one_and_as_an_option_of_explore(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     w = lmtt.explore(text.model(), PROMPT, edits=edits_of([LINE]))
     assert w.edits == [LINE]
     w.close()

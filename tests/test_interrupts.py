@@ -34,7 +34,7 @@ ACTIONS: dict[str, Action] = {
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FlowWidget, Browser]]:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(comm, "create_comm", Browser)
     Browser.opened.clear()
     w = explore(text.model(), [[3, 4, 5], [9, 8, 7, 6]])

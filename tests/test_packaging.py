@@ -132,7 +132,7 @@ def test_the_release_looks_for_the_bundle(built: Path, wheel: zipfile.ZipFile, t
 
 # As a reader has it: the packages it stands on, no Node, and none of this checkout.
 EXPLORE = """
-import json, shutil, lmtt_widget as lmtt
+import json, shutil, zlib, lmtt_widget as lmtt
 widget = lmtt.explore(lmtt.bundled_model(), "When Mary and John went to the store, John gave a drink to")
 print(json.dumps({
     "file": lmtt.__file__,
@@ -140,7 +140,7 @@ print(json.dumps({
     "node": shutil.which("node"),
     "tokens": widget.run.n_tokens,
     "views": sorted(widget._repr_mimebundle_()[0]),
-    "script": len(widget._esm.encode()),
+    "script": len(zlib.decompress(widget._code)),
     "page": str(lmtt.save_html(widget, "page.html", include="nothing")),
 }))
 """

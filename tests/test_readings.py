@@ -138,7 +138,7 @@ def test_an_interrupted_page_has_what_was_answered(widget: lmtt.FlowWidget, tmp_
 def test_without_an_event_loop_nothing_is_read_as_tokens_until_somebody_looks(
     monkeypatch: pytest.MonkeyPatch, unembedded: list[int]
 ) -> None:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     w = lmtt.explore(text.model(), PROMPT)
     assert not unembedded
     assert unpack(w.get_state()["peek"])[1]["run"] == str(w.opened.number)
@@ -154,7 +154,7 @@ def test_without_an_event_loop_nothing_is_read_as_tokens_until_somebody_looks(
 def test_a_click_comes_before_the_hover_which_goes_on_afterwards(
     monkeypatch: pytest.MonkeyPatch, unembedded: list[int]
 ) -> None:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(widget_module, "_IDLE", 0.0)
     monkeypatch.setattr(widget_module, "_AT_ONCE", 3)
     sent: Counter[str] = Counter()

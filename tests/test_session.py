@@ -57,7 +57,7 @@ def test_explore_opens_its_prompt_once(recorded: list[Any], monkeypatch: pytest.
         return opens(self, prompt, *args, **options)
 
     monkeypatch.setattr(Session, "open", counted)
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     w = explore(text.model(), ["the dog", "and"], selection=TOKEN, pins=[TOKEN], encoding="share", foil=" dog")
     assert entered == recorded == ["the dog"]
     assert w.selected is not None
@@ -117,7 +117,7 @@ def test_a_closed_session_frees_what_it_recorded_and_does_nothing_more() -> None
 
 
 def test_a_closed_widget_is_not_woken_by_a_timer(recorded: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(widget_module, "_IDLE", 0.0)
     problems: list[Any] = []
 
@@ -144,7 +144,7 @@ def test_a_closed_widget_is_not_woken_by_a_timer(recorded: list[Any], monkeypatc
 def test_nothing_is_prepared_before_the_browser_shows_the_picture(
     recorded: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(widget_module, "_IDLE", 1e-6)
     monkeypatch.setattr(widget_module, "_UNSEEN", 1e9)
 
@@ -168,7 +168,7 @@ def test_where_nothing_is_ever_drawn_only_the_beginning_waits(
     recorded: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(widget_module, "_AT_ONCE", 1)
 
     async def shown() -> None:

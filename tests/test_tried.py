@@ -80,7 +80,7 @@ def test_a_widget_in_a_script_verifies_all_of_them_and_a_file_keeps_it(widget: l
 
 def in_a_loop(monkeypatch: pytest.MonkeyPatch, look: Callable[[lmtt.FlowWidget], None]) -> None:
     """A widget that verifies while nobody waits, looked at whenever something new is known, and at the end."""
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
     monkeypatch.setattr(widget_module, "_IDLE", 0)
     raised: list[BaseException] = []
 

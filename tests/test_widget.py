@@ -29,7 +29,7 @@ Open = Callable[..., FlowWidget]
 @pytest.fixture(autouse=True)
 def _no_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the browser runs is tested elsewhere; here it need not be built."""
-    monkeypatch.setattr(widget_module, "bundle", lambda: "export default {}")
+    monkeypatch.setattr(widget_module, "bundle", dict)
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def test_the_state_travels_as_json_beside_bytes(opened: Open) -> None:
     w = opened(CHAT, selection={"kind": "token", "pos": 1}, pins=[{"kind": "state", "state": 1, "pos": 0}])
     state = w.get_state()
     json.dumps({k: v for k, v in state.items() if not isinstance(v, bytes)}, allow_nan=False)
-    assert {k for k, v in state.items() if isinstance(v, bytes)} == {"graph", "peek", "detail", "before"}
+    assert {k for k, v in state.items() if isinstance(v, bytes)} == {"_code", "graph", "peek", "detail", "before"}
 
 
-@pytest.mark.parametrize("name", ["graph", "peek", "detail", "before", "status"])
+@pytest.mark.parametrize("name", ["_code", "graph", "peek", "detail", "before", "status"])
 def test_what_only_python_says_is_not_echoed(name: str) -> None:
     metadata = FlowWidget.class_traits()[name].metadata
     assert metadata["sync"] is True

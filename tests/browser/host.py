@@ -141,8 +141,12 @@ class Host:
 
 
 def _shown(state: dict[str, Any]) -> dict[str, Any]:
-    # layout and the like are other widgets, and the module's own text need not travel with every page
-    return {name: value for name, value in state.items() if not name.startswith("_") and name != "layout"}
+    # layout and the like are other widgets, and the loader's own text need not travel with every page
+    return {
+        name: value
+        for name, value in state.items()
+        if name == "_code" or not (name.startswith("_") or name == "layout")
+    }
 
 
 def _encoded(paths: list[list[Any]], buffers: list[bytes]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ RERUN = """async ([esm, selection, n]) => {
     const { default: widget } = await import(address);
     URL.revokeObjectURL(address);
     const el = document.body.appendChild(document.createElement("div"));
-    const cleanup = widget.render({ model: host.model, el });
+    const cleanup = await widget.render({ model: host.model, el });
     while (!el.querySelector("[data-ready='1']")) await new Promise(requestAnimationFrame);
     const flow = el.firstChild.shadowRoot.querySelector(".flow");
     const box = flow.getBoundingClientRect();

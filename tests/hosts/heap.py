@@ -2,8 +2,9 @@
 
 python -m tests.hosts.heap [flow | code | nothing ...]        half a minute each
 
-flow is explore(); code the same module loaded by a widget that draws nothing and has no data; nothing a cell without a
-widget. Nodes and bytes after the third run and after ten more, when garbage was collected; closed: after close_all().
+flow is explore(); code its script as a module of its own each time, of a widget that draws nothing and has no data;
+nothing a cell without a widget. Nodes and bytes after the third run and after ten more, when garbage was collected;
+closed: after close_all().
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from playwright.sync_api import CDPSession, Page, sync_playwright
 from ..browser.conftest import FLAGS, chromium
 from ..browser.jupyter import JupyterServer, run_all
 
-MADE = """import anywidget, lmtt_widget as lmtt
+MADE = """import anywidget, zlib, lmtt_widget as lmtt
 model = lmtt.bundled_model()
 prompt = "When Mary and John went to the store, John gave a drink to"
+w = lmtt.explore(model, "Mary")
 class Code(anywidget.AnyWidget):
-    _esm = str(lmtt.explore(model, "Mary")._esm).rsplit("export{", 1)[0] + "export default {render() {}};"
+    _esm = zlib.decompress(w._code).decode().rsplit("export{", 1)[0] + "export default {render() {}};"
 """
 CELLS = {"flow": "w = lmtt.explore(model, prompt); w", "code": "w = Code(); w", "nothing": "w = 1; w"}
 RUN = """async () => {
