@@ -1,5 +1,15 @@
 import { expect, test } from "vitest";
-import { cellAt, cellOfItem, differenceBytes, itemOfCell, mapBytes, pixels, SIDE, stepCell } from "../src/core/cells.js";
+import {
+  cellAt,
+  cellOfItem,
+  differenceBytes,
+  itemOfCell,
+  mapBytes,
+  pixels,
+  SIDE,
+  squareOf,
+  stepCell,
+} from "../src/core/cells.js";
 import { EdgeKind } from "../src/core/graph.js";
 import { graphOf } from "./synthetic.js";
 
@@ -64,4 +74,10 @@ test("a cell's edge leads back to the cell", () => {
   }
   expect(n).toBeGreaterThan(10);
   expect(cellOfItem(g, 1, 0, { kind: "token", pos: 4 })).toEqual({ query: 4, key: 4 });
+});
+
+test("a drag is about the square around it, within the map and of a few cells at least", () => {
+  expect(squareOf(100, { query: 60, key: 20 }, { query: 40, key: 35 })).toEqual({ query: 40, key: 20, size: 21 });
+  expect(squareOf(100, { query: 99, key: 98 }, { query: 99, key: 98 })).toEqual({ query: 96, key: 96, size: 4 });
+  expect(squareOf(3, { query: 2, key: 0 }, { query: 2, key: 2 })).toEqual({ query: 0, key: 0, size: 3 });
 });

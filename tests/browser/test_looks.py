@@ -82,6 +82,35 @@ def test_maps_name_their_tokens_on_both_axes(host: Host, view: Locator) -> None:
         assert figure.locator(f".ticks.{axis} span").all_inner_texts() == PROMPT.split()
 
 
+def test_a_drag_over_a_map_shows_that_part_larger_and_a_double_click_all_of_it(host: Host, view: Locator) -> None:
+    host.widget.selection = selection = {"kind": "head", "state": 3, "head": 2, "query": 9, "key": 2}
+    host.sync()
+    figure = view.locator(".maps figure").first
+    heat, words = figure.get_by_role("application"), PROMPT.split()
+    heat.scroll_into_view_if_needed()
+    box = heat.bounding_box()
+    assert box is not None
+
+    def at(query: float, key: float, n: int) -> tuple[float, float]:
+        return box["x"] + box["width"] * (key + 0.5) / n, box["y"] + box["height"] * (query + 0.5) / n
+
+    def named(axis: str) -> list[str]:
+        return figure.locator(f".ticks.{axis} span").all_inner_texts()
+
+    mouse = host.page.mouse
+    mouse.move(*at(4, 2, 10))
+    mouse.down()
+    mouse.move(*at(8, 4, 10), steps=4)
+    mouse.up()
+    assert (named("queries"), named("keys")) == (words[4:9], words[2:7])
+    assert host.widget.selection == selection
+    mouse.click(*at(2, 1, 5))
+    host.until(lambda: host.widget.selection["query"] == 6, "the cell under the pointer")
+    assert host.widget.selection["key"] == 3
+    mouse.dblclick(*at(2, 1, 5))
+    assert (named("queries"), named("keys")) == (words, words)
+
+
 def test_a_mixture_says_why_shares_of_experts_and_of_neurons_differ(open_widget: OpenWidget) -> None:
     widget = lmtt.explore(model_of_type("qwen2_moe"), PROMPT)
     mlp = next(p for p in widget.run.parts if p.kind == "mlp")

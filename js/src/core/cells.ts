@@ -60,6 +60,20 @@ export function cellAt(n: number, size: number, x: number, y: number): Cell | nu
   return query >= 0 && query < n && key >= 0 && key <= query ? { query, key } : null;
 }
 
+/** A part of a map, from its first cell on. */
+export interface Square extends Cell {
+  size: number;
+}
+
+const SMALLEST = 4; // cells
+
+/** The square that a drag from a cell to another one is about, within a map of n. */
+export function squareOf(n: number, a: Cell, b: Cell): Square {
+  const size = Math.min(n, Math.max(SMALLEST, 1 + Math.abs(a.query - b.query), 1 + Math.abs(a.key - b.key)));
+  const first = (x: number, y: number) => Math.max(0, Math.min(x, y, n - size));
+  return { query: first(a.query, b.query), key: first(a.key, b.key), size };
+}
+
 /** The cell that an arrow key leads to, never above the diagonal. */
 export function stepCell(n: number, { query, key }: Cell, arrow: string): Cell | null {
   const steps: Record<string, [number, number]> = {

@@ -1,7 +1,8 @@
 // A map of query and key: one image, a cross-hair, the cell that is open.
 
+import { useSignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { type Cell, cellAt, mapBytes, pixels, stepCell } from "../../core/cells.js";
+import { type Cell, cellAt, mapBytes, pixels, type Square, squareOf, stepCell } from "../../core/cells.js";
 import type { Palette } from "../../paint/colour.js";
 import { heatTable, sequential, signed } from "../../paint/ramps.js";
 import * as words from "../../words.js";
@@ -23,17 +24,36 @@ export interface HeatProps {
 export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, open, over, pick }: HeatProps) {
   const canvas = useImage(bytes, side, heatTable(palette, has_sign));
   const box = useRef<HTMLDivElement>(null);
+  const close_up = useSignal<Square | null>(null);
+  const held = useRef<{ at: Cell | null; x: number; y: number } | null>(null); // where a drag began
+  const drawn = useSignal<Square | null>(null); // what a drag has gone over
+  const { query: first, key: left_most, size } = close_up.value ?? { query: 0, key: 0, size: n };
   const cellOf = (event: PointerEvent) => {
     const { left, top, width } = (box.current as HTMLElement).getBoundingClientRect();
-    return cellAt(n, width, event.clientX - left, event.clientY - top);
+    const cell = width / size; // px
+    return cellAt(n, n * cell, event.clientX - left + left_most * cell, event.clientY - top + first * cell);
   };
-  const place = (from: number, size: number) => `${(100 * from) / n}% ${(100 * (n - from - size)) / n}%`;
-  const frame = (kind: string, { query, key }: Cell, rows: number, columns: number) => (
-    <span
-      class={kind}
-      style={{ insetBlock: place(rows === n ? 0 : query, rows), insetInline: place(columns === n ? 0 : key, columns) }}
-    />
-  );
+  const place = (from: number, of: number) => `${(100 * from) / size}% ${(100 * (size - from - of)) / size}%`;
+  const is_here = (at: number, from: number, of: number) => of === n || (at >= from && at < from + size);
+  const frame = (kind: string, { query, key }: Cell, rows: number, columns: number) =>
+    is_here(query, first, rows) &&
+    is_here(key, left_most, columns) && (
+      <span
+        class={kind}
+        style={{
+          insetBlock: place(rows === n ? 0 : query - first, Math.min(size, rows)),
+          insetInline: place(columns === n ? 0 : key - left_most, Math.min(size, columns)),
+        }}
+      />
+    );
+  const move = (event: PointerEvent) => {
+    const [cell, from] = [cellOf(event), held.current];
+    over(cell);
+    if (!cell || !from?.at || (!drawn.value && Math.hypot(event.clientX - from.x, event.clientY - from.y) < STILL)) return;
+    drawn.value = squareOf(n, from.at, cell);
+  };
+  const zoomed = { width: `${(100 * n) / size}%`, height: `${(100 * n) / size}%` };
+  const shift = { marginLeft: `${(-100 * left_most) / size}%`, marginTop: `${(-100 * first) / size}%` };
   const map = (
     <div
       ref={box}
@@ -42,14 +62,34 @@ export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, o
       aria-label={label}
       // biome-ignore lint/a11y/noNoninteractiveTabindex: the map is one stop of the Tab order and handles its own keys
       tabIndex={0}
-      onPointerMove={(event) => over(cellOf(event))}
-      onPointerLeave={() => over(null)}
+      onPointerDown={(event) => {
+        drawn.value = null;
+        held.current = event.pointerType === "touch" ? null : { at: cellOf(event), x: event.clientX, y: event.clientY };
+      }}
+      onPointerMove={move}
+      onPointerUp={() => {
+        held.current = null;
+        if (drawn.value) close_up.value = drawn.value;
+      }}
+      onPointerLeave={() => {
+        held.current = drawn.value = null;
+        over(null);
+      }}
       onBlur={() => over(null)}
       onClick={(event) => {
         const cell = cellOf(event as unknown as PointerEvent);
-        if (cell) pick?.(cell);
+        if (cell && !drawn.value) pick?.(cell);
+        drawn.value = null;
+      }}
+      onDblClick={() => {
+        close_up.value = null;
       }}
       onKeyDown={(event) => {
+        if (event.key === "Escape" && close_up.value) {
+          close_up.value = null;
+          event.stopPropagation();
+          return;
+        }
         const at = cursor ?? open ?? { query: n - 1, key: 0 };
         const to = stepCell(n, at, event.key);
         if (!to && event.key !== "Enter") return;
@@ -58,7 +98,7 @@ export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, o
         else pick?.(at);
       }}
     >
-      <canvas ref={canvas} class={side > 150 ? "fine" : ""} />
+      <canvas ref={canvas} class={side > 150 && size === n ? "fine" : ""} style={{ ...zoomed, ...shift }} />
       <div class="axes" aria-hidden="true">
         {words.keyAxis}
         <br />
@@ -67,17 +107,20 @@ export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, o
       {cursor && frame("hair", cursor, 1, n)}
       {cursor && frame("hair", cursor, n, 1)}
       {open && frame("open", open, 1, 1)}
+      {drawn.value && frame("open", drawn.value, drawn.value.size, drawn.value.size)}
     </div>
   );
   if (!name) return map;
   return (
     <div class="named">
-      <Ticks kind="queries" n={n} name={name} />
+      <Ticks kind="queries" n={size} name={(pos) => name(first + pos)} />
       {map}
-      <Ticks kind="keys" n={n} name={name} />
+      <Ticks kind="keys" n={size} name={(pos) => name(left_most + pos)} />
     </div>
   );
 }
+
+const STILL = 6; // px; less is a click
 
 const MOST_TICKS = 20; // for which there is room
 
