@@ -7,7 +7,7 @@ import { build, context } from "esbuild";
 import { minify } from "terser";
 import { registered } from "./registered.mjs";
 
-const LIMIT = { minified: 200_000, gzip: 70_000 }; // bytes: every instance carries a copy in the saved notebook
+const LIMIT = { minified: 200_000, gzip: 72_000 }; // bytes: every instance carries a folded copy in the saved notebook
 const path = (name) => fileURLToPath(new URL(`../${name}`, import.meta.url));
 const { values: asked } = parseArgs({
   options: {

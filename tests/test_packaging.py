@@ -79,7 +79,7 @@ def test_every_script_keeps_its_budget(wheel: zipfile.ZipFile) -> None:
     for name in ("widget", "page", "figure"):
         code = wheel.read(f"lmtt_widget/static/{name}.js")
         assert len(code) <= 200_000, name
-        assert len(gzip.compress(code)) <= 70_000, name
+        assert len(gzip.compress(code)) <= 72_000, name
 
 
 def test_the_version_is_the_same_everywhere(wheel: zipfile.ZipFile) -> None:

@@ -32,7 +32,7 @@ const FILES = readdirSync(SOURCE, { recursive: true, encoding: "utf8" }).filter(
 const textOf = (file: string) => readFileSync(SOURCE + file, "utf8");
 
 function roomOf(file: string): string {
-  if (file === "standalone.ts" || file === "figure.ts") return "entry";
+  if (file === "start.ts" || file === "standalone.ts" || file === "figure.ts") return "entry";
   return ROOMS.find((room) => file.startsWith(`${room}/`) || file.replace(/\.tsx?$/, "") === room) ?? "none";
 }
 
