@@ -99,11 +99,13 @@ export function Heat({ label, name, n, bytes, side, has_sign, palette, cursor, o
       }}
     >
       <canvas ref={canvas} class={side > 150 && size === n ? "fine" : ""} style={{ ...zoomed, ...shift }} />
-      <div class="axes" aria-hidden="true">
-        {words.keyAxis}
-        <br />
-        {words.queryAxis}
-      </div>
+      {size === n && ( // where the upper half is empty
+        <div class="axes" aria-hidden="true">
+          {words.keyAxis}
+          <br />
+          {words.queryAxis}
+        </div>
+      )}
       {cursor && frame("hair", cursor, 1, n)}
       {cursor && frame("hair", cursor, n, 1)}
       {open && frame("open", open, 1, 1)}
