@@ -57,6 +57,13 @@ InteractiveShell.instance().display_pub.publish = lambda data, metadata=None, **
 display(widget)
 assert published == [{"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}], published
 widget.close()
+
+import tempfile
+
+many = lmtt.survey(lmtt.bundled_model(), ["When Mary went to the store"], tempfile.mkdtemp(), progress=False)
+published.clear()
+display(many.show())
+assert published == [{"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"}], published
 print("ipywidgets", ipywidgets.__version__, "round trip passed")
 """
 

@@ -17,6 +17,7 @@ from ..shown import with_picture
 from .roles import ROLES
 from .scores import ScoreMap
 
+_VIEW = "application/vnd.jupyter.widget-view+json"
 _SCORES = ("flow", "effect")
 _FEW = 5  # examples of each head in a saved page
 _MANY = 20
@@ -116,12 +117,14 @@ class SurveyView(ipywidgets.VBox):
     # As the flow widget has it: readers without a kernel see the picture.
     _ipython_display_ = None
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **_: Any) -> Any:
         try:
             picture = figures.png(self.map.svg())
         except ImportError:
             picture = None
-        return with_picture(super()._repr_mimebundle_(**kwargs), picture)
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        # Written out here: the widgets of ipywidgets 7 have no bundle that this could add to.
+        return with_picture({"text/plain": type(self).__name__, _VIEW: view}, picture)
 
     def _open(self, change: Any) -> None:
         if change["new"] is None or self.model is None:
