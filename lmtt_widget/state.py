@@ -86,7 +86,8 @@ def read_graph(message: bytes) -> Graph:
         for part in (p for p in parts if p.state == s):
             name = f"p{part.number}"
             if part.kind == "attention":
-                query = np.repeat(np.arange(n_tokens), np.diff(sections[f"{name}.row"]))
+                n_keys = np.diff(sections[f"{name}.row"]).astype(np.intp)
+                query = np.repeat(np.arange(n_tokens), n_keys)
                 table.attention(part, query, *(wide[f"{name}.{x}"] for x in ("key", "sum", "max", "top")))
             else:
                 table.part(part, wide[f"{name}.share"])

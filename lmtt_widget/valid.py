@@ -168,7 +168,7 @@ def _part(part: Any, number: int, n_states: int, n_tokens: int, sections: Sectio
     _need(row.shape == (n_tokens + 1,) and not rows[0] and bool((np.diff(rows) >= 0).all()), f"{where} has no rows")
     n_edges = int(rows[-1])
     _need(key.shape == top.shape == (n_edges,), f"{where} has not one key and head for each of its {n_edges} edges")
-    query = np.repeat(np.arange(n_tokens), np.diff(rows))
+    query = np.repeat(np.arange(n_tokens), np.diff(rows).astype(np.intp))
     _need(bool(((keys >= 0) & (keys <= query)).all()), f"{where} has a key after its query")
     _need(bool(((top >= 0) & (top < (heads or _MOST_HEADS))).all()), f"{where} has no such head")
     for name in ("sum", "max"):

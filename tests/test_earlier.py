@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 import lmtt_widget as lmtt
@@ -99,6 +101,25 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 '''
+
+
+@pytest.mark.parametrize("name", ["repeat", "bincount"])
+def test_a_saved_analysis_opens_where_numpy_counts_in_32_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a browser: there numpy takes no 64-bit numbers where it counts."""
+    real = getattr(np, name)
+
+    def narrow(x: Any, *args: Any, **keys: Any) -> Any:
+        counts = np.asarray(args[0] if name == "repeat" else x)
+        assert np.can_cast(counts.dtype, np.int32), counts.dtype
+        return real(x, *args, **keys)
+
+    monkeypatch.setattr(np, "intp", np.int32)
+    monkeypatch.setattr(np, name, narrow)
+    widget = lmtt.load_json(V0_1 / "analysis.json")
+    before = widget.routes.input_share.tolist()
+    widget.target = 3
+    assert widget.routes.input_share.tolist() != before
+    assert widget.page()
 
 
 def test_a_saved_analysis_opens_where_there_is_no_torch(tmp_path: Path) -> None:
