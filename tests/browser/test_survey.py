@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
 import ipywidgets
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
