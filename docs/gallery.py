@@ -99,6 +99,15 @@ def why_not(model: lmtt.Model) -> Made:
     )
 
 
+def contrast(model: lmtt.Model) -> Made:
+    (found, *_) = lmtt.contrast_prompts(lmtt.record(model, NAMES), foil=model.token_id(" John"))
+    widget = lmtt.explore(model, [NAMES, found.prompt], foil=" John", selection={"kind": "contrast"})
+    return widget, (
+        f"With one word changed ({found.how}) the log odds of `·Mary` against `·John` go from {found.odds_before:.1f} "
+        f"to {found.odds:.1f}. A click in the table draws the second prompt, coloured by what differs."
+    )
+
+
 def cut(model: lmtt.Model) -> Made:
     widget = lmtt.explore(model, NAMES, selection={"kind": "cut", "state": 5, "query": 13, "key": 1})
     found = widget.selected
@@ -180,6 +189,7 @@ ANALYSES: dict[str, tuple[str, Callable[[lmtt.Model], Made]]] = {
     "binding": ("Whose is which", binding),
     "sink": ("Attention sinks", sink),
     "why-not": ("Why this rather than that", why_not),
+    "contrast": ("Two prompts held against each other", contrast),
     "cut": ("What if it were not there", cut),
     "survey": ("Many prompts", many),
     "chat": ("Roles of a chat", chat),
