@@ -2,12 +2,12 @@
 
 code-server (VS Code in a browser) and Node for it, `@vscode/jupyter-ipywidgets8` and requirejs come from npm. The
 Jupyter extension is on no such place: what it does for a widget, a controller that runs cells, a line between kernel
-and webview and an output's renderer, is in tests/hosts/extension/. What the browser sets is not yet heard by Python
-through that line, so this says how the widget is drawn here, not that Python answers.
+and webview and an output's renderer, is in tests/hosts/extension/.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -23,11 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import Frame, Locator, Page, sync_playwright
+from playwright.sync_api import Frame, Locator, Page, expect, sync_playwright
+
+import lmtt_widget as lmtt
 
 from ..browser.conftest import FLAGS, chromium
 from ..browser.jupyter import ROOT, free_port
-from .colab import PROMPT, loader
+from ..browser.test_inspection import percent
+from ..browser.test_snapshots import WIDTHS, expect_whole
+from .colab import OTHER, PROMPT, loader
 
 SOURCES = Path(__file__).parent / "extension"
 PLACE = ROOT / ".hosts" / "vscode"
@@ -181,6 +185,50 @@ def checks(page: Page, servers: Servers, theme: str) -> None:
         "the second output",
     )
     print("  a choice in one output is in the other", flush=True)
+
+    first.get_by_role("combobox", name="Explain", exact=True).select_option("13")
+    first.locator(".panel").get_by_text("·Mary → ·to").first.click()
+    first.get_by_role("button", name="What if this were not there?").click()
+    expect(first.locator(".verdict")).to_contain_text(without_the_line(), timeout=60_000)
+    expect(second.locator(".verdict")).to_contain_text(without_the_line())
+    print("  a question from the panel is answered by Python, in both outputs", flush=True)
+
+    box = first.get_by_role("textbox", name="Prompt")
+    box.fill(OTHER)
+    box.press("Enter")
+    for view in (first, second):
+        explained = view.get_by_role("combobox", name="Explain", exact=True)
+        expect(explained.locator("option")).to_have_count(4, timeout=60_000)
+        expect(view.get_by_role("textbox", name="Prompt")).to_have_value(OTHER)
+    print("  a typed prompt is run, and both outputs have its picture", flush=True)
+
+    page.keyboard.press("Control+b")  # the side bar takes its width from the notebook
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 1100})
+        snapshot = frame.locator("iframe[sandbox]")
+        until(page, lambda: scrolled_to(page, snapshot), "the last output")  # noqa: B023
+        page.wait_for_timeout(1000)
+        expect_whole(snapshot)
+    print(f"  a snapshot is whole at {WIDTHS} px", flush=True)
+
+
+def scrolled_to(page: Page, output: Locator) -> bool:
+    """Whether an output is wholly in view, after some scrolling: VS Code makes only what is near what is seen."""
+    page.mouse.move(75, 600)  # beside the outputs, some of which scroll themselves
+    box = output.bounding_box() if output.count() else None
+    top = 2000 if box is None else box["y"]
+    if 130 < top < 400:  # below the bars, and its end above the lower one
+        return True
+    page.mouse.wheel(0, 200 if top >= 400 else -200)  # one can scroll beyond the end
+    return False
+
+
+@functools.cache
+def without_the_line() -> str:
+    """What Python says here of the line that is cut there."""
+    run = lmtt.record(lmtt.bundled_model(), PROMPT)
+    found = lmtt.effects(run, [lmtt.Edit({"kind": "edge", "state": 5, "query": 13, "key": 1})])[0]
+    return f"Without it ·Mary goes from {percent(found.p_before)} to {percent(found.p)}"
 
 
 def run(theme: str) -> None:

@@ -22,8 +22,13 @@ async function opened(controller, notebook) {
   await vscode.commands.executeCommand("notebook.execute");
 }
 
-/** The kernel, and a line from it to the webview and back; what the kernel says before the webview is there waits. */
+/** The kernel, and a line from it to the webview and back; whatever either says before the other is there waits. */
 async function connected(controller) {
+  let hear, ready;
+  const told = new Promise((done) => {
+    ready = done;
+  });
+  controller.onDidReceiveMessage(({ message }) => (message.ready ? ready() : hear(message)));
   const headers = { Authorization: `token ${TOKEN}` };
   const body = JSON.stringify({ name: "python3" });
   const model = await (await fetch(`${SERVER}/api/kernels`, { method: "POST", headers, body })).json();
@@ -43,14 +48,11 @@ async function connected(controller) {
     const message = JSON.parse(is_text ? data : header(data));
     hearing.get(message.parent_header?.msg_id)?.(message.header.msg_type, message.content);
   };
-  controller.onDidReceiveMessage(({ message }) => {
-    if (message.ready) {
-      controller.postMessage({ model });
-      tell = (one) => controller.postMessage(one);
-      for (const one of waiting.splice(0)) tell(one);
-    }
-    if (message.text) socket.send(message.text);
-    if (message.binary) socket.send(Buffer.from(message.binary, "base64"));
+  hear = ({ text, binary }) => socket.send(text ?? Buffer.from(binary, "base64"));
+  told.then(() => {
+    controller.postMessage({ model });
+    tell = (one) => controller.postMessage(one);
+    for (const one of waiting.splice(0)) tell(one);
   });
   return { socket, hearing };
 }
