@@ -102,14 +102,32 @@ def _said(output: NotebookNode) -> str:
     return re.sub(r" +|0x[0-9a-f]+", " ", text)
 
 
-PROSE = re.compile(r"(?<![\w./:-])([+−-]?(?:\d+\.\d+|\.\d+|\d+(?= ?%)))( ?%)?(?![\w.]*\d)")
-NO_PROSE = re.compile(r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:\S+|^    .*?$|^\|.*?$", re.DOTALL | re.MULTILINE)
+PROSE = re.compile(r"(?<![\w./:-])([+−-]?(?:\d+\.\d+|\.\d+|\d+))( ?%)?(?![\w.]*\d)")
+NO_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv:\S+|^    .*?$|^\|.*?$|<summary>.*?$", re.DOTALL | re.MULTILINE
+)
+# Numbers that name or time something: a notebook, an exercise, a paper, a line or a section.
+NAMES = re.compile(r"^#+ .*$|^\d\. |\b20\d\d\b|\b(?:[Ll]ines?|[Ss]ections?) [\d, and]*\d", re.MULTILINE)
 NEAR = 5  # cells before and after
+
+
+def numbers_of(cells: list[NotebookNode]) -> list[str]:
+    """All that stand in the code or in what it said."""
+    shown = [text for c in cells for text in (c.source, *map(_said, c.outputs))]
+    return [number for text in shown for number in re.findall(r"[+-]?\d*\.?\d+(?:e[+-]?\d+)?%?", text)]
+
+
+def not_said(prose: str, numbers: list[str]) -> list[str]:
+    """The numbers in prose that are none of these, rounded as far as they are."""
+    text = NAMES.sub(" ", NO_PROSE.sub(" ", prose))
+    return [found[0] for found in PROSE.finditer(text) if not _is_said(found[1], bool(found[2]), numbers)]
 
 
 def _is_said(value: str, is_percent: bool, numbers: list[str]) -> bool:
     """Whether one of the numbers, rounded as far as the value is, is the value."""
     wanted, half = abs(float(value.replace("−", "-"))), 0.5 * 10.0 ** -len(value.partition(".")[2])
+    if not is_percent and "." not in value:
+        half = 0.0  # a count
     for number in numbers:
         found = abs(float(number.rstrip("%")))
         if not number.endswith("%") and is_percent:
@@ -122,18 +140,23 @@ def _is_said(value: str, is_percent: bool, numbers: list[str]) -> bool:
 
 
 @every_notebook
-def test_every_fraction_in_prose_is_a_number_of_the_cells_beside_it(name: str) -> None:
+def test_every_number_in_prose_is_a_number_of_the_cells_beside_it(name: str) -> None:
     cells = committed(name).cells
-    for i, cell in enumerate(cells):
-        if cell.cell_type != "markdown" or "## Exercises" in cell.source or "<details>" in cell.source:
-            continue
-        beside = [c for c in cells[max(0, i - NEAR) : i + NEAR + 1] if c.cell_type == "code"]
-        shown = [text for c in beside for text in (c.source, *map(_said, c.outputs))]
-        numbers = [number for text in shown for number in re.findall(r"[+-]?\d*\.?\d+(?:e[+-]?\d+)?%?", text)]
-        for found in PROSE.finditer(NO_PROSE.sub(" ", cell.source)):
-            assert _is_said(found[1], bool(found[2]), numbers), (
-                f"{found[0]!r} stands in cell {i}, and nothing beside it"
-            )
+    for i, cell in enumerate(cells[:-1]):
+        if cell.cell_type == "markdown":
+            beside = [c for c in cells[max(0, i - NEAR) : i + NEAR + 1] if c.cell_type == "code"]
+            told = cell.source.split("## Exercises")[0]
+            assert not_said(told, numbers_of(beside)) == [], f"cell {i}, and nothing beside it"
+
+
+@every_notebook
+def test_every_number_in_an_answer_is_said_by_its_code_or_by_the_notebook(name: str) -> None:
+    cells, answers = run(name)
+    said = {answer.source: answer for answer in answers}
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    for answer in committed(name).cells[-1].source.split("<details>")[1:]:
+        own = [said[source] for source in re.findall(r"```python\n(.*?)```", answer, re.DOTALL)]
+        assert not_said(answer, numbers_of(own + code)) == [], answer
 
 
 @every_notebook
