@@ -117,7 +117,7 @@ def attributed(
     constant = np.zeros((len(parts), n_tokens), dtype)
     head_sum = np.zeros((len(parts), max((p.n_heads for p in parts), default=0), n_tokens), dtype)
 
-    def fill(s: State, of: dict[str, np.ndarray]) -> None:
+    def enter(s: State, of: dict[str, np.ndarray]) -> None:
         """Enters the shares of a state's nodes."""
         assert s.carried is not None
         total[s.index], ended[s.index], error[s.index] = of["total"], of["total"] == 0, of["error"]
@@ -132,40 +132,47 @@ def attributed(
             elif f"{n}" in of:
                 table.part(parts[n], of[f"{n}"])
 
+    def fill(waiting: list[tuple[State, dict[str, Tensor]]]) -> None:
+        for (s, _), of in zip(waiting, _numpy([of for _, of in waiting]), strict=True):
+            enter(s, of)
+
+    def found(s: State, team: Team) -> dict[str, Tensor]:
+        """The shares of a state's nodes."""
+        whole = with_kernel.brought(run.value(s.index))
+        near_carried = nearness(run.carried(s.index), whole, team)
+        biases = {p.number: nearness(c, whole) for p, c in _output_biases(run, s)} if bias_part else {}
+        near = {p.number: nearness(v, whole, team) for p, v in summands(run, s, bias_part)}
+        summed = sum([*near.values(), *biases.values()], near_carried)
+        slack = _slack(tolerance, summed, s) if tolerance else None
+        sums: dict[int, Sums] = {}
+        each: dict[int, Tensor | None] = {}
+        off = torch.zeros_like(summed)
+        for p in s.parts:
+            if p.kind == "attention":
+                n = p.number
+                each[n] = None if heard is None else whole.new_zeros(p.n_heads, n_tokens, n_tokens)
+                of = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team, each=each[n])
+                summed, off, sums[n] = summed + of.heads.sum(0), off + of.off, of
+        per = 1 / torch.where(summed > 0, summed, 1)
+        node = {"total": summed, "error": off * per, "carried": near_carried * per}
+        node |= {f"{n}": x * per for n, x in near.items()}
+        node |= {f"{n} constant": x * per for n, x in biases.items()}
+        for n, of in sums.items():
+            node |= {f"{n} {name}": x for name, x in _edges(of, per, most_keys).items()}
+        if heard is not None:
+            for p in s.parts:
+                if (shares := each.get(p.number)) is not None:
+                    heard(p, shares.mul_(per[:, None]))
+        return node
+
     waiting: list[tuple[State, dict[str, Tensor]]] = []  # an accelerator is asked for several states at once
     with reported("attributing", progress) as done, with_kernel.team(with_kernel.brought(first).device) as team:
         for s in run.states[1:]:
-            assert s.carried is not None
             done(s.index - 1, n_states - 1)
-            whole = with_kernel.brought(run.value(s.index))
-            near_carried = nearness(run.carried(s.index), whole, team)
-            biases = {p.number: nearness(c, whole) for p, c in _output_biases(run, s)} if bias_part else {}
-            near = {p.number: nearness(v, whole, team) for p, v in summands(run, s, bias_part)}
-            summed = sum([*near.values(), *biases.values()], near_carried)
-            slack = _slack(tolerance, summed, s) if tolerance else None
-            sums: dict[int, Sums] = {}
-            each: dict[int, Tensor | None] = {}
-            off = torch.zeros_like(summed)
-            for p in s.parts:
-                if p.kind == "attention":
-                    n = p.number
-                    each[n] = None if heard is None else whole.new_zeros(p.n_heads, n_tokens, n_tokens)
-                    found = proximity_sums(p.linear[0], whole, kernel=with_kernel, slack=slack, team=team, each=each[n])
-                    summed, off, sums[p.number] = summed + found.heads.sum(0), off + found.off, found
-            per = 1 / torch.where(summed > 0, summed, 1)
-            node = {"total": summed, "error": off * per, "carried": near_carried * per}
-            node |= {f"{n}": x * per for n, x in near.items()}
-            node |= {f"{n} constant": x * per for n, x in biases.items()}
-            for n, found in sums.items():
-                node |= {f"{n} {name}": x for name, x in _edges(found, per, most_keys).items()}
-            if heard is not None:
-                for p in s.parts:
-                    if (shares := each.get(p.number)) is not None:
-                        heard(p, shares.mul_(per[:, None]))
-            waiting.append((s, node))
-            if sums or whole.device.type == "cpu" or s is run.states[-1]:
-                for (state, _), of in zip(waiting, _numpy([of for _, of in waiting]), strict=True):
-                    fill(state, of)
+            waiting.append((s, found(s, team)))
+            has_maps = any(p.kind == "attention" for p in s.parts)
+            if has_maps or waiting[-1][1]["total"].device.type == "cpu" or s is run.states[-1]:
+                fill(waiting)
                 waiting.clear()
         done(n_states - 1, n_states - 1)
     return Graph(

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .decomposition.modules import named_modules, parameters_of
 from .decomposition.writes import Layer, LinearWrite, Recording
 
 _MAY_ROUND = 0.2  # a called map that misses more than this is no rounded linear map: its heads would mean nothing
@@ -144,8 +145,9 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def dtype_of(module: torch.nn.Module) -> str:
-    dtypes = {p.dtype for p in module.parameters() if p.is_floating_point() and p.dtype.itemsize >= 2}
-    return _name(max(dtypes or {torch.float32}, key=lambda d: torch.finfo(d).eps))
+    dtypes = {p.dtype for p in parameters_of(named_modules(module).values())}
+    wide = {d for d in dtypes if d.is_floating_point and d.itemsize >= 2}
+    return _name(max(wide or {torch.float32}, key=lambda d: torch.finfo(d).eps))
 
 
 def checked(identity: Identity, layer: int | None, module: str, error: float, *took_part: Tensor | None) -> Check:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .decomposition.modules import named_modules
+
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _EXACT = frozenset(_PLAIN) - {int, float, complex}  # what equals another of its type is the same
 _OWN = frozenset(vars(nn.Module()))  # what every module has
@@ -22,7 +24,7 @@ def fingerprint(module: nn.Module) -> int:
     facts: list[object] = []
     tensors: list[torch.Tensor | None] = []
     tell = facts.append
-    for m in module.modules():
+    for m in named_modules(module).values():
         mine = vars(m)
         tensors += [p for p in m._parameters.values() if type(p) is nn.Parameter]
         tensors += m._buffers.values()

@@ -132,7 +132,7 @@ def test_helpers_in_a_list_beside_the_layers_are_no_pieces() -> None:
     model.blocks = blocks
     del model.attentions, model.mlps
     assert find_layers(model) == list(blocks)
-    assert not pieces(model, list(blocks))
+    assert not pieces(model.modules(), list(blocks))
 
 
 def test_a_last_layer_that_leads_nowhere_linear_is_refused_by_name() -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .modules import named_modules
 from .restored import Undo, holding, unharmed
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -123,4 +124,6 @@ def _without_compiled_graphs(undo: Undo) -> None:
 
 
 def _has_experts(model: nn.Module) -> bool:
-    return any(hasattr(type(m), "_apply_gate") or hasattr(m, "_is_expert_parallel") for m in model.modules())
+    return any(
+        hasattr(type(m), "_apply_gate") or hasattr(m, "_is_expert_parallel") for m in named_modules(model).values()
+    )

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from types import MappingProxyType, TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ from .calls import is_linear_module
 from .forward import forward_logits, plain_precision
 from .hooks import Hook, take_out
 from .linear import CallError
+from .modules import named_modules
 from .nodes import LostValue, Node, Place, replay
 from .products import is_attention_product
 from .read_layer import LayerReader
@@ -140,7 +142,8 @@ class Recorder:
 
     def __init__(self, model: nn.Module, layers: list[nn.Module], n_tokens: int, check_all: bool) -> None:
         self.model, self.layers = model, layers
-        self.names, self.pieces = Names(model), pieces(model, layers)
+        self.names = Names(model)
+        self.pieces = pieces(self.names.every, layers)
         self.maps: list[nn.Module] = []  # those that are one node each
         self.called: set[nn.Module] = set()  # of the pieces of the layer that runs
         self.n_layers = len(set(self.pieces.values())) or len(layers)
@@ -200,6 +203,8 @@ class Recorder:
                 f"expected [1, {n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
         made, both = self.tape.made(h), None
+        if made is not None and not self.tape.met and self.reader.tops[:1] == [made]:
+            return  # nothing was called since the layer before
         with torch.no_grad(), plain_precision(), self.tape.paused():
             if not self.reader.states:
                 both = self._source_of_both(h, args, kwargs)
@@ -324,7 +329,8 @@ class Recorder:
     def _continue_from(self, *ends: Tensor) -> None:
         """Empties the tape, but for the states, the latest of which end here, and what a later layer may read again."""
         self.reader.begin_with(*(self.tape.add(h, "state") for h in ends))
-        self.tape.restart((*self.between, *self.reader.states))
+        with self.tape.paused():
+            self.tape.restart(chain(self.between, self.reader.remembered()))
 
     def join(self, logits: Tensor) -> None:
         """The state in which two streams end as one, if there are two."""
@@ -382,7 +388,7 @@ def _outermost_maps(modules: Iterable[nn.Module]) -> list[nn.Module]:
     for m in modules:
         opaque = isinstance(m, torch.jit.ScriptModule)  # takes no hooks, and what it calls is not seen
         if id(m) not in inside and (opaque or isinstance(m, nn.Embedding) or is_linear_module(m)):
-            inside.update(id(c) for c in m.modules())
+            inside.update(map(id, named_modules(m).values() if m._modules else (m,)))
             found += [] if opaque else [m]
     return found
 

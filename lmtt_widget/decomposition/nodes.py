@@ -5,6 +5,7 @@ Knows nothing of modules, hooks or the residual stream.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -95,6 +96,16 @@ class Node:
     def become_state(self) -> None:
         """Forgets how the value was made: what led to it need not stay in memory."""
         self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
+
+    def be_copied(self, copy: Tensor) -> None:
+        """Holds the same numbers in other memory, where nobody else holds its value any more."""
+        if self.lost or copy.dtype != self._value.dtype or copy.numel() != self._value.numel():
+            return
+        shape, held = self._value.shape, weakref.ref(self._value)
+        self._value = copy
+        original = held()
+        self._value = copy.reshape(shape) if original is None else original
+        self.version = version(self._value)
 
     def become_copy(self, other: Node) -> None:
         """Is from now on made from the other alone, unchanged."""

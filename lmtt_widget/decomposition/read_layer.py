@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ class LayerReader(LeafReader):
         value, error = _kept(_stream_rows(h, self.n_tokens), [(w.path, w.output) for w in writes])
         simple = made is not None and self.keeps_rows(made)
         self._by_row.clear()
+        self._remember(made, value)
         return LayerState(value, None, writes, error, place, simple)
 
     def between(self, h: Tensor, made: Node | None, where: str) -> list[LayerState] | None:
@@ -106,12 +107,25 @@ class LayerReader(LeafReader):
     def begin_with(self, *tops: Node) -> None:
         """The same states are the latest ones, as other nodes."""
         now = dict(zip(self.tops, tops, strict=False))
+        self._copies = {now.get(n, n): copy for n, copy in self._copies.items()}
         self.states = [now.get(n, n) for n in self.states] or [tops[0]]
         self.tops = [now.get(n, n) for n in self.tops] or [*tops]
         self.side = max(self.side, len(self.tops))
         for state in self.states:
             if state.op != "state":
                 state.become_state()
+
+    def _remember(self, n: Node | None, copy: Tensor) -> None:
+        streams = None if n is None else Streams.of(n.shape, self.n_tokens)
+        if n is not None and (streams is None or streams.token_first):
+            self._copies[n] = copy
+
+    def remembered(self) -> Iterator[Node]:
+        """The states, while no other node is known: one whose value the pass has let go of is its copy from now on."""
+        for n, copy in self._copies.items():
+            n.be_copied(copy)
+        self._copies = {n: copy for n, copy in self._copies.items() if n in self.tops}  # a layer's output is still held
+        yield from self.states
 
     def source_of_both(self, one: Node | None, other: Node | None) -> Node | None:
         """The value of which both are copies: where two streams begin. From now on they are known as that."""
@@ -187,7 +201,7 @@ class LayerReader(LeafReader):
         if (changed := self._in_place_of(n)) is not None:
             return changed
         index = {state: k for k, state in enumerate(self.states)}
-        terms = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
+        terms = self._terms(n)
         from_states = [(index[leaf], self._in_place(path), rows) for leaf, path, rows in terms if leaf in index]
         staying = [found for found in from_states if found[1].rows is None and not found[1].shifted]
         if not staying:
@@ -202,8 +216,29 @@ class LayerReader(LeafReader):
                 writes.append(Write(kind, label, path, rows, k))
         parts = [carried[1:], *((w.path, w.output) for w in writes)]
         value, error = _kept(_stream_rows(n.value, self.n_tokens), parts)
+        self._remember(n, value)
         simple = self._asked("keeps rows", [n], lambda: self.keeps_rows(n, self.states))
         return LayerState(value, carried[:2], writes, error, _place(n), simple)
+
+    def _terms(self, n: Node) -> list[tuple[Node, Path | Spread, Tensor]]:
+        """Each leaf of a value with its way into it and its rows; where all enter as they are, the plan knows which."""
+        found: list[tuple[Node, Path | Spread, Tensor]] = []
+
+        def read() -> None:
+            found[:] = together(summed(self._walk(self.states).terms(n)), self.n_tokens, n.shape)
+
+        def as_they_are() -> list[Node]:
+            read()
+            shape = self.n_tokens, self.width
+            plain = (path == Path() and leaf.shape[-2:] == rows.shape == shape for leaf, path, rows in found)
+            return [leaf for leaf, _, _ in found] if all(plain) else []
+
+        leaves = self._plan.nodes("as they are", [n, self.states[-1]], as_they_are)
+        if leaves and not found:
+            return [(leaf, Path(), rows_of(leaf.value)) for leaf in leaves]
+        if not found:
+            read()
+        return found
 
     def _in_place(self, path: Path | Spread) -> Path | Spread:
         """The same where no row goes to another token: rows that are dropped are multiplied by 0."""
@@ -322,6 +357,9 @@ def _their_sum(made: Tensor, one: tuple[Path | Spread, Tensor], other: tuple[Pat
     x, y = one[1], other[1]
     if not plain or any(z.shape != made.shape or z.dtype != made.dtype or z.device != made.device for z in (x, y)):
         return None
+    if len(made) <= _BLOCK:
+        total = x + y
+        return total if torch.equal(total, made) else None
     total = torch.empty_like(made, memory_format=torch.contiguous_format)
     for piece, a, b, truth in zip(*(z.split(_BLOCK) for z in (total, x, y, made)), strict=True):
         if not torch.equal(torch.add(a, b, out=piece), truth):

@@ -17,6 +17,7 @@ from .heads import find_heads
 from .linear import constant_sources, is_constant, linear_leaf, weight_label
 from .mapped import columns, gate_and_up, map_error, rows_of
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
+from .modules import named_modules
 from .nodes import Node, behind
 from .paths import Path
 from .plans import NO_PLAN
@@ -29,10 +30,10 @@ class Names:
     """What a model calls its modules and parameters, by their id; labels only."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._model, named = model, dict(model.named_modules())
+        self._model, named = model, named_modules(model)
         self.every = list(named.values())
         self.modules = {id(m): name for name, m in named.items()}
-        self.buffers = {id(b) for b in model.buffers()}
+        self.buffers = {id(b) for m in self.every for b in m._buffers.values()}
 
     @cached_property
     def parameters(self) -> dict[int, str]:
@@ -53,6 +54,7 @@ class LeafReader:
         self.changed_but_not_read: dict[Node, LayerState] = {}  # what is put in place of states, by their nodes
         self._by_row: dict[tuple[Node, str], bool] = {}  # of the layer that is read
         self._plan = NO_PLAN  # of the layer that is read
+        self._copies: dict[Node, Tensor] = {}  # of the latest states: what the run keeps of each
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
     def _said_of(self, n: Node) -> Hashable:

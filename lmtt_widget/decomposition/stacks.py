@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import nn
 
+from .modules import named_modules
 from .writes import UndecomposableError
 
 
@@ -38,9 +39,9 @@ def find_layers(model: nn.Module) -> list[nn.Module]:
     return [m for c in lists if {type(m) for m in c} == kinds for m in c]
 
 
-def pieces(model: nn.Module, layers: Sequence[nn.Module]) -> dict[nn.Module, int]:
+def pieces(modules: Iterable[nn.Module], layers: Sequence[nn.Module]) -> dict[nn.Module, int]:
     """The number of the layer that each of these modules is a piece of; none if they are whole layers."""
-    place = {m: k for c in model.modules() if isinstance(c, nn.ModuleList) for k, m in enumerate(c)}
+    place = {m: k for c in modules if isinstance(c, nn.ModuleList) for k, m in enumerate(c)}
     numbers = [place.get(m, -1) for m in layers]
     side_by_side = numbers == sorted(numbers) and 1 < len(set(numbers)) < len(numbers)
     return dict(zip(layers, numbers, strict=True)) if side_by_side else {}
@@ -48,7 +49,7 @@ def pieces(model: nn.Module, layers: Sequence[nn.Module]) -> dict[nn.Module, int
 
 def _beside(model: nn.Module, best: nn.ModuleList) -> list[nn.ModuleList]:
     """The lists that the pieces of a layer stand in, if at least two of them hold more than norms."""
-    parent = next(m for m in model.modules() if any(c is best for c in m.children()))
+    parent = next(m for m in named_modules(model).values() if any(c is best for c in m._modules.values()))
     lists = [c for c in parent.children() if isinstance(c, nn.ModuleList) and len(c) == len(best)]
     kinds = [{type(m) for m in c} for c in lists if _holds_blocks(c)]
     return lists if len(best) > 1 and any(k.isdisjoint(kinds[0]) for k in kinds) else []

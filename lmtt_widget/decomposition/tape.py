@@ -145,7 +145,7 @@ class Tape(TorchFunctionMode):
         return self.node(x) if id(x) in self.nodes else None
 
     def restart(self, nodes: Iterable[Node]) -> None:
-        """Forgets everything but these nodes."""
+        """Forgets everything but these nodes, which are asked for when all others are forgotten."""
         self.nodes.clear()
         self._aliases.clear()
         self._shared.clear()

@@ -138,12 +138,16 @@ def tensors_in(x: Any) -> list[Tensor]:
     while stack:
         x = stack.pop()
         kind: Any = type(x)
-        if kind is Tensor or (isinstance(x, Tensor) and not isinstance(x, nn.Parameter)):
+        if kind is Tensor:
+            found.append(x)
+        elif kind is list or kind is tuple:
+            stack.extend(x)
+        elif fields_of := _fields_of(kind):
+            stack.extend([y for name in fields_of if (y := getattr(x, name)) is not None])
+        elif isinstance(x, Tensor) and not isinstance(x, nn.Parameter):
             found.append(x)
         elif isinstance(x, (list, tuple)):
             stack.extend(x)
-        elif fields_of := _fields_of(kind):
-            stack.extend([getattr(x, name) for name in fields_of])
     return found[::-1]
 
 

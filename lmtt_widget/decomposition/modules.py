@@ -1,0 +1,33 @@
+"""A model's modules and parameters, as torch lists them but in one walk: a recording asks for all of them.
+
+Knows nothing of layers, hooks or calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from torch import nn
+
+
+def named_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """What `model.named_modules()` gives, in its order."""
+    found: dict[str, nn.Module] = {}
+    met: set[nn.Module] = set()
+    stack = [("", model)]
+    while stack:
+        name, m = stack.pop()
+        if m not in met:
+            met.add(m)
+            found[name] = m
+            before = f"{name}." if name else ""
+            stack += [(before + k, child) for k, child in reversed([*m._modules.items()]) if child is not None]
+    return found
+
+
+def parameters_of(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
+    """Their own parameters, one that several share as often as they do."""
+    for m in modules:
+        for p in m._parameters.values():
+            if p is not None:
+                yield p
