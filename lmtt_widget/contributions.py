@@ -23,7 +23,7 @@ from .graph import Graph, PartFacts, StateFacts, Table
 from .kernels.sums import KernelName, kernel_for, proximity_sums
 from .kernels.threads import Team
 from .kernels.tiles import Sums
-from .memory import EDGE, MAPS, MOST_KEYS
+from .memory import EDGE, MAPS, MOST_KEYS, Tidy
 from .parts import Part, State
 from .progress import Option, reported
 from .run import RECORDED, Run
@@ -166,7 +166,8 @@ def attributed(
         return node
 
     waiting: list[tuple[State, dict[str, Tensor]]] = []  # an accelerator is asked for several states at once
-    with reported("attributing", progress) as done, with_kernel.team(with_kernel.brought(first).device) as team:
+    with reported("attributing", progress) as told, with_kernel.team(with_kernel.brought(first).device) as team:
+        done = Tidy(first.device).before(told)
         for s in run.states[1:]:
             done(s.index - 1, n_states - 1)
             waiting.append((s, found(s, team)))
@@ -237,14 +238,20 @@ def _numpy(groups: list[dict[str, Tensor]]) -> list[dict[str, np.ndarray]]:
 def nearness(part: Tensor, whole: Tensor, team: Team | None = None) -> Tensor:
     """The proximity of one part at every position: [pos]."""
     part = part.to(whole.device, whole.dtype)
+    if whole.numel() <= _NEAR:
+        return _near(whole, part)
     step = max(1, _NEAR // whole.shape[1]) if whole.device.type == "cpu" else len(whole)  # what stays in the cache
 
     def some(rows: range) -> list[Tensor]:
         y, z = whole[rows.start : rows.stop].split(step), part[rows.start : rows.stop].split(step)
-        return [(a.abs().sum(-1) - (a - b).abs_().sum(-1)).clamp_min_(0) for a, b in zip(y, z, strict=True)]
+        return [_near(a, b) for a, b in zip(y, z, strict=True)]
 
     found = team.spread(some, len(whole)) if team and whole.numel() > 4 * _NEAR else [some(range(len(whole)))]
     return torch.cat([near for piece in found for near in piece])
+
+
+def _near(whole: Tensor, part: Tensor) -> Tensor:
+    return (whole.abs().sum(-1) - (whole - part).abs_().sum(-1)).clamp_min_(0)
 
 
 def summands(run: Run, s: State, bias_part: bool) -> Iterator[tuple[Part, Tensor]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
+import mmap
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ EDGE = 14  # bytes of one query and key: both, share_sum, share_max, head
 MAPS = 1 << 30  # bytes that all pairs of a query and a key may take
 MOST_KEYS = 1024  # kept of every query where they would take more
 _GAPS = 1.15  # an allocator cannot use all that was freed between pieces that stay
+_GROWN = 1 << 27  # bytes
 _ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
 _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
@@ -86,6 +90,53 @@ def check_room(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int, de
             f"the analysis of {n_tokens:,} tokens takes about {size / 2**30:.1f} GiB and {device} has "
             f"{free / 2**30:.1f} GiB free; shorten the prompt, or call record(..., force=True)"
         )
+
+
+# ---- while it runs ----
+
+
+class Tidy:
+    """Hands back to the system what was freed between things that stay, which the C library keeps (glibc).
+
+    Layers free and keep blocks of many sizes in turns, so that what was freed is never next to each other: at 2,048
+    tokens a quarter of the process is such holes. They are handed back whenever the process has grown by so much.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._resident, self._hand_back = 0, _malloc_trim() if device.type == "cpu" else None
+        if self._hand_back is not None:
+            self._resident = resident()
+
+    def __call__(self) -> None:
+        if self._hand_back is not None and resident() > self._resident + _GROWN:
+            self._hand_back(0)
+            self._resident = resident()
+
+    def before(self, then: Callable[[int, int], None]) -> Callable[[int, int], None]:
+        """Called before `then`, which is told how far something is."""
+
+        def both(done: int, total: int) -> None:
+            self()
+            then(done, total)
+
+        return both
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory; 0 where the system does not say it."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as f:
+            return int(f.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
+
+
+@cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL(None).malloc_trim  # type: ignore[no-any-return]
+    except (OSError, AttributeError, TypeError):  # another C library
+        return None
 
 
 # ---- without running anything ----

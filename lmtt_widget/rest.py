@@ -7,7 +7,6 @@ bit, and with a changed embedding what a whole pass gives. Knows nothing of edit
 
 from __future__ import annotations
 
-import inspect
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -96,8 +95,6 @@ class Rest:
 
     def _listen(self, undo: Undo) -> None:
         inputs = self.run.model.inputs(self.run.token_ids.tolist())
-        if "use_cache" in inspect.signature(self.module.forward).parameters:
-            inputs["use_cache"] = False
         for m in self.layers:
             handle = m.register_forward_pre_hook(self._called, with_kwargs=True)
             undo.append(handle.remove)

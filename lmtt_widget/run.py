@@ -24,7 +24,7 @@ from .given import flag, integer, of_kind, one_of, place, told
 from .interventions import Edit, as_read, checked_edits
 from .known_labels import labels_of, look_ahead
 from .labels import Probed, relabel
-from .memory import check_room
+from .memory import Tidy, check_room
 from .model import Model, Prompt
 from .parts import Part, State, all_parts, assembled, named, state_of, wide
 from .progress import Option, reported
@@ -195,7 +195,8 @@ def record(
         switched = readable(module, undo)
         with reported("recording", progress) as done:
             inputs = model.inputs(encoded.ids)
-            once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=done)
+            told = Tidy(model.device).before(done)
+            once = partial(run_recorded, module, layers, n_tokens, inputs, check_all=check == "all", progress=told)
             if clean is not None and changes:
                 return switched, once(changes=changes, call_by_call=clean.call_by_call), clean.probed
             mark = look_ahead(model, layers, encoded.ids) if probe else 0

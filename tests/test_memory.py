@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -160,3 +161,55 @@ def test_where_nothing_is_known_of_the_memory_nothing_is_refused(monkeypatch: py
 def test_this_machine_has_some_memory() -> None:
     free = memory.available(torch.device("cpu"))
     assert free is None or free > 1 << 20
+
+
+def test_what_was_freed_is_handed_back_whenever_the_process_has_grown_by_so_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    size, handed_back = [0], list[int]()
+
+    def hand_back(_left: int) -> int:
+        handed_back.append(size[0])
+        size[0] //= 2
+        return 1
+
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: hand_back)
+    monkeypatch.setattr(memory, "resident", lambda: size[0])
+    told = list[tuple[int, int]]()
+    done = memory.Tidy(torch.device("cpu")).before(lambda *at: told.append(at))
+    for k in range(1, 8):
+        size[0] += 50 << 20
+        done(k, 7)
+    assert handed_back == [150 << 20, 225 << 20]
+    assert told == [(k, 7) for k in range(1, 8)]
+    memory.Tidy(torch.device("meta")).before(lambda *at: told.append(at))(8, 8)
+    assert len(handed_back) == 2
+
+
+def test_the_size_of_this_process_is_known_and_grows_with_it() -> None:
+    before = memory.resident()
+    held = torch.ones(1 << 24)
+    assert before == 0 or memory.resident() > before + held.nbytes // 2
+
+
+def test_of_a_state_only_the_copy_stays_that_the_run_keeps() -> None:
+    """What the pass itself made is gone two layers later, as in a pass that nobody records."""
+    module = zoo.make("llama", num_hidden_layers=5)
+    made: list[weakref.ref[torch.Tensor]] = []
+    for layer in module.model.layers:
+        layer.post_attention_layernorm.register_forward_pre_hook(lambda _, args: made.append(weakref.ref(args[0])))
+        layer.register_forward_hook(lambda _module, _args, out: made.append(weakref.ref(out)))
+    left: list[int] = []
+    module.lm_head.register_forward_pre_hook(lambda *_: left.append(sum(x() is not None for x in made)))
+    run = record(load_model(module), zoo.prompt(), probe=False)
+    assert len(made) == len(run.states) - 1 == 10
+    assert left == [2]  # what the last layer was given and what it gave
+
+
+def test_queries_keys_and_values_stay_where_the_model_made_them() -> None:
+    """No cache holds a second copy of them."""
+    run = record(load_model(zoo.make("gpt2", attention="sdpa")), zoo.prompt())
+    for p in (p for p in run.parts if p.heads is not None):
+        (product,) = p.heads.products
+        assert product.scores is not None
+        assert len({x.untyped_storage().data_ptr() for x in (*product.scores[:2], product.value)}) == 1

@@ -20,10 +20,14 @@ _T = TypeVar("_T")
 
 
 def inputs_of(model: nn.Module, ids: Tensor) -> dict[str, Any]:
-    """The arguments of one ordinary forward pass: ids [1, pos] by their name, or "" where they go by position."""
+    """The arguments of one ordinary forward pass: ids [1, pos] by their name, or "" where they go by position.
+
+    Without a cache where the model can be asked for none: no pass goes on from it, and it holds copies.
+    """
     parameters = inspect.signature(model.forward).parameters
     named = "input_ids" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    return {"input_ids" if named else "": ids}
+    without = {"use_cache": False} if "use_cache" in parameters else {}
+    return {"input_ids" if named else "": ids, **without}
 
 
 def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:

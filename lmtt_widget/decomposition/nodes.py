@@ -97,15 +97,16 @@ class Node:
         """Forgets how the value was made: what led to it need not stay in memory."""
         self.op, self.fn, self.args, self.kwargs, self._parents = "state", None, (), {}, ()
 
-    def be_copied(self, copy: Tensor) -> None:
-        """Holds the same numbers in other memory, where nobody else holds its value any more."""
+    def be_copied(self, copy: Tensor) -> bool:
+        """Holds the same numbers in other memory, where nobody else holds its value any more; False: somebody does."""
         if self.lost or copy.dtype != self._value.dtype or copy.numel() != self._value.numel():
-            return
+            return False
         shape, held = self._value.shape, weakref.ref(self._value)
         self._value = copy
         original = held()
         self._value = copy.reshape(shape) if original is None else original
         self.version = version(self._value)
+        return original is None
 
     def become_copy(self, other: Node) -> None:
         """Is from now on made from the other alone, unchanged."""

@@ -122,9 +122,8 @@ class LayerReader(LeafReader):
 
     def remembered(self) -> Iterator[Node]:
         """The states, while no other node is known: one whose value the pass has let go of is its copy from now on."""
-        for n, copy in self._copies.items():
-            n.be_copied(copy)
-        self._copies = {n: copy for n, copy in self._copies.items() if n in self.tops}  # a layer's output is still held
+        held = [(n, copy) for n, copy in self._copies.items() if not n.be_copied(copy)]
+        self._copies = dict(held[-_HELD:])
         yield from self.states
 
     def source_of_both(self, one: Node | None, other: Node | None) -> Node | None:
@@ -345,6 +344,7 @@ def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> 
     return backward_error(value, total, size)
 
 
+_HELD = 4  # states that the pass may still hold: what this layer gave, and what it was given, of two streams
 _FEW_SOURCES = 8  # values that are tried
 _BLOCK = 64  # rows that stay near the processor
 
