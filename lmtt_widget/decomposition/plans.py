@@ -99,8 +99,13 @@ def _kind(nodes: Sequence[Node], number: dict[Node, int], said: Callable[[Node],
         for n in nodes:
             if n.op not in _PLANNED or n.lost:
                 return None
-            x, made_from = n._value, list[int]()
-            constants = [_constant(a, number, made_from) for a in n.args]
+            x, made_from, constants = n._value, list[int](), list[Hashable]()
+            for a in n.args:
+                if type(a) is Node and (k := number[a]) >= 0:  # mostly
+                    made_from.append(k)
+                    constants.append(Node)
+                else:
+                    constants.append(_constant(a, number, made_from))
             if len(made_from) > 1 and n.op in _BY_NUMBERS:
                 return None
             named = [(k, _constant(a, number, made_from)) for k, a in n.kwargs.items()] if n.kwargs else ()

@@ -182,6 +182,8 @@ class Tape(TorchFunctionMode):
         if self._inside or not isinstance(out, Tensor):
             return out
         made = self.add(out, op, args=() if x is None else (self.node(x),), module=module)
+        if not (self.forced or self.changes or self.listeners):
+            return out
         with self.paused():
             return self._forced(made, out)
 
