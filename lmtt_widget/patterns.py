@@ -12,12 +12,12 @@ SIDE = 64  # of a small pattern, in cells
 _BLOCK = 1 << 20  # numbers of patterns that are made at a time
 
 
-def pooled(heads: Heads, n_tokens: int) -> Tensor:
-    """The patterns of all heads, each cell the largest of what it stands for: [head, side, side], a side up to 64.
+def pooled(heads: Heads, n_tokens: int, most: int = SIDE) -> Tensor:
+    """The patterns of all heads, each cell the largest of what it stands for: [head, side, side], a side up to `most`.
 
     Made some queries at a time, since whole patterns of all heads take 0.5 GiB at 2,048 tokens and 32 heads.
     """
-    side = min(n_tokens, SIDE)
+    side = min(n_tokens, most)
     cells = [range(k * n_tokens // side, -(-(k + 1) * n_tokens // side)) for k in range(side)]  # of adaptive_max_pool
     at_once = max(1, _BLOCK * side // (heads.n_heads * n_tokens**2))
     rows = []

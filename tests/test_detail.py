@@ -368,3 +368,12 @@ def test_the_cells_of_a_line_are_what_each_head_wrote_there(case):
             for query, key in ((0, 0), (QUERY, KEY), (6, 6)):
                 whole = torch.stack([head_vectors(part.linear[0], h).at(query, key) for h in range(part.n_heads)])
                 torch.testing.assert_close(cell_vectors(part.linear[0], query, key), whole)
+
+
+def test_the_small_patterns_of_all_heads_are_those_of_each_part_by_rows_of_the_table():
+    run = record(load_model(zoo.make("llama", max_position_embeddings=256)), zoo.prompt(70))
+    a = inspect(run, attribute(run), {"kind": "heads"})
+    assert a["thumbs"].shape == (len(a["table"]["head"]), 32, 32)
+    for thumb, number, head in zip(a["thumbs"], a["table"]["part"], a["table"]["head"], strict=True):
+        whole = torch.nn.functional.adaptive_max_pool2d(run.parts[number].heads.pattern().float(), 32)[head]
+        assert torch.equal(thumb, ((whole / whole.max()).sqrt() * 255).round().to(torch.uint8))

@@ -10,7 +10,7 @@ import torch
 
 from ..attribution import direct_logit_attribution
 from ..direct import DirectEffects, effects_at
-from ..patterns import scores
+from ..patterns import pooled, scores, thumbs
 from ..routes import trace
 from ..run import Run
 from ..tried import TriedHeads, tried_heads
@@ -18,6 +18,9 @@ from . import question
 from .question import Column, Map, Question, Record, Selection
 
 FIELDS: tuple[question.Field, ...] = ()
+_THUMBS = 200_000  # bytes of the small patterns of all heads
+_SIDE = 32  # of one, in cells
+_QUICK = 1 << 24  # numbers of patterns that are made without being asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +56,7 @@ class Answer(question.Answered):
     total: float | None  # the logit itself, minus the foil's; None without a linear read-out
     rest: float | None  # of the total: the embedding, constants, the read-out's own bias
     by_key: Map  # [attention part, key]: the heads' effects together, in the order of the parts
+    thumbs: Map  # [row of the table, query, key], bytes on a square-root scale; none where it would take long
 
 
 def answer(q: Question) -> Answer:
@@ -71,6 +75,7 @@ def answer(q: Question) -> Answer:
         by_key=torch.stack([_by_key(found, p.number, run.n_tokens) for p in attention])
         if attention
         else torch.zeros(0, run.n_tokens),
+        thumbs=q.read.once("thumbs of all heads", lambda: _thumbs(run)),
     )
 
 
@@ -107,6 +112,16 @@ def _table(q: Question, found: DirectEffects | None) -> HeadTable:
 def _others(run: Run, found: DirectEffects | None) -> OtherTable:
     parts = {} if found is None else found.parts
     return OtherTable(list(parts), [run.parts[number].state for number in parts], list(parts.values()))
+
+
+def _thumbs(run: Run) -> torch.Tensor:
+    """The patterns of all heads, small enough to be shown under the pointer without a question."""
+    attention = [p for p in run.parts if p.heads is not None]
+    n_heads = sum(p.n_heads for p in attention)
+    if not 0 < n_heads * run.n_tokens**2 <= _QUICK:
+        return torch.zeros(0, 0, 0, dtype=torch.uint8)
+    side = max(1, min(_SIDE, math.isqrt(_THUMBS // n_heads)))
+    return torch.cat([thumbs(pooled(p.heads, run.n_tokens, side))[0] for p in attention])  # type: ignore[arg-type]
 
 
 def _summed(found: DirectEffects) -> float:

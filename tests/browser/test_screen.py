@@ -28,6 +28,19 @@ def ioi(open_widget: OpenWidget) -> Host:
     return open_widget(lmtt.explore(lmtt.bundled_model(), IOI))
 
 
+# [row, column] of the strongest colour of a canvas on a light ground
+DARKEST = """canvas => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  let best = [0, 0, Infinity];
+  for (let i = 0; i < data.length; i += 4) {
+    const light = data[i + 3] ? data[i] + data[i + 1] + data[i + 2] : Infinity;
+    if (light < best[2]) best = [Math.floor(i / 4 / width), (i / 4) % width, light];
+  }
+  return best.slice(0, 2);
+}"""
+
+
 def token_at(view: Locator, pos: int) -> Locator:
     return view.locator(f".text [data-pos='{pos}']")
 
@@ -259,6 +272,37 @@ def test_the_grid_of_heads_is_one_tab_stop_and_arrows_walk_it(ioi: Host) -> None
     ioi.page.keyboard.press("ArrowRight")
     expect(cells.nth(9)).to_be_focused()
     assert view.locator(".heads-grid button[tabindex='0']").count() == 1
+
+
+def test_a_head_of_the_grid_shows_its_pattern_under_the_pointer_without_a_question(ioi: Host) -> None:
+    view = ioi.page.locator(".view")
+    ioi.widget.selection = {"kind": "heads"}
+    ioi.sync()
+    answer = ioi.widget.selected
+    assert answer is not None
+    cells, pattern = view.locator(".heads-grid button"), view.locator(".heads-pattern")
+    rows = [
+        i
+        for part in sorted(set(answer["table"].part), reverse=True)
+        for i, p in enumerate(answer["table"].part)
+        if p == part
+    ]
+    for at in (2, 27):
+        cells.nth(at).hover()
+        expect(pattern.locator(".ticks.keys span")).to_have_count(ioi.widget.run.n_tokens // 2)
+        drawn = pattern.locator("canvas").evaluate(DARKEST)
+        thumb = answer["thumbs"][rows[at]].int()
+        n = len(thumb)
+        assert tuple(drawn) in {divmod(int(i), n) for i in (thumb.flatten() == thumb.max()).nonzero()}
+        inside = view.locator(".panel-body").bounding_box()
+        box = pattern.bounding_box()
+        assert inside is not None
+        assert box is not None
+        assert box["y"] >= inside["y"]
+        assert box["y"] + box["height"] <= inside["y"] + inside["height"]
+    view.locator(".heads-by").hover()
+    expect(pattern).to_have_count(0)
+    assert ioi.widget.selection == {"kind": "heads"}
 
 
 def test_why_this_rather_than_that_is_one_choice(ioi: Host) -> None:

@@ -1,4 +1,5 @@
 // All heads: a grid of layers and heads by share, effect or by what kind of head each is, and the strongest as a list.
+import { useSignal } from "@preact/signals";
 import { Choice } from "../controls/choice.js";
 import { effectTitle } from "../controls/foil.js";
 import { kind, type Shown } from "../controls/kind.js";
@@ -6,17 +7,17 @@ import { Section } from "../controls/section.js";
 import { Amount, type Column, hovering, Signed, Table } from "../controls/table.js";
 import { Verify } from "../controls/verify.js";
 import { buttonsIn, walkAmong } from "../controls/walk.js";
-import type { HeadsAnswer, HeadTable } from "../core/answers.js";
+import type { HeadsAnswer } from "../core/answers.js";
 import { totals } from "../core/effects.js";
 import { answerTokens } from "../core/formula.js";
 import { EdgeKind, type Graph } from "../core/graph.js";
-import { layerName, partName } from "../core/names.js";
+import { layerName, partName, tokenText } from "../core/names.js";
 import { fullBar, largest, percent, signedText } from "../core/numbers.js";
 import type { Routes } from "../core/routes.js";
 import { type Item, named, type Selection } from "../core/select.js";
 import { paletteOf } from "../paint/colour.js";
-import { sequential, signed } from "../paint/ramps.js";
-import { Ramp } from "../views/heat/heat.js";
+import { heatTable, sequential, signed } from "../paint/ramps.js";
+import { Ramp, Ticks, useImage } from "../views/heat/heat.js";
 import * as words from "../words.js";
 
 interface HeadsQuestion extends Selection {
@@ -139,7 +140,7 @@ function HeadsPanel({ store, g, answer, go }: Shown<HeadsQuestion, HeadsAnswer>)
           <p class="how">{own.nothing}</p>
         ) : (
           <>
-            <Grid g={g} table={table} name={name} text={text} colour={colour} open={open} item={item} store={store} />
+            <Grid g={g} answer={answer} name={name} text={text} colour={colour} open={open} item={item} store={store} />
             <Ramp
               palette={palette}
               has_sign={has_sign}
@@ -193,10 +194,16 @@ function Why({ answer }: { answer: HeadsAnswer }) {
   );
 }
 
+interface Looked {
+  i: number;
+  part: number;
+  side: "above" | "below"; // the cell
+}
+
 interface GridProps {
   store: Shown<HeadsQuestion, HeadsAnswer>["store"];
   g: Graph;
-  table: HeadTable;
+  answer: HeadsAnswer;
   name: (i: number) => string;
   text: (i: number) => string;
   colour: (i: number) => string;
@@ -205,7 +212,18 @@ interface GridProps {
 }
 
 /** Layers from the top down, a cell a head; one stop of the Tab order, arrows walk it. */
-function Grid({ store, g, table, name, text, colour, open, item }: GridProps) {
+function Grid({ store, g, answer: { table, maps }, name, text, colour, open, item }: GridProps) {
+  const looked = useSignal<Looked | null>(null); // the head whose pattern is shown
+  const n_cells = (maps.thumbs?.length ?? 0) / table.head.length; // a file of an earlier version has none
+  const look = (i: number) => (event: Event) => {
+    const cell = event.currentTarget as HTMLElement;
+    const all = cell.closest(".panel-body")?.getBoundingClientRect();
+    const is_low = all && cell.getBoundingClientRect().top > all.top + all.height / 2;
+    looked.value = { i, part: table.part[i], side: is_low ? "above" : "below" };
+  };
+  const leave = () => {
+    looked.value = null;
+  };
   const parts = [...new Set(table.part)].reverse();
   const walk = (event: KeyboardEvent) => {
     const wide = buttonsIn((event.target as Element).parentElement).length;
@@ -229,13 +247,46 @@ function Grid({ store, g, table, name, text, colour, open, item }: GridProps) {
                   title={`${name(i)}: ${text(i)}`}
                   style={{ background: colour(i) }}
                   onClick={() => open(i)}
+                  onMouseEnter={look(i)}
+                  onMouseLeave={leave}
+                  onFocus={look(i)}
+                  onBlur={leave}
                   {...(it ? hovering(store, it) : {})}
                 />
               );
             })}
+            {n_cells > 0 && looked.value?.part === part && (
+              <Pattern
+                store={store}
+                g={g}
+                bytes={maps.thumbs.subarray(looked.value.i * n_cells, (looked.value.i + 1) * n_cells)}
+                side={looked.value.side}
+              />
+            )}
           </div>
         );
       })}
+    </div>
+  );
+}
+
+interface PatternProps {
+  store: GridProps["store"];
+  g: Graph;
+  bytes: ArrayLike<number>;
+  side: Looked["side"];
+}
+
+/** A head's small pattern, where the panel has room for it; nothing is hit by it. */
+function Pattern({ store, g, bytes, side }: PatternProps) {
+  const n = Math.sqrt(bytes.length);
+  const canvas = useImage(bytes, n, heatTable(paletteOf(store.dark.value)));
+  const name = (cell: number) => tokenText(g, Math.floor((cell * g.T) / n));
+  return (
+    <div class={`heads-pattern named ${side}`} aria-hidden="true">
+      <Ticks kind="queries" n={n} name={name} most={11} />
+      <canvas ref={canvas} />
+      <Ticks kind="keys" n={n} name={name} most={11} />
     </div>
   );
 }

@@ -126,9 +126,16 @@ const STILL = 6; // px; less is a click
 
 const MOST_TICKS = 20; // for which there is room
 
+interface TicksProps {
+  kind: "queries" | "keys";
+  n: number;
+  name: (pos: number) => string;
+  most?: number;
+}
+
 /** Token names along an axis, as many as can be told apart. */
-function Ticks({ kind, n, name }: { kind: "queries" | "keys"; n: number; name: (pos: number) => string }) {
-  const step = Math.ceil(n / MOST_TICKS);
+export function Ticks({ kind, n, name, most = MOST_TICKS }: TicksProps) {
+  const step = Math.ceil(n / most);
   return (
     <div class={`ticks mono ${kind}`} aria-hidden="true">
       {Array.from({ length: Math.ceil(n / step) }, (_, i) => (
