@@ -55,6 +55,17 @@ def test_counts_of_experts_are_those_of_hooks() -> None:
         assert torch.equal(cases.count, counted(gate, up))
 
 
+def test_an_expert_that_is_called_without_a_row_is_read_as_nothing() -> None:
+    """As transformers 4.51 calls those that no token chose."""
+    module = zoo.make("llama")
+    mlp = module.model.layers[1].mlp
+    before = mlp.forward
+    mlp.forward = lambda x: before(x).index_add(1, torch.arange(0), before(x[:, :0]))
+    run = lmtt.record(lmtt.load_model(module), zoo.prompt())
+    assert run.fidelity.exact
+    assert torch.equal(run.logits, module(torch.tensor([zoo.prompt()])).logits[0])
+
+
 @pytest.mark.parametrize(("name", "expert"), [("llama", None), ("gemma2", None), ("mixtral", 1), ("phi3", None)])
 def test_similarities_are_those_of_the_weights(name: str, expert: int | None) -> None:
     module: Any = zoo.make(name)

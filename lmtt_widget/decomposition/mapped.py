@@ -64,10 +64,13 @@ def gate_and_up(x: Node) -> list[Node]:
 
 
 def columns(n: Node) -> tuple[LinearMap, Tensor] | None:
-    """The linear map that a projection is of, and which of its outputs; None for what is no slice of one."""
+    """The linear map that a projection is of, and which of its outputs; None for what is no slice of one.
+
+    None, too, where it was called without a row: an expert that no token chose.
+    """
     leaf = _projected(n)
     found = linear_leaf(leaf)
-    if found is None:
+    if found is None or not n.value.numel():
         return None
     numbers = torch.arange(leaf.shape[-1], device=leaf.value.device).expand(leaf.shape)
     return found[0], replay(n, {leaf: numbers}).reshape(-1, n.shape[-1])[0]
