@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import mmap
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -29,6 +30,7 @@ MAPS = 1 << 30  # bytes that all pairs of a query and a key may take
 MOST_KEYS = 1024  # kept of every query where they would take more
 _GAPS = 1.15  # an allocator cannot use all that was freed between pieces that stay
 _GROWN = 1 << 27  # bytes
+_EVERY = 0.05  # seconds: layers of short prompts take less than a look is worth
 _ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
 _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
@@ -103,12 +105,16 @@ class Tidy:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._resident, self._hand_back = 0, _malloc_trim() if device.type == "cpu" else None
+        self._resident, self._looked = 0, time.monotonic()
+        self._hand_back = _malloc_trim() if device.type == "cpu" else None
         if self._hand_back is not None:
             self._resident = resident()
 
     def __call__(self) -> None:
-        if self._hand_back is not None and resident() > self._resident + _GROWN:
+        if self._hand_back is None or time.monotonic() < self._looked + _EVERY:
+            return
+        self._looked = time.monotonic()
+        if resident() > self._resident + _GROWN:
             self._hand_back(0)
             self._resident = resident()
 

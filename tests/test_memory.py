@@ -175,6 +175,7 @@ def test_what_was_freed_is_handed_back_whenever_the_process_has_grown_by_so_much
 
     monkeypatch.setattr(memory, "_malloc_trim", lambda: hand_back)
     monkeypatch.setattr(memory, "resident", lambda: size[0])
+    monkeypatch.setattr(memory, "_EVERY", 0)
     told = list[tuple[int, int]]()
     done = memory.Tidy(torch.device("cpu")).before(lambda *at: told.append(at))
     for k in range(1, 8):
