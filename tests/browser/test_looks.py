@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import torch
 from playwright.sync_api import Locator, Page, expect
 
 import lmtt_widget as lmtt
@@ -14,6 +17,7 @@ from .models import N_POSITIONS, PROMPT, model_of_type
 from .picture import Picture
 
 OpenWidget = Callable[..., Host]
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 @pytest.fixture
@@ -109,6 +113,36 @@ def test_a_drag_over_a_map_shows_that_part_larger_and_a_double_click_all_of_it(h
     assert host.widget.selection["key"] == 3
     mouse.dblclick(*at(2, 1, 5))
     assert (named("queries"), named("keys")) == (words, words)
+
+
+def test_a_map_is_saved_as_a_figure_with_its_tokens_axes_and_scale(host: Host, view: Locator) -> None:
+    host.widget.selection = {"kind": "head", "state": 3, "head": 2, "query": 9, "key": 2}
+    host.sync()
+    answer = host.widget.selected
+    assert answer is not None
+    figure = view.locator(".maps figure").first
+    with host.page.expect_download() as saved:
+        figure.get_by_role("button", name="Save SVG").click()
+    assert saved.value.suggested_filename == "l1-h2-attention.svg"
+    root = ElementTree.fromstring(Path(saved.value.path()).read_text("utf-8"))
+    words, n = PROMPT.split(), len(PROMPT.split())
+    texts = [e.text for e in root.iter(SVG + "text")]
+    assert texts[0] == "L1 H2: Attention"
+    assert texts[1 : 1 + 2 * n] == [word for word in words for _ in range(2)]  # at the left and below
+    assert texts[1 + 2 * n : 3 + 2 * n] == ["key →", "query ↓"]
+    assert (texts[-3], texts[-1]) == ("0%", "100%")  # of the first token, which only looks at itself
+    drawn = torch.full((n, n), -1)  # a number for each colour
+    colours = [e.get("fill") for e in root.iter(SVG + "rect") if e.get("height") == "6"]  # of the scale
+    for e in root.iter(SVG + "rect"):
+        x, y, wide, high = (float(e.get(name, "nan").rstrip("%")) for name in ("x", "y", "width", "height"))
+        if high == pytest.approx(400 / n):
+            first, row = round((x - 96) / high), round((y - 36) / high)
+            colour = colours.index(e.get("fill")) if e.get("fill") in colours else len(colours)
+            drawn[row, first : first + round(wide / high)] = colour
+    ink = 32 * (answer["pattern"].float() / answer["max"]["pattern"]).clamp(0, 1).sqrt()
+    seen = torch.ones(n, n).tril().bool()
+    assert ((drawn >= 0) == seen).all()
+    assert ((drawn - ink)[seen].abs() <= 0.6).all()  # rounded twice
 
 
 def test_a_mixture_says_why_shares_of_experts_and_of_neurons_differ(open_widget: OpenWidget) -> None:

@@ -12,7 +12,9 @@ import { effectLine, updateLine } from "../core/formula.js";
 import { layerName, tokenName, tokenText } from "../core/names.js";
 import { percent, signedText } from "../core/numbers.js";
 import { attentionEdge, type Selection } from "../core/select.js";
+import { download } from "../download.js";
 import { paletteOf } from "../paint/colour.js";
+import { mapFigure } from "../views/heat/figure.js";
 import { Heat, Ramp, useBytes } from "../views/heat/heat.js";
 import * as words from "../words.js";
 
@@ -117,35 +119,48 @@ function HeadPanel({ store, g, question, answer, go }: Shown<HeadQuestion, HeadA
     go({ ...question, ...cell });
   };
   const name = (cell: Cell) => words.cell(tokenName(g, cell.query), tokenName(g, cell.key));
-  const map = (which: "pattern" | "contribution", title: string, hint: string) => (
-    <figure key={which} title={hint}>
-      <figcaption>
-        <button
-          type="button"
-          class="more"
-          title={own.enlarge}
-          aria-pressed={wanted.value === which}
-          onClick={() => {
-            wanted.value = wanted.value === which ? "both" : which;
-          }}
-        >
-          {title}
-        </button>
-      </figcaption>
-      <Heat
-        label={`${title}, ${words.headName(head)}. ${at ? name(at) : ""}. ${own.mapKeys}`}
-        n={n}
-        name={(pos) => tokenText(g, pos)}
-        {...useBytes(maps[which] as Float32Array, n, top[which])}
-        palette={palette}
-        cursor={cursor}
-        open={open}
-        over={over}
-        pick={pick}
-      />
-      <Ramp palette={palette} texts={[0, 0.25, 1].map((x) => percent(x * top[which]))} />
-    </figure>
-  );
+  const map = (which: "pattern" | "contribution", title: string, hint: string) => {
+    const seen = useBytes(maps[which] as Float32Array, n, top[which]);
+    const texts = [0, 0.25, 1].map((x) => percent(x * top[which]));
+    const named = (pos: number) => tokenText(g, pos);
+    const save = () => {
+      const said = `${layerName(g, state)} H${head}: ${title}`;
+      const { text } = mapFigure({ title: said, n, name: named, ...seen, palette, texts });
+      download(new Blob([text], { type: "image/svg+xml" }), `${said.toLowerCase().replace(/\W+/g, "-")}.svg`);
+    };
+    return (
+      <figure key={which} title={hint}>
+        <figcaption>
+          <button
+            type="button"
+            class="more"
+            title={own.enlarge}
+            aria-pressed={wanted.value === which}
+            onClick={() => {
+              wanted.value = wanted.value === which ? "both" : which;
+            }}
+          >
+            {title}
+          </button>{" "}
+          <button type="button" class="more" onClick={save}>
+            {words.svg}
+          </button>
+        </figcaption>
+        <Heat
+          label={`${title}, ${words.headName(head)}. ${at ? name(at) : ""}. ${own.mapKeys}`}
+          n={n}
+          name={named}
+          {...seen}
+          palette={palette}
+          cursor={cursor}
+          open={open}
+          over={over}
+          pick={pick}
+        />
+        <Ramp palette={palette} texts={texts} />
+      </figure>
+    );
+  };
   const update = keys.value === "this" && answer.this_key ? answer.this_key : answer.all;
   return (
     <>
