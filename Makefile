@@ -1,6 +1,7 @@
 # make demo          set up, run the quickstart notebook, open it in JupyterLab and print the address
 # make demo OPEN=0   the same without opening it
 # make test          set up, then run every check and test, in two processes (WORKERS=4: in four)
+# make test-all      the same with every case of the laws that are tried on all types of models: twice the time
 # Nothing is asked; what is already set up is not set up again.
 
 PYTHON ?= python3
@@ -14,10 +15,10 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup chromium demo test lint types js-test pytest shots versions clean
+.PHONY: help setup chromium demo test test-all lint types js-test pytest shots versions clean
 
 help:
-	@sed -n 's/^# //p' Makefile | head -4
+	@sed -n 's/^# //p' Makefile | head -5
 
 setup: .venv/.installed $(BUNDLE)
 
@@ -55,6 +56,9 @@ demo: setup chromium
 	OPEN=$(OPEN) $(BIN)/python notebooks/demo.py
 
 test: lint types js-test pytest
+
+test-all: export PYTEST_ADDOPTS := --all
+test-all: test
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 
     from lmtt_widget import FlowWidget, Model
 
+EVERY = 6  # case of what is sampled that is always tried
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="every case of every test, also of those that take minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is slow, and most cases of what is sampled, unless all is asked for."""
+    if config.getoption("--all"):
+        return
+    seen: dict[str, int] = {}
+    kept, left_out = [], []
+    for item in items:
+        test = item.nodeid.split("[")[0]
+        nth = seen[test] = seen.get(test, -1) + 1
+        is_left_out = "slow" in item.keywords or ("sampled" in item.keywords and nth % EVERY)
+        (left_out if is_left_out else kept).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
+
+
 PROMPT = "the dog gave John a drink"  # of the widget below
 
 

@@ -29,6 +29,7 @@ OTHERWISE = {
 }  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.every_case(), ids=str)
 def test_a_model_is_exact_or_refused_in_words(case: zoo.Case) -> None:
     found = find(case)

@@ -26,6 +26,7 @@ SAID_BY_THE_MODEL = {
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 
+@pytest.mark.slow
 def test_every_model_of_the_zoo_is_exact() -> None:
     assert len(CASES) == 71 or zoo.IS_OLD
     for case in CASES:

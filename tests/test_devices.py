@@ -99,6 +99,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("case", "way"), CASES, ids=lambda x: str(x))
 def test_every_answer_on_an_accelerator_is_the_one_on_the_cpu(case: zoo.Case, way: str) -> None:
     if "numba" in way:
@@ -123,6 +124,7 @@ def test_no_layer_is_waited_for_while_it_is_read_and_twice_for_its_shares(type_:
     assert many[1] - few[1] <= 2 * (4 - 2)
 
 
+@pytest.mark.slow
 def test_parallel_streams_are_read_on_an_accelerator() -> None:
     case = zoo.Case("gemma3n_text")
     here = lmtt.attribute(zoo.recorded(case))

@@ -18,6 +18,7 @@ STEP, QUERY, KEY = 1e-2, 6, 2
 CASES = [c for c in zoo.cases() if c not in zoo.cases()[3::2]]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_estimate_is_the_slope_of_an_exact_edit(case: zoo.Case) -> None:
     run = clean(case)

@@ -22,6 +22,7 @@ def everything(run: lmtt.Run) -> dict[int, torch.Tensor]:
     return {p.number: torch.ones(n, n) if p.kind == "attention" else torch.ones(n) for p in run.parts}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_keeps_all_and_nothing_keeps_nothing(name: str) -> None:
     case = next(c for c in zoo.cases() if c.type == name)

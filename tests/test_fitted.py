@@ -18,6 +18,7 @@ def lenses(bundled: lmtt.Model) -> list[lmtt.FittedLens]:
     return [lmtt.fit_lens(bundled, given, ahead=ahead, progress=False) for ahead in (0, 1)]
 
 
+@pytest.mark.slow
 def test_on_prompts_it_has_not_seen_it_is_nearer_to_the_prediction_than_the_logit_lens(
     lenses: list[lmtt.FittedLens],
 ) -> None:

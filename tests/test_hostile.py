@@ -31,6 +31,7 @@ def test_right_models_are_read_in_full(case: Case) -> None:
     assert verdict.result == "right", verdict.said
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", EIGHTH, ids=str)
 def test_no_label_of_a_hostile_model_is_wrong_and_no_refusal_without_a_true_reason(case: Case) -> None:
     """An eighth of every family; `python -m tests.hostile` tries all."""

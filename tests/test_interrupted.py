@@ -17,6 +17,7 @@ from . import zoo
 from .interrupted import MODELS, Instructions, interrupt
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", MODELS)
 def test_an_interrupt_anywhere_leaves_nothing(name: str) -> None:
     came, wrong = interrupt(name, 16, seed=1)

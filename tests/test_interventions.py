@@ -56,6 +56,7 @@ def own_values(run: Run) -> list[Edit]:
     return found
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_a_value_patched_with_itself_changes_no_bit(case: zoo.Case) -> None:
     run = clean(case)
@@ -110,6 +111,7 @@ def test_what_is_cut_leaves_the_state_and_the_picture(case: zoo.Case) -> None:
             assert float(graph.share(there.number)[QUERY]) == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_a_model_is_untouched_by_edits_that_work_fail_or_are_interrupted(case: zoo.Case) -> None:
     run = clean(case)

@@ -98,6 +98,7 @@ def test_tiles_do_not_show(long: Run, kernel: str, tile: int, ov: int, monkeypat
     torch.testing.assert_close(got.heads.double(), expected.sum(2), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.sampled
 @each_kernel
 def test_a_projection_whose_weight_cannot_be_read_is_called(kernel: str) -> None:
     for case in ("llama", "qwen3_next"):
@@ -200,6 +201,7 @@ def test_torch_stands_in_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         sums._kernel.cache_clear()
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_machine_code_and_the_next_process_has_it(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     program = """

@@ -12,6 +12,7 @@ from .accelerators import WAYS
 from .loading import IDS, PAGE, SITUATIONS, NotHere, measured
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_a_loaded_model_is_read_exactly_and_left_untouched(name: str) -> None:
     try:

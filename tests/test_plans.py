@@ -62,6 +62,7 @@ def differing(found: Any, expected: Any) -> list[str]:
     return [at for at in {**one, **other} if one.get(at, "nothing") != other.get(at, "nothing")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_by_plan_and_read_whole_a_recording_is_the_same_to_the_bit(
     case: zoo.Case, monkeypatch: pytest.MonkeyPatch

@@ -76,6 +76,7 @@ def test_a_model_that_keeps_something_between_calls_is_refused() -> None:
         record(load_model(_with_hook("layers.1.up", louder)), _PROMPT)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "mixtral", "mamba", "gemma3n_text"])
 def test_the_pass_of_a_probed_model_is_its_own_to_the_bit(kind: str) -> None:
     model = zoo.make(kind)
@@ -96,6 +97,7 @@ _ROUTED = ["mixtral", "gpt_oss", "dbrx", "granitemoe", "qwen2_moe"]  # rows take
 _UNPROVEN = ["deepseek_v3"]  # keys written into memory that was not filled
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(
     ("kind", "most"), [(k, 1) for k in (*_PLAIN, *_FOLLOWED, *_ROUTED)] + [(k, 11) for k in _UNPROVEN], ids=str
 )

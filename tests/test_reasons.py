@@ -25,6 +25,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_a_score_is_the_sum_of_its_table_and_scores_differ_as_the_pattern_says(case: zoo.Case) -> None:
     run = clean(case)

@@ -16,6 +16,7 @@ def prompts() -> list[list[int]]:
     return [torch.randint(3, zoo.N_VOCAB, (n,), generator=generator).tolist() for n in (3, 7, 12, 12)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_the_states_are_the_same_in_every_prompt(case: zoo.Case) -> None:
     model = load_model(zoo.shared(case))
@@ -25,6 +26,7 @@ def test_the_states_are_the_same_in_every_prompt(case: zoo.Case) -> None:
         assert [(s.layer, s.name, s.carried) for s in run.states] == first
 
 
+@pytest.mark.slow
 def test_an_expert_that_hands_on_its_tokens_makes_no_state() -> None:
     model = load_model(zoo.make("longcat_flash"))
     runs = [record(model, [token] * 3) for token in range(3, 40)]

@@ -261,6 +261,7 @@ def test_killed_five_times_and_called_again_the_files_are_the_same(
     assert files(folder) == undisturbed
 
 
+@pytest.mark.slow
 def test_with_an_engine_workers_killed_three_times_and_the_driver_twice_the_files_are_the_same(
     undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def some_edits(run: Run) -> list[Edit]:
     return [*found, Edit({"kind": "state", "state": len(run.states) // 2, "pos": QUERY}, 1.5)]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", zoo.cases(), ids=str)
 def test_in_batches_from_the_layer_concerned_is_what_a_whole_pass_says(case: zoo.Case) -> None:
     run = clean(case)

@@ -16,6 +16,7 @@ importlib.import_module(".hostile.families.words", __package__)
 MINE = [c for c in CASES if c.family.startswith("other words")]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("case", [c for c in MINE if c.labels], ids=str)
 def test_other_words_for_the_same_sums_are_read_the_same(case: Case) -> None:
     model = case.build()
