@@ -282,6 +282,29 @@ def test_the_readout_says_whether_what_is_drawn_is_enough(ioi: Host, bundled: lm
     expect(view.locator(".readout")).to_contain_text("enough?")
 
 
+def test_a_saved_page_says_whether_what_is_drawn_is_enough(
+    ioi: Host, browser: Browser, problems: list[str], tmp_path: Path
+) -> None:
+    """The figures that were found before it was saved, alive beside the threshold they are of and no other."""
+    view_of(ioi).get_by_role("button", name="enough?").click()
+    ioi.until(lambda: ioi.widget.selection is not None and ioi.widget.selected["passes"] == 4, "four passes")
+    told = ioi.widget.selected
+    path = lmtt.save_html(ioi.widget, tmp_path / "enough.html")
+    page = offline_page(browser, problems)
+    page.goto(path.as_uri())
+    page.locator("[data-ready='1']").wait_for()
+    view, shares = page.locator("body"), [round(100 * told[name]) for name in ("kept", "kept_frozen", "kept_random")]
+    facts = view.locator(".panel .facts")
+    for what, share in zip(("made anew", "frozen", "at random"), shares, strict=True):
+        expect(facts.locator("div").filter(has_text=what)).to_contain_text(f"{share}%")
+    expect(view.locator(".panel")).to_contain_text("4 of 4 passes")
+    expect(view.get_by_role("button", name="Verify")).to_have_count(0)
+    expect(view.locator(".readout")).to_contain_text(f"keeps {shares[0]}%")
+    view.get_by_role("slider", name="Threshold").press("ArrowRight")
+    expect(view.locator(".readout")).to_contain_text("enough?")
+    page.context.close()
+
+
 def test_where_nothing_is_at_stake_the_readout_says_there_is_nothing_to_lose(open_widget: OpenWidget) -> None:
     model = random_model()
     run = lmtt.record(model, PROMPT)
