@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .decomposition.asked import Asked, asked
+from .decomposition.asked import Alone, Asked, Heard, asked
 from .decomposition.forward import in_plain_precision
 from .decomposition.frozen import Frozen
 from .decomposition.layers import find_layers
@@ -145,8 +145,8 @@ def attention_reasons(run: Run, part: Part, head: int, query: int = -1, key: int
     """Why a head looks from a query at a key: its score as an exact table of what asked and what answered.
 
     part: an attention part of run.parts. Norms (of the stream, of queries and keys) are frozen; rotary embeddings are
-    in the table, other biases by position stand beside it. The first question about a layer runs the model once more
-    as far as that layer.
+    in the table, other biases by position stand beside it. The first question about a layer runs it once more, or
+    the model as far as that layer where the layer alone does not do the same again.
 
     Raises ValueError for a part without heads, a key after its query or that the query may not look at, a run with
     interventions, and where the scores are no product of queries and keys that are linear in one state each (it says
@@ -377,9 +377,12 @@ def _asked(run: Run, part: Part, product: Any) -> Asked:
             raise ValueError("reasons need a forward pass whose calls can be heard")
         while len(run.asked) >= _KEPT:
             del run.asked[next(iter(run.asked))]
+        heard = Heard(run.n_tokens, [(s.index, s.place) for s in run.states], part.layer, product)
+        end = [s for s in run.states if s.layer == part.layer][-1]
+        call = run.given_to[part.layer] if part.layer < len(run.given_to) else None
         run.asked[key] = asked(
-            model.module, layers, run.n_tokens, model.inputs(run.token_ids.tolist()),
-            [(s.index, s.place) for s in run.states], part.layer, product,
+            model.module, layers, model.inputs(run.token_ids.tolist()), heard,
+            None if call is None else Alone(call, run.states[call.state].value, end.value, end.place),
         )  # fmt: skip
     found: Asked = run.asked[key]
     return found

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .decomposition.alone import Call, small
 from .decomposition.forward import forward_logits, in_turn, readable
 from .decomposition.layers import Change, best_recorded, find_layers, run_recorded
 from .decomposition.nodes import Place
@@ -54,6 +55,7 @@ class Run:
     interventions: tuple[Edit, ...] = ()
     probed: Probed | None = field(default=None, repr=False)  # what its parts depend on
     call_by_call: bool = field(default=False, repr=False)  # also what TorchScript and C++ did inside was taped
+    given_to: list[Call | None] = field(default_factory=list, repr=False, compare=False)  # layers, where that is small
     above: Any = field(default=None, repr=False, compare=False)  # how its layers were called, once effects asked for it
     asked: dict[Any, Any] = field(
         default_factory=dict, repr=False, compare=False
@@ -260,7 +262,7 @@ def record(
     parts = all_parts(states)
     return Run(
         model, prompt, ids, tokens, encoded.roles, logits, states, parts, recording.readout, fidelity,
-        tuple(interventions), probed, recording.call_by_call,
+        tuple(interventions), probed, recording.call_by_call, small(recording.given_to, states[0].value.nbytes),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -132,20 +133,47 @@ def test_every_part_that_asked_or_answered_opens_a_selection_of_the_run(bundled:
 def test_the_model_is_untouched_and_the_tape_is_kept_for_the_next_question() -> None:
     run = lmtt.record(lmtt.load_model(zoo.shared(zoo.Case("gpt2"))), zoo.prompt())
     before = untouched.everything(run.model.module)
-    part, calls = run.part("attention", layer=2), 0
-
-    def heard(*_: Any) -> None:
-        nonlocal calls
-        calls += 1
-
-    hook = run.model.module.register_forward_pre_hook(heard)
+    part, calls = run.part("attention", layer=2), []
+    layers = run.model.module.transformer.h  # type: ignore[union-attr]
+    hooks = [m.register_forward_pre_hook(lambda m, *_: calls.append(m)) for m in layers]  # type: ignore[union-attr]
     first = attention_reasons(run, part, 1, 5, 2)
     again: Reasons = attention_reasons(run, part, 1, 5, 2)
     attention_reasons(run, part, 0, 6, 1)
-    hook.remove()
-    assert calls == 1
+    for hook in hooks:
+        hook.remove()
+    assert calls == [layers[2]]  # type: ignore[index]
     assert torch.equal(first.table, again.table)
     untouched.assert_unchanged(run.model.module, before)
+
+
+@pytest.mark.parametrize("case", zoo.cases()[::3], ids=str)
+def test_a_layer_alone_says_what_a_whole_pass_says(case: zoo.Case) -> None:
+    run, whole = clean(case), copy.copy(clean(case))
+    whole.given_to, whole.asked = [], {}
+    for part in [p for p in run.parts if p.kind == "attention"][1:3]:
+        tables = []
+        for one in (run, whole):
+            try:
+                found = attention_reasons(one, part, 1, QUERY, QUERY)
+                tables.append((found.table, found.asked, found.answered))
+            except ValueError as e:
+                tables.append(str(e))
+        if isinstance(tables[0], str):
+            assert tables[0] == tables[1]
+        else:
+            for a, b in zip(*tables, strict=True):
+                torch.testing.assert_close(a, b, rtol=0, atol=1e-9)
+
+
+def test_a_layer_that_does_not_do_the_same_again_is_run_in_its_pass() -> None:
+    """What is kept of its call is no longer what it was: somebody wrote in it."""
+    run = lmtt.record(lmtt.load_model(zoo.make("llama")), zoo.prompt())
+    part, plain = run.part("attention", layer=2), lmtt.record(run.model, zoo.prompt())
+    for x in run.given_to[2].kwargs["position_embeddings"]:  # type: ignore[union-attr]
+        x.zero_()
+    found, expected = (attention_reasons(r, r.part("attention", layer=2), 1, 5, 2) for r in (run, plain))
+    assert torch.equal(found.table, expected.table)
+    assert part.layer == 2
 
 
 def test_what_cannot_be_asked_is_refused_in_words(bundled: lmtt.Model) -> None:

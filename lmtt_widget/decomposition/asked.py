@@ -2,12 +2,13 @@
 
 score[head, query, key] = scale * q[head, query] . k[head, key] + beside[head, query, key]
 
-One more pass, as far as the layer concerned, brings its tape back. Knows nothing of parts and shares.
+The layer concerned is run once more, so that its tape is back: alone where it then gives its recorded state to the bit,
+else in a pass that ends there. Knows nothing of parts and shares.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import _push_mode
 
+from .alone import Call
 from .forward import forward_logits, in_turn, readable
 from .frozen import Frozen
 from .heard import Hearer
@@ -94,6 +96,7 @@ class _Asker(Hearer):
         self.wanted, self.latest = wanted, 0
         self.state: dict[Node, int] = {}
         self.nodes: list[Node] = []
+        self.ended: Tensor | None = None  # what the layer gave
 
     def heard(self, state: int, x: Tensor) -> None:
         self.latest = state
@@ -107,29 +110,59 @@ class _Asker(Hearer):
     def _read(self, outs: Sequence[Node], where: str, module: str) -> None:
         if self.number == self.wanted:
             first = next(iter(self.state))
-            self.nodes = list(behind(outs, lambda n: n is first))
+            self.nodes, self.ended = list(behind(outs, lambda n: n is first)), outs[0].value
             raise _Done
         super()._read(outs, where, module)
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What was recorded: its tokens, where its states were made, and the product of a layer that is asked about."""
+
+    n_tokens: int
+    places: Sequence[tuple[int, Place | None]]  # of the states, by their numbers
+    layer: int
+    product: Product
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """A layer as it was called, its recorded state before and after, and where the latter was made."""
+
+    call: Call
+    start: Tensor  # [pos, d_model]
+    end: Tensor
+    place: Place | None
+
+
 def asked(
-    model: nn.Module,
-    layers: Sequence[nn.Module],
-    n_tokens: int,
-    inputs: dict[str, Any],
-    places: Iterable[tuple[int, Place | None]],
-    layer: int,
-    product: Product,
+    model: nn.Module, layers: Sequence[nn.Module], inputs: dict[str, Any], heard: Heard, alone: Alone | None = None
 ) -> Asked:
-    """The scores behind a product of a layer that was recorded; places: of the states, by their numbers.
+    """The scores behind a product of a layer that was recorded, by running this layer alone where that will do.
 
     Raises ValueError where they are no products of queries and keys of one state each.
     """
-    asker = _Asker(model, list(dict.fromkeys(layers)), n_tokens, layer)
-    for index, place in places:
+    if alone is not None and alone.place is not None:
+        with suppress(ValueError, TypeError, RuntimeError):
+            asker = _asker(model, layers, heard)
+            asker.number, asker.latest, asker.tape.stretch = heard.layer, alone.call.state, alone.place[0] - 1
+            _run(asker, model, partial(alone.call.again, alone.start))
+            if asker.ended is not None and torch.equal(asker.ended.reshape(alone.end.shape), alone.end):
+                return _found(asker, heard.product)
+    asker = _asker(model, layers, heard)
+    _run(asker, model, partial(forward_logits, model, inputs))
+    return _found(asker, heard.product)
+
+
+def _asker(model: nn.Module, layers: Sequence[nn.Module], heard: Heard) -> _Asker:
+    asker = _Asker(model, list(dict.fromkeys(layers)), heard.n_tokens, heard.layer)
+    for index, place in heard.places:
         if place is not None and index:
             asker.tape.listeners[place] = partial(asker.heard, index)
+    return asker
 
+
+def _run(asker: _Asker, model: nn.Module, work: Callable[[], object]) -> None:
     def passed(undo: Undo) -> None:
         readable(model, undo)
         undo += [Modes().restore, asker.unhook]
@@ -137,9 +170,12 @@ def asked(
         torch.set_grad_enabled(False)
         _push_mode(asker.tape)
         with suppress(_Done):
-            forward_logits(model, inputs)
+            work()
 
     in_turn(list(asker.layers), lambda: whatever_happens(passed))
+
+
+def _found(asker: _Asker, product: Product) -> Asked:
     with torch.no_grad():
         for n in asker.nodes:
             first = _first_head(read_product(n), product) if is_attention_product(n) else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import _push_mode
 
+from .alone import call_of
 from .below import CallByCall
 from .calls import is_linear_module
 from .forward import forward_logits, plain_precision
@@ -223,6 +224,9 @@ class Recorder:
             if n.value is not h or both is not None
             if n not in self.between
         ]
+        if not self.pieces:
+            at = sum(len(layer.states) for layer in self.result.layers)
+            self.result.given_to.append(None if both is not None else call_of(m, args, kwargs, h, at))
         if both is None:
             self._continue_from(h)
         else:

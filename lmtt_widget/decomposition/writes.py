@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from .alone import Call
 from .heads import Heads
 from .linear import LinearMap
 from .nodes import TOLD, Place
@@ -112,6 +113,7 @@ class Recording:
     notes: list[str] = field(default_factory=list)  # what is exact, but not resolved as usual
     simple_end: bool = True  # nor between the last state and the logits
     natural: dict[Place, Tensor] = field(default_factory=dict)  # what was made where the pass was forced on
+    given_to: list[Call | None] = field(default_factory=list)  # layers, in the order in which they ran
     call_by_call: bool = False  # also what TorchScript and C++ did inside was taped
 
     @property
