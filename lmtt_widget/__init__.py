@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .contributions import attribute, proximity
     from .decomposition.writes import ForwardError, UndecomposableError
     from .difference import Difference, contrast
+    from .direct import ChangedHead, changed_heads
     from .estimates import Estimate, estimate
     from .export import SavedWidget, load_json, save_html, save_json, save_png, save_svg
     from .faithful import Faithfulness, faithfulness
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from .surveys.scores import Comparison, ScoreMap
     from .surveys.survey import Survey, load_survey
     from .tokens import Token
-    from .verdicts import Effects, Verdict, effects
+    from .verdicts import Effects, Verdict, effects, knock_outs
     from .widget import FlowWidget, explore
 
 __version__ = "0.1.0"
@@ -65,12 +66,13 @@ __version__ = "0.1.0"
 _WHERE = {
     "contrasts": ("ContrastPrompt", "contrast_prompts", "swap_words"),
     "difference": ("Difference", "contrast"),
+    "direct": ("ChangedHead", "changed_heads"),
     "gated": ("SignCases", "row_similarity", "sign_cases"),
     "generation": ("Generated", "generate"),
     "reasons": ("Reasons", "Source", "attention_reasons"),
     "faithful": ("Faithfulness", "faithfulness"),
     "estimates": ("Estimate", "estimate"),
-    "verdicts": ("Effects", "Verdict", "effects"),
+    "verdicts": ("Effects", "Verdict", "effects", "knock_outs"),
     "contexts": ("Persuasion", "persuasion"),
     "contributions": ("attribute", "proximity"),
     "decomposition.writes": ("ForwardError", "UndecomposableError"),
@@ -108,16 +110,17 @@ _WHERE = {
 _MODULE = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
-    "Check", "Comparison", "Context", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate", "Example",
-    "Faithfulness", "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model", "ModelCard",
-    "NeuronCases", "Part", "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report", "Routes", "Run",
-    "SavedWidget", "ScoreMap", "SignCases", "Source", "State", "Survey", "Token", "UndecomposableError", "Verdict",
-    "Writer", "attention_pattern", "attention_reasons", "attribute", "bundled_model", "circuit_graph", "contrast",
-    "contrast_prompts", "direct_effects", "direct_logit_attribution", "doctor", "effects", "estimate", "explore",
-    "faithfulness", "fit_lens", "generate", "head_output", "head_shares", "head_vectors", "lens_logits", "load_json",
-    "load_model", "load_survey", "logit_lens", "model_card", "neuron_shares", "neuron_vectors", "neurons_by_effect",
-    "persuasion", "promoted", "promoters", "proximity", "record", "renormalise", "row_similarity", "save_html",
-    "save_json", "save_png", "save_svg", "sign_cases", "survey", "swap_words", "top_tokens", "trace", "value_vectors",
+    "ChangedHead", "Check", "Comparison", "Context", "ContrastPrompt", "Difference", "Edit", "Effects", "Estimate",
+    "Example", "Faithfulness", "Fidelity", "FittedLens", "FlowWidget", "ForwardError", "Generated", "Graph", "Model",
+    "ModelCard", "NeuronCases", "Part", "Persuasion", "Promoters", "RankedNeurons", "Reasons", "Reft", "Report",
+    "Routes", "Run", "SavedWidget", "ScoreMap", "SignCases", "Source", "State", "Survey", "Token",
+    "UndecomposableError", "Verdict", "Writer", "attention_pattern", "attention_reasons", "attribute", "bundled_model",
+    "changed_heads", "circuit_graph", "contrast", "contrast_prompts", "direct_effects", "direct_logit_attribution",
+    "doctor", "effects", "estimate", "explore", "faithfulness", "fit_lens", "generate", "head_output", "head_shares",
+    "head_vectors", "knock_outs", "lens_logits", "load_json", "load_model", "load_survey", "logit_lens", "model_card",
+    "neuron_shares", "neuron_vectors", "neurons_by_effect", "persuasion", "promoted", "promoters", "proximity",
+    "record", "renormalise", "row_similarity", "save_html", "save_json", "save_png", "save_svg", "sign_cases", "survey",
+    "swap_words", "top_tokens", "trace", "value_vectors",
 ]  # fmt: skip
 
 

@@ -148,3 +148,11 @@ def _before_cap(run: Run, row: int) -> Tensor:
     logits = run.logits[row].to(torch.promote_types(run.logits.dtype, torch.float32))
     cap = readout_of(run).cap
     return logits if cap is None else cap * torch.atanh(logits / cap)
+
+
+def log_odds(logits: Tensor, token: int, foil: int | None) -> Tensor:
+    """Of a token against a foil, or against all others: nats, of logits [..., d_vocab]."""
+    if foil is not None:
+        return logits[..., token] - logits[..., foil]
+    others = torch.arange(logits.shape[-1], device=logits.device) != token
+    return logits[..., token] - logits[..., others].logsumexp(-1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .attribution import log_odds
 from .decomposition.forward import forward_logits, in_plain_precision, in_turn
 from .decomposition.layers import find_layers
 from .given import integer, of_kind, place, told
@@ -20,7 +21,6 @@ from .model import Model
 from .parts import wide
 from .prompts import Prompt, plain_prompt
 from .run import RECORDED, Run
-from .verdicts import log_odds
 
 
 @dataclass(frozen=True)

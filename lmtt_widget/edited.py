@@ -311,8 +311,9 @@ def _take_over(pattern: Tensor, own: Tensor, rows: slice, edit: Edit) -> None:
     """What is left of each row that lost something takes its place."""
     before, after = own.sum(-1, keepdim=True), pattern.sum(-1, keepdim=True)
     alone = (after <= 1e-12 * before) & (before > 0)
-    only = torch.nonzero(alone[rows]).reshape(-1)
-    if edit.selection.get("key") is not None and edit.pos is not None and len(only):
-        raise ValueError(f"{edit}: the only key that query {edit.pos} looks at cannot be knocked out")
+    if edit.selection.get("key") is not None and bool(alone[rows].any()):
+        if edit.pos is not None:
+            raise ValueError(f"{edit}: the only key that query {edit.pos} looks at cannot be knocked out")
+        pattern[:] = torch.where(alone, own, pattern)
     factor = torch.where(alone, 1.0, before / torch.where(alone, 1.0, after))
     pattern[rows] *= factor[rows]

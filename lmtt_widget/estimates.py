@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .attribution import log_odds
 from .decomposition.forward import in_plain_precision, in_turn, readable
-from .decomposition.heard import run_heard
+from .decomposition.heard import NoWayBack, run_heard
 from .decomposition.layers import find_layers
 from .decomposition.nodes import Node
 from .decomposition.restored import Undo, whatever_happens
@@ -20,7 +21,6 @@ from .decomposition.vectors import head_vectors
 from .given import integer, of_kind, place, told
 from .parts import Part, wide
 from .run import RECORDED, Run
-from .verdicts import log_odds
 
 _STEPS = 5
 
@@ -151,22 +151,25 @@ def state_gradients(run: Run, metric: Callable[[Tensor], Tensor], start: Tensor)
         if x.requires_grad:
             x.register_hook(partial(gradients.__setitem__, state))
 
+    def go_back(logits: Tensor) -> None:
+        if not leaf:
+            raise ValueError("the pass did not make its embedding again, so there are no gradients")
+        gradients[0] = torch.autograd.grad(metric(logits), leaf[0])[0]
+
     def passed(undo: Undo) -> None:
         readable(model.module, undo)
-        logits = run_heard(
+        run_heard(
             model.module, layers, n, model.inputs(run.token_ids.tolist()),
             changes={run.states[0].place: begin},  # type: ignore[dict-item]
             listeners={s.place: partial(hear, s.index) for s in run.states[1:] if s.place is not None},
+            back=go_back,
         )  # fmt: skip
-        if not leaf:
-            raise ValueError("the pass did not make its embedding again, so there are no gradients")
-        with torch.enable_grad():
-            gradients[0] = torch.autograd.grad(metric(logits), leaf[0])[0]
 
     try:
         in_turn(layers, lambda: whatever_happens(passed))
     except RuntimeError as e:
-        raise ValueError(f"no gradient goes back through this model ({type(e).__name__}: {e})") from e
+        said = str(e) if isinstance(e, NoWayBack) else f"{type(e).__name__}: {e}"
+        raise ValueError(f"no gradient goes back through this model ({said}); exact effects need none") from e
     return [_rows(gradients.get(s.index), run, s.value) for s in run.states]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from .attribution import log_odds
 from .decomposition.forward import in_plain_precision
 from .given import integer, number, of_kind, place, told
 from .graph import ATTENTION, PART
@@ -17,7 +18,6 @@ from .parts import wide
 from .progress import Option, reported
 from .routes import Routes
 from .run import RECORDED, Run, last_state, record
-from .verdicts import log_odds
 
 Off = Literal["mean", "zero"]
 Masks = Mapping[int, Tensor]  # part -> [query, key] of an attention part, [pos] of another; True: stays

@@ -44,7 +44,8 @@ class Edit:
     is clamped to; its values stay its own. Of kind "reading" whatever may become of a state, but only as one part (or
     one head of it) reads it at a position: path patching (Goldowsky-Dill et al. 2023, arXiv:2304.05969), or a token
     knocked out of a state-space mixer. What the part then writes stands beside it, without keys.
-    renormalise: what a cut line leaves of its row of attention takes over (attention knock-out, arXiv:2304.14767).
+    renormalise: what a cut line leaves of its row of attention takes over (attention knock-out, arXiv:2304.14767);
+    `knock_outs` makes these for several layers. Without a query, a row that looks at nothing else keeps what it has.
 
     Raises ValueError for a selection or a value that cannot be meant.
 
@@ -224,16 +225,6 @@ class Reft:
         return state + (state @ (weight - rotate).T + bias) @ rotate
 
 
-def knock_outs(states: Sequence[State], query: int | None, key: int, layers: range) -> list[Edit]:
-    """That no head of some layers looks from a query (None: any later one) at a key: one edit per attention part.
-
-    Single layers show little, since others see the token as well. (Geva et al. 2023, arXiv:2304.14767)
-    """
-    here = {"key": key} if query is None else {"query": query, "key": key}
-    parts = [p for s in states for p in s.parts if p.kind == "attention" and p.layer in layers]
-    return [Edit({"kind": "edge", "state": p.state, "part": p.number, **here}, renormalise=True) for p in parts]
-
-
 def is_run(x: Any) -> bool:
     """Is it a recorded run?"""
     return hasattr(x, "token_ids") and hasattr(x, "states")
@@ -302,10 +293,22 @@ def _check_part(edit: Edit, part: Part) -> None:
         raise ValueError(f"{edit}: it is not known which state this part reads ({part.module})")
     if edit.kind == "reading" and head is not None and part.kind != "attention":
         raise ValueError(f"only an attention part has heads; part {part.number} is of kind {part.kind}")
+    query, key = edit.selection.get("query"), edit.selection.get("key")
+    if edit.kind in ("edge", "head") and None not in (query, key) and not is_run(edit.to) and not _looks(part, edit):
+        raise ValueError(f"{edit}: query {query} does not look at key {key} there (a mask?), so nothing would change")
     if edit.kind == "neuron":
         neuron, widths = edit.selection["neuron"], [w.input.shape[1] for w in part.linear]
         if neuron >= max(widths, default=0):
             raise ValueError(f"neuron must be in 0..{max(widths, default=0) - 1}, got {neuron}")
+
+
+def _looks(part: Part, edit: Edit) -> bool:
+    """Does any head that is meant look from the query at the key at all?"""
+    if part.heads is None:
+        return True
+    query, head = edit.selection["query"], edit.selection.get("head")
+    row = part.heads.pattern(slice(query, query + 1))[:, 0, edit.selection["key"]]
+    return bool((row if head is None else row[head]).any())
 
 
 def _check_other(edit: Edit, states: Sequence[State], n_tokens: int) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from .attribution import log_odds
 from .decomposition.forward import in_plain_precision
 from .decomposition.readout import Readout
 from .edited import edited
+from .estimates import estimate
 from .fingerprint import fingerprint
-from .given import flag, integer, of_kind, place, told
+from .given import flag, integer, of_kind, place, places, told
 from .interventions import Edit, checked_edits
 from .lens import TokenList
 from .parts import wide
@@ -24,6 +26,8 @@ from .tokens import Token
 
 Ablation = Literal["zero", "mean"]
 _MOVED, _BATCH = 8, 16
+_NO_ROOM = ("out of memory", "can't allocate memory")  # as devices and the processor's allocator say it
+_FIRST = 8  # heads that are tried strictly in the order of their estimates
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,7 @@ def effects(
     edits: each an Edit, or several that act together; "heads" is every head of the model by itself, each replaced by
     what `ablation` says: "zero", "mean" (over the prompt's positions), or another run (resample).
     token: an id, by default the model's prediction at `pos`; foil: an id it is set against.
+    "heads" are tried best estimates first: the first few one by one, more and more of them at a time after that.
     Edits of one state are tried in batches, and only the layers above it run; where those do not give the model's own
     pass to the bit (which is tried), or with whole_pass=True, every edit is a pass of its own.
     progress(done, total) is called as it goes on. An interrupt ends it early and keeps what is there.
@@ -139,14 +144,29 @@ def effects(
     found: dict[int, Verdict] = {}
     with reported("effects", progress) as done:
         try:
-            for numbers, logits in _answers(run, jobs, asked.pos, whole_pass):
-                for number, row in zip(numbers, logits, strict=True):
-                    found[number] = asked.verdict(jobs[number], row)
-                done(len(found), len(jobs))
+            for some in _turns(asked, ablation) if isinstance(edits, str) else [range(len(jobs))]:
+                for numbers, logits in _answers(run, {k: jobs[k] for k in some}, asked.pos, whole_pass):
+                    for number, row in zip(numbers, logits, strict=True):
+                        found[number] = asked.verdict(jobs[number], row)
+                    done(len(found), len(jobs))
         except KeyboardInterrupt:
             if not found:
                 raise
     return Effects(tuple(found[k] for k in sorted(found)), named, len(jobs) - len(found))
+
+
+def _turns(asked: _Asked, ablation: Any) -> Iterator[list[int]]:
+    """The numbers of all heads, the largest estimates first, in turns that grow, since a layer's heads share passes."""
+    other = ablation if isinstance(ablation, Run) and ablation.n_tokens == asked.run.n_tokens else None
+    try:
+        found = estimate(asked.run, token=asked.token, foil=asked.foil, pos=asked.pos, other=other).all_heads()
+        order = found.abs().argsort(descending=True, stable=True).tolist()
+    except ValueError:  # no gradient goes back
+        order = list(range(len(heads_of(asked.run))))
+    at, size = 0, _FIRST
+    while at < len(order):
+        yield order[at : at + size]
+        at, size = at + size, 4 * size
 
 
 def verdict_of(run: Run, clean: Run, *, token: int | None = None, foil: int | None = None, pos: int = -1) -> Verdict:
@@ -164,6 +184,38 @@ def heads_of(run: Run, ablation: Ablation | Run = "zero") -> list[Edit]:
         if p.kind == "attention"
         for h in range(p.n_heads)
     ]
+
+
+def knock_outs(run: Run, key: int, query: int | None = None, layers: Iterable[int] | None = None) -> list[Edit]:
+    """That no head of some layers (None: all) looks from a query (None: any) at a key: an edit for each such part.
+
+    What is left of each row takes over. Single layers show little, since others see the token as well; give the edits
+    together. A part that does not look there (behind a mask) is left out. (Geva et al. 2023, arXiv:2304.14767)
+
+    Raises ValueError where no part of these layers looks from the query at the key, or at it alone.
+
+        >>> edits = lmtt.knock_outs(run, key=1, query=13, layers=range(2, 4))
+        >>> lmtt.effects(run, [edits], foil=model.token_id(" John"))[0].change < -5
+        True
+    """
+    of_kind(run, Run, "run", RECORDED)
+    key = place(key, run.n_tokens, "key")
+    query = None if query is None else place(query, run.n_tokens, "query")
+    numbers = {p.layer for p in run.parts if p.layer is not None}
+    wanted = numbers if layers is None else set(places(layers, 1 + max(numbers, default=-1), "layers"))
+    if query is not None and key > query:
+        raise ValueError(f"a line from the future: query {query} cannot look at the later key {key}")
+    here = {"key": key} if query is None else {"query": query, "key": key}
+    rows = slice(key, run.n_tokens) if query is None else slice(query, query + 1)
+    found = [
+        Edit({"kind": "edge", "state": p.state, "part": p.number, **here}, renormalise=True)
+        for p in run.parts
+        if p.heads is not None and p.layer in wanted and bool(p.heads.pattern(rows)[:, :, key].any())
+    ]
+    if not found:
+        whence = "" if query is None else f"from query {query} "
+        raise ValueError(f"no attention of these layers looks {whence}at key {key}, so there is nothing to knock out")
+    return found
 
 
 def _jobs(run: Run, edits: Any, ablation: Any) -> list[tuple[Edit, ...]]:
@@ -220,24 +272,16 @@ class _Asked:
         )  # fmt: skip
 
 
-def log_odds(logits: Tensor, token: int, foil: int | None) -> Tensor:
-    """Of a token against a foil, or against all others: nats, of logits [..., d_vocab]."""
-    if foil is not None:
-        return logits[..., token] - logits[..., foil]
-    others = torch.arange(logits.shape[-1], device=logits.device) != token
-    return logits[..., token] - logits[..., others].logsumexp(-1)
-
-
 # ---- passes ----
 
 
 def _answers(
-    run: Run, jobs: list[tuple[Edit, ...]], pos: int, whole_pass: bool
+    run: Run, jobs: dict[int, tuple[Edit, ...]], pos: int, whole_pass: bool
 ) -> Iterator[tuple[list[int], list[Tensor]]]:
     """Numbers of jobs, and the logits [d_vocab] of each."""
     groups: dict[int, list[int]] = {}
     alone = []
-    for number, job in enumerate(jobs):
+    for number, job in jobs.items():
         states = {e.state for e in job}
         if len(states) == 1 and not whole_pass and all(e.kind != "reading" for e in job):
             groups.setdefault(states.pop(), []).append(number)
@@ -293,7 +337,7 @@ def _batches(
         try:
             last = rest.last_states(state, torch.stack(values))
         except RuntimeError as e:
-            if "out of memory" not in str(e) or size == 1:
+            if not any(said in str(e) for said in _NO_ROOM) or size == 1:
                 raise
             size = size // 2  # what does not fit is tried in halves
             continue

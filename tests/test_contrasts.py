@@ -9,8 +9,8 @@ import torch
 
 import lmtt_widget as lmtt
 from lmtt_widget import contrast_prompts, swap_words
+from lmtt_widget.attribution import log_odds
 from lmtt_widget.contrasts import align
-from lmtt_widget.verdicts import log_odds
 
 PROMPT = "When Mary and John went to the store, John gave a drink to"
 

@@ -9,12 +9,12 @@ import torch
 
 import lmtt_widget as lmtt
 from lmtt_widget import Edit, estimate, record
-from lmtt_widget.verdicts import log_odds
+from lmtt_widget.attribution import log_odds
 
 from . import untouched, zoo
 from .test_interventions import PROMPT, at, clean, of_kind
 
-STEP, QUERY, KEY = 1e-2, 6, 2
+STEP, QUERY, KEY = 1e-2, 5, 3  # which every window lets through
 CASES = [c for c in zoo.cases() if c not in zoo.cases()[3::2]]
 
 
@@ -93,3 +93,33 @@ class _OnlyForward(torch.autograd.Function):
 class OnlyForwardLinear(torch.nn.Linear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(_OnlyForward.apply(x))
+
+
+class DetachingLinear(torch.nn.Linear):
+    """As quantised kernels that know nothing of gradients: what they give needs none."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "said"),
+    [
+        (OnlyForwardLinear, r"NotImplementedError: no backward, at model\.layers\.2\.mlp\.down_proj"),
+        (DetachingLinear, r"model\.layers\.2\.mlp\.down_proj \(DetachingLinear\) gives no gradient to its input"),
+    ],
+)
+def test_a_model_that_no_gradient_goes_back_through_is_refused_with_the_module(
+    kernel: type[torch.nn.Module], said: str
+) -> None:
+    model = zoo.make("llama", dtype=torch.float32)
+    model.model.layers[2].mlp.down_proj.__class__ = kernel
+    run = record(lmtt.load_model(model), zoo.prompt())
+    before = untouched.everything(model)
+    with pytest.raises(
+        ValueError, match=rf"no gradient goes back through this model \({said}.*exact effects need none"
+    ):
+        estimate(run, token=3, foil=4)
+    untouched.assert_unchanged(model, before)
+    assert len(lmtt.effects(run, "heads", token=3, foil=4, progress=False)) == 16

@@ -7,9 +7,9 @@ import torch
 
 import lmtt_widget as lmtt
 from lmtt_widget import Edit, attribute, estimate, faithfulness, record, trace
+from lmtt_widget.attribution import log_odds
 from lmtt_widget.faithful import Trial, drawn, strongest
 from lmtt_widget.run import last_state
-from lmtt_widget.verdicts import log_odds
 
 from . import untouched, zoo
 from .test_interventions import PROMPT, at, clean, of_kind

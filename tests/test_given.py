@@ -128,6 +128,16 @@ def rows(made: dict[str, Any], folder: Path) -> dict[str, Row]:
             at | {"edits": "heads", "token": 5, "foil": 6, "ablation": "zero", "whole_pass": False, "progress": None},
             {"run": {"run"}, "token": {"None"}, "foil": {"None"}, "progress": {"None"}},
         ),
+        "knock_outs": (
+            lmtt.knock_outs,
+            {"run": "run", "key": 1, "query": 2, "layers": [0]},
+            {"run": {"run"}, "query": {"None"}, "layers": {"None"}},
+        ),
+        "changed_heads": (
+            lmtt.changed_heads,
+            at | {"edited": made["run"], "token": 5, "foil": 6, "k": 2},
+            {"foil": {"None"}, "k": {"huge"}},
+        ),
         "estimate": (
             lmtt.estimate,
             at | {"token": 5, "foil": 6, "other": None, "steps": 1},

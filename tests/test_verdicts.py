@@ -73,20 +73,21 @@ def test_the_layers_alone_are_used_where_they_may_be() -> None:
             assert torch.allclose(again[1], run.states[-1].value, rtol=1e-10), (name, s)
 
 
-def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", ["CUDA out of memory", "DefaultCPUAllocator: can't allocate memory"])
+def test_what_does_not_fit_is_tried_in_halves(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     run = clean(zoo.Case("llama"))
-    expected = effects(run, "heads")
+    expected = effects(run, verdicts.heads_of(run))
     sizes, plain = [], Rest.last_states
 
     def small(self: Rest, state: int, values: torch.Tensor) -> torch.Tensor:
         sizes.append(len(values))
         if len(values) > 2:
-            raise RuntimeError("CUDA out of memory")
+            raise RuntimeError(said)
         return plain(self, state, values)
 
     monkeypatch.setattr(Rest, "last_states", small)
     monkeypatch.setattr(verdicts, "_BATCH", 4)
-    found = effects(run, "heads")
+    found = effects(run, verdicts.heads_of(run))
     assert {4, 2} <= set(sizes)
     assert [v.odds for v in found] == pytest.approx([v.odds for v in expected], abs=1e-9)
 
@@ -119,6 +120,41 @@ def test_an_interrupt_keeps_what_is_there_and_leaves_the_model() -> None:
     assert found.left == 16 - len(found)
     assert "not tried" in repr(found)
     untouched.assert_unchanged(run.model.module, before)
+
+
+def test_the_heads_that_are_kept_are_those_of_the_largest_estimates() -> None:
+    run = clean(zoo.Case("llama"))
+    other = record(run.model, zoo.prompt()[::-1])
+    order: list[int] = []
+
+    def stop(done: int, _total: int) -> None:
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    for ablation in ("zero", other):
+        against = None if ablation == "zero" else other
+        order = lmtt.estimate(run, foil=3, other=against).all_heads().abs().argsort(descending=True).tolist()
+        some = lmtt.effects(run, "heads", foil=3, ablation=ablation, progress=stop)  # type: ignore[arg-type]
+        whole = effects(run, "heads", foil=3, ablation=ablation)
+        assert [v.edits[0].selection for v in some] == [whole[k].edits[0].selection for k in sorted(order[:8])]
+        assert [v.odds for v in some] == pytest.approx([whole[k].odds for k in sorted(order[:8])], abs=1e-9)
+
+
+def test_a_head_that_steps_in_is_found_in_two_runs() -> None:
+    run = clean(zoo.Case("llama"))
+    edited = record(run.model, run, interventions=[Edit(at(of_kind(run, "attention")[1], "head", head=0))])
+    found = lmtt.changed_heads(run, edited, token=3, foil=4, k=16)
+    known = [
+        {(e.part, e.head): e.value for e in lmtt.direct_logit_attribution(r, token=3, foil=4).effects}
+        for r in (run, edited)
+    ]
+    assert len(found) == 16
+    for h in found:
+        expected = tuple(k[h.part, h.head] for k in known)
+        assert (h.before, h.effect) == pytest.approx(expected, abs=1e-6)
+    assert [abs(h.change) for h in found] == sorted((abs(h.change) for h in found), reverse=True)
+    with pytest.raises(ValueError, match=r"another prompt \(2 tokens\)"):
+        lmtt.changed_heads(run, record(run.model, zoo.prompt()[:2]), token=3)
 
 
 def test_ablations_are_named_and_differ() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..direct import effects_at
+from ..direct import changed_heads
 from ..run import Run, record
 from ..tokens import Token
 from ..verdicts import verdict_of
@@ -14,7 +14,6 @@ from . import question
 from .question import Column, EffectOn, Named, Question, Record, Selection
 
 FIELDS: tuple[question.Field, ...] = ()
-_CHANGED = 5  # heads that are named
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +56,8 @@ def _named(token: Token) -> Named:
 
 
 def _changed(clean: Run, run: Run, pos: int, token: int, foil: int | None) -> ChangedHeads:
-    before, after = (effects_at(one, pos, token, foil).heads for one in (clean, run))
-    rows = [
-        (number, run.parts[number].state, head, float(before[number][head].sum()), float(x.sum()))
-        for number, heads in after.items()
-        for head, x in enumerate(heads)
-    ]
-    rows = sorted(rows, key=lambda row: -abs(row[4] - row[3]))[:_CHANGED]
-    parts, states, heads, was, now = [list(column) for column in zip(*rows, strict=True)] or [[]] * 5
-    return ChangedHeads(parts, states, heads, torch.tensor(was), torch.tensor(now))
+    found = changed_heads(clean, run, token=token, foil=foil, pos=pos)
+    return ChangedHeads(
+        [h.part for h in found], [h.state for h in found], [h.head for h in found],
+        torch.tensor([h.before for h in found]), torch.tensor([h.effect for h in found]),
+    )  # fmt: skip
