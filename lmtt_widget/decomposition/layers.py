@@ -204,6 +204,9 @@ class Recorder:
                 f"expected [1, {n_tokens}, d_model], one vector per token (or per token and parallel stream)"
             )
         made, both = self.tape.made(h), None
+        if not self.pieces:
+            at = sum(len(layer.states) for layer in self.result.layers)
+            self.result.given_to.append(call_of(m, args, kwargs, h, at))
         if made is not None and not self.tape.met and self.reader.tops[:1] == [made]:
             return  # nothing was called since the layer before
         with torch.no_grad(), plain_precision(), self.tape.paused():
@@ -224,9 +227,6 @@ class Recorder:
             if n.value is not h or both is not None
             if n not in self.between
         ]
-        if not self.pieces:
-            at = sum(len(layer.states) for layer in self.result.layers)
-            self.result.given_to.append(None if both is not None else call_of(m, args, kwargs, h, at))
         if both is None:
             self._continue_from(h)
         else:
