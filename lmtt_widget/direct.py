@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .attribution import direct_effects
 from .decomposition.vectors import head_vectors
-from .given import integer, of_kind
+from .given import integer, of_kind, place
 from .run import RECORDED, Run
 
 
@@ -81,7 +81,7 @@ def changed_heads(
     """
     of_kind(run, Run, "run", RECORDED)
     of_kind(edited, Run, "edited", RECORDED)
-    k = integer(k, "k", 1)
+    k, pos = integer(k, "k", 1), place(pos, run.n_tokens, "pos")
     if edited.token_ids.tolist() != run.token_ids.tolist():
         raise ValueError(
             f"the edited run is of another prompt ({edited.n_tokens} tokens) than the run ({run.n_tokens} tokens); "

@@ -41,7 +41,8 @@ class Hearer(Recorder):
         h = hidden_among(args, kwargs)
         if h is None:
             raise UndecomposableError(f"layer {self.number} ({type(m).__name__}): no hidden state among its inputs")
-        self._continue_from(h)
+        if not self.goes_on(self.tape.made(h)):
+            self._continue_from(h)
 
     def _read(self, _outs: Sequence[Node], _where: str, _module: str) -> None:
         self.number += 1

@@ -207,8 +207,8 @@ class Recorder:
         if not self.pieces:
             at = sum(len(layer.states) for layer in self.result.layers)
             self.result.given_to.append(call_of(m, args, kwargs, h, at))
-        if made is not None and not self.tape.met and self.reader.tops[:1] == [made]:
-            return  # nothing was called since the layer before
+        if self.goes_on(made):
+            return
         with torch.no_grad(), plain_precision(), self.tape.paused():
             if not self.reader.states:
                 both = self._source_of_both(h, args, kwargs)
@@ -232,6 +232,10 @@ class Recorder:
         else:
             self.reader.begin_with(both, both)
             self.tape.restart((*self.between, both))
+
+    def goes_on(self, made: Node | None) -> bool:
+        """Was nothing called since the layer before? Then its stretch of tape goes on, whoever listens."""
+        return made is not None and not self.tape.met and self.reader.tops[:1] == [made]
 
     def _end(self, m: nn.Module, _args: Any, out: Any) -> None:
         h = out
