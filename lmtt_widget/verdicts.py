@@ -122,7 +122,7 @@ def effects(
     edits: each an Edit, or several that act together; "heads" is every head of the model by itself, each replaced by
     what `ablation` says: "zero", "mean" (over the prompt's positions), or another run (resample).
     token: an id, by default the model's prediction at `pos`; foil: an id it is set against.
-    "heads" are tried best estimates first: the first few one by one, more and more of them at a time after that.
+    "heads" are tried best estimates first: the first eight strictly so, then layer by layer, that of the best first.
     Edits of one state are tried in batches, and only the layers above it run; where those do not give the model's own
     pass to the bit (which is tried), or with whole_pass=True, every edit is a pass of its own.
     progress(done, total) is called as it goes on. An interrupt ends it early and keeps what is there.
@@ -156,7 +156,7 @@ def effects(
 
 
 def _turns(asked: _Asked, ablation: Any) -> Iterator[list[int]]:
-    """The numbers of all heads, the largest estimates first, in turns that grow, since a layer's heads share passes."""
+    """The numbers of all heads, the largest estimates first, then all others, since a layer's heads share passes."""
     other = ablation if isinstance(ablation, Run) and ablation.n_tokens == asked.run.n_tokens else None
     try:
         found = estimate(asked.run, token=asked.token, foil=asked.foil, pos=asked.pos, other=other).all_heads()
@@ -166,7 +166,7 @@ def _turns(asked: _Asked, ablation: Any) -> Iterator[list[int]]:
     at, size = 0, _FIRST
     while at < len(order):
         yield order[at : at + size]
-        at, size = at + size, 4 * size
+        at, size = at + size, len(order)
 
 
 def verdict_of(run: Run, clean: Run, *, token: int | None = None, foil: int | None = None, pos: int = -1) -> Verdict:
