@@ -27,7 +27,7 @@ export default {
       return (await loaded[NAME]).render(props);
     } catch (error) {
       loaded[NAME] = undefined;
-      props.el.textContent = `The widget's script could not be loaded. ${error}`;
+      props.el.textContent = `The widget's script could not be loaded (${error}). It needs a browser of 2023 or newer.`;
     }
   },
 };

@@ -246,7 +246,7 @@ def test_a_view_drawn_before_it_is_in_the_page_takes_its_looks_once_it_is(
 
 NOT_NEEDED = """for (const name of ['WebAssembly', 'Worker', 'SharedWorker', 'SharedArrayBuffer', 'OffscreenCanvas',
     'fetch', 'XMLHttpRequest', 'WebSocket', 'EventSource', 'indexedDB', 'caches', 'crypto', 'localStorage',
-    'sessionStorage', 'alert', 'confirm', 'prompt', 'open', 'Notification', 'DecompressionStream']) {
+    'sessionStorage', 'alert', 'confirm', 'prompt', 'open', 'Notification']) {
   Object.defineProperty(globalThis, name, { get() { throw new Error(`${name} is not for us`); }, configurable: true });
 }"""
 

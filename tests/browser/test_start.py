@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import lmtt_widget as lmtt
 
 from .host import Host
@@ -47,5 +49,11 @@ def test_another_version_of_the_script_is_one_of_its_own(host: Host, widget: lmt
 def test_a_script_that_cannot_be_unfolded_is_said_and_tried_again(host: Host, widget: lmtt.FlowWidget) -> None:
     esm = str(widget._esm).replace("lmtt_widget ", "lmtt_widget broken ")
     _, said = host.page.evaluate(LOAD, [esm, [1, 2, 3]])
-    assert said.startswith("The widget's script could not be loaded. ")
+    assert re.fullmatch(r"The widget's script could not be loaded \(.+\)\. It needs a browser of 2023 or newer\.", said)
     assert host.page.evaluate(LOAD, [esm, None])[1] == ""
+
+
+def test_a_browser_that_cannot_unfold_is_said(host: Host, widget: lmtt.FlowWidget) -> None:
+    host.page.evaluate("() => { delete globalThis.DecompressionStream; }")
+    _, said = host.page.evaluate(LOAD, [str(widget._esm).replace("lmtt_widget ", "lmtt_widget old "), None])
+    assert "DecompressionStream is not defined" in said
