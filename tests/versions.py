@@ -44,7 +44,7 @@ def result(python: str, transformers: str) -> str:
             subprocess.run([run, "-m", "pip", "install", "-qq", *packages], check=True)
         (here / ".installed").touch()
     files = [f"tests/test_{name}.py" for name in TESTS]
-    command = [run, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files]
+    command = [run, "-m", "pytest", "-q", "--all", "-p", "no:cacheprovider", *files]
     told = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=False
     )
