@@ -145,6 +145,30 @@ def test_a_map_is_saved_as_a_figure_with_its_tokens_axes_and_scale(host: Host, v
     assert ((drawn - ink)[seen].abs() <= 0.6).all()  # rounded twice
 
 
+@pytest.mark.parametrize("kind", [None, "heads"])
+def test_the_fields_of_a_question_stay_in_a_narrow_panel_and_their_hint_is_whole(host: Host, kind: str | None) -> None:
+    host.widget.selection = kind and {"kind": kind}
+    host.sync()
+    foil = host.show(850).locator(".panel .foil")
+    foil.wait_for()
+    inside = foil.locator("xpath=ancestor::*[contains(@class, 'panel-body')]").bounding_box()
+    assert inside is not None
+    for field in foil.get_by_role("combobox").all():
+        box = field.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= inside["x"] + inside["width"] - 10  # the panel's own margin
+    assert foil.get_by_placeholder("another").last.evaluate(HINT_FITS)
+
+
+HINT_FITS = """field => {
+  const [{ paddingLeft, paddingRight }, hint] = [getComputedStyle(field), getComputedStyle(field, "::placeholder")];
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = `${hint.fontSize} ${hint.fontFamily}`;
+  const room = field.clientWidth - Number.parseFloat(paddingLeft) - Number.parseFloat(paddingRight);
+  return pen.measureText(field.placeholder).width <= room;
+}"""
+
+
 def test_a_mixture_says_why_shares_of_experts_and_of_neurons_differ(open_widget: OpenWidget) -> None:
     widget = lmtt.explore(model_of_type("qwen2_moe"), PROMPT)
     mlp = next(p for p in widget.run.parts if p.kind == "mlp")
