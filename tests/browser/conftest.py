@@ -43,6 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.flaky(reruns=1))  # a busy machine starves a browser; the run names it
             if {"lab", "notebook7", "marimo"} & set(getattr(item, "fixturenames", [])):
                 item.add_marker(pytest.mark.jupyter)
 
