@@ -45,8 +45,15 @@ def stored(n: int) -> None:
         many = lmtt.load_survey(folder)
         many.examples(layer=1, head=3)
         first = time.perf_counter() - start
+        start = time.perf_counter()
+        view = many.show()
+        shown = time.perf_counter() - start
+        start = time.perf_counter()
+        view.map.cell = [2, 3]
+        clicked = time.perf_counter() - start
     print(
-        f"{n} prompts of the grammar: {1e3 * spent:.1f} CPU ms and {size:,.0f} bytes a prompt; examples {first:.2f} s"
+        f"{n} prompts of the grammar: {1e3 * spent:.1f} CPU ms and {size:,.0f} bytes a prompt; examples {first:.2f} s, "
+        f"the map {shown:.2f} s, a click on it {clicked:.3f} s"
     )
 
 

@@ -25,6 +25,21 @@ def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.90 <= held / tries <= 0.99
 
 
+@pytest.mark.parametrize("kept", [0, statistics._KEPT])
+def test_an_interval_is_that_of_prompts_drawn_one_by_one_whether_resamples_are_kept_or_not(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "_KEPT", kept)
+    monkeypatch.setattr(statistics, "_AT_ONCE", 90)  # several blocks, the last one smaller
+    num, den = np.random.default_rng(4).normal(size=(40, 3)), np.arange(40) % 3 * 1.0
+    times_drawn = np.random.default_rng(5).multinomial(40, np.full(40, 1 / 40), size=25)
+    picked = [np.repeat(np.arange(40), times) for times in times_drawn]
+    ratios = [num[those].sum(0) / den[those].sum() for those in picked]
+    for _ in range(2):
+        found = statistics.ratio(num, den, times=25, seed=5)
+        np.testing.assert_allclose([found.low, found.high], np.quantile(ratios, [0.025, 0.975], axis=0))
+
+
 def test_where_nothing_differs_from_chance_few_surveys_mark_a_cell() -> None:
     rng, marked = np.random.default_rng(2), 0
     for seed in range(200):

@@ -7,13 +7,18 @@ the first has 1 of 2 queries that look back and the second 9 of 10 have the rati
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 
 LEVEL = 0.95
 _AT_ONCE = 1 << 22  # numbers in one block of resampled weights
+_KEPT = (
+    1 << 25
+)  # bytes of them that are kept for the next ratio: drawing them costs ten times what it costs to use them
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,14 @@ def ratio(num: np.ndarray, den: np.ndarray, *, times: int = 1000, seed: int = 0,
     The interval is the percentiles' (Efron 1979); `reach` the studentised largest deviation over all cells (Romano &
     Wolf 2005), so that among many cells none stands out by luck more often than 1 - level.
     """
-    n, rng = len(num), np.random.default_rng(seed)
+    n = len(num)
     num, den = num.astype(np.float64), den.astype(np.float64)
     if n == 0 or den.sum() == 0:
         nothing = np.full(num.shape[1:], np.nan)
         return Interval(nothing, nothing, nothing, nothing, np.nan)
     value, made = num.sum(0) / den.sum(), []
-    step = max(1, _AT_ONCE // n)
-    for start in range(0, times, step):
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, times - start)).astype(np.float64)
+    for block in _kept_resamples(n, times, seed) if n * times <= _KEPT else _resamples(n, times, seed):
+        weights = block.astype(np.float64)
         below = (weights @ den)[:, None]
         made.append(np.where(below > 0, weights @ num / np.where(below > 0, below, 1), value))
     drawn = np.concatenate(made)
@@ -60,6 +64,19 @@ def ratio(num: np.ndarray, den: np.ndarray, *, times: int = 1000, seed: int = 0,
     error = drawn.std(0)
     off = np.abs(drawn - value) / np.where(error > 0, error, np.inf)
     return Interval(value, low, high, error, float(np.quantile(np.nanmax(off, 1, initial=0), level)))
+
+
+def _resamples(n: int, times: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of n prompts is drawn when n are drawn with replacement: blocks [time, prompt]."""
+    rng, step = np.random.default_rng(seed), max(1, _AT_ONCE // n)
+    for start in range(0, times, step):
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=min(step, times - start))
+        yield weights.astype(np.uint8)  # none of many is drawn 256 times: the chance is below 1e-500
+
+
+@lru_cache(maxsize=1)
+def _kept_resamples(n: int, times: int, seed: int) -> list[np.ndarray]:
+    return [*_resamples(n, times, seed)]
 
 
 def apart(num: np.ndarray, chance: np.ndarray, den: np.ndarray, *, seed: int = 0) -> np.ndarray:
