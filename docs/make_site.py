@@ -44,11 +44,13 @@ TITLES = {
     "reading-the-picture": "Reading the picture",
     "method": "The method",
     "truth": "What a line does",
+    "survey": "Many prompts",
     "exactness": "Exactness",
     "models": "Models",
     "loading": "How models are loaded",
     "sharing": "Sharing a picture",
     "hosts": "Where it runs",
+    "costs": "What it costs",
     "teaching": "Teaching",
     "faq": "Questions",
 }

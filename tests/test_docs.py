@@ -57,6 +57,11 @@ def test_every_page_is_reached_from_the_index():
     assert "docs/index.md" in (ROOT / "README.md").read_text("utf-8")
 
 
+def test_every_page_stands_in_the_contents_of_the_site():
+    titles = runpy.run_path(str(DOCS / "make_site.py"))["TITLES"]
+    assert {page.stem for page in DOCS.glob("*.md")} - {"api"} == set(titles)
+
+
 def test_the_readme_says_as_many_models_as_the_table():
     exact, of = re.findall(r"\*\*(\d+) of (\d+) exact\*\*", (DOCS / "models.md").read_text("utf-8"))[0]
     readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
