@@ -22,7 +22,6 @@ REFUSED = {
     "gemma3n_text": "several streams",
     "hy_v4": "several streams",
     "gemma3n_text-shared-keys": "several streams",
-    **dict.fromkeys(("deepseek_v2", "deepseek_v3", "longcat_flash"), "its (query|key) .* is not linear"),
 }
 
 
@@ -53,6 +52,26 @@ def test_a_score_is_the_sum_of_its_table_and_scores_differ_as_the_pattern_says(c
             assert float(side.sum()) + r.position == pytest.approx(r.score - r.average, rel=1e-9, abs=1e-9)
         size = float(r.table.abs().sum())
         torch.testing.assert_close(r.answered, r.table.sum(0) - average, rtol=0, atol=size * (1e-9 if exact else 1e-5))
+
+
+def test_queries_and_keys_that_are_rotated_in_place_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.models.llama import modeling_llama
+
+    of_new = modeling_llama.apply_rotary_pos_emb
+
+    def in_place(q: Tensor, k: Tensor, *beside: Any, **options: Any) -> tuple[Tensor, Tensor]:
+        half, (new_q, new_k) = q.shape[-1] // 2, of_new(q, k, *beside, **options)
+        q, made = q.clone(), torch.empty_like(k)
+        for old, new in ((q, new_q), (made, new_k)):
+            old[..., :half] = new[..., :half]
+            old[..., half:].copy_(new[..., half:])
+        return q, made
+
+    monkeypatch.setattr(modeling_llama, "apply_rotary_pos_emb", in_place)
+    clean.cache_clear()
+    (llama,) = [case for case in zoo.cases() if str(case) == "llama"]
+    test_a_score_is_the_sum_of_its_table_and_scores_differ_as_the_pattern_says(llama)
+    clean.cache_clear()
 
 
 def rotated(x: Tensor, model: Any, pos: int) -> Tensor:

@@ -65,6 +65,32 @@ def test_values_from_before_they_were_overwritten_are_kept() -> None:
     assert torch.equal(node.value, old + y)
 
 
+@pytest.mark.parametrize("write", [Tensor.copy_, lambda there, x: there.__setitem__(..., x)])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda y: y[..., :3], lambda y: y[..., 3:]),
+        (lambda y: y[:, ::2], lambda y: y[:, 1::2].T),
+        (lambda y: y.view(-1)[4:], lambda y: y[0, 1:].unsqueeze(0)),
+        (lambda y: y.T, lambda y: y.view(2, -1)[1]),
+    ],
+)
+def test_memory_that_is_filled_through_other_tensors_is_repeated_with_other_numbers(
+    first: Any, second: Any, write: Any
+) -> None:
+    def filled(x: Tensor) -> Tensor:
+        y = torch.empty(4, 6, dtype=torch.float64)
+        for part, by in ((lambda y: y, 1), (first, 2), (second, 3)):
+            there = part(y)
+            write(there, by * x.reshape(-1)[: there.numel()].reshape(there.shape))
+        return y * 2
+
+    x, other = rand(24), rand(24, seed=1)
+    with Tape() as tape:
+        found = filled(x)
+    assert torch.equal(replay(tape.node(found), {tape.node(x): other}), filled(other))
+
+
 def test_results_in_a_given_tensor_are_followed() -> None:
     x, out = rand(3), torch.empty(3, dtype=torch.float64)
     with Tape() as tape:

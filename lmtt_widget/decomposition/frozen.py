@@ -19,6 +19,7 @@ from .rules import norm_factor
 from .streams import Streams
 
 _BESIDE = ADD | SUB | RSUB | MUL | DIV | {"where", "masked_fill", "addcmul"}  # operands are broadcast to each other
+_WRITES = {"overwritten": 1, "copy_": 1, "__setitem__": 2}  # which argument is what was written
 _LINEAR = IDENTITY | VIEW | _BESIDE | NEG | NORM | {
     "transpose", "permute", "swapaxes", "swapdims", "movedim", "__getitem__", "chunk", "split", "split_with_sizes",
     "unbind", "cat", "concat", "stack", "expand", "narrow", "select", "index_select", "repeat_interleave", "repeat",
@@ -85,6 +86,8 @@ class Frozen:
             return sum(p in self.moving for p in n.parents()) == 1 and all(
                 p in self.moving or is_constant(p) for p in n.parents()
             )
+        if n.op in _WRITES:
+            return len(n.args) > _WRITES[n.op] and n.args[_WRITES[n.op]] in self.moving
         if n.op not in _LINEAR:
             return False
         if n.op in MUL:
@@ -145,7 +148,7 @@ class Frozen:
             p: self._beside(p.value, n, row)
             for p in n.parents()
             if p not in values or p is factor
-            if n.op in _BESIDE | {"cat", "concat", "stack"}
+            if n.op in _BESIDE | {"cat", "concat", "stack", *_WRITES}
         }
         if is_linear(n):
             others = {p: values[p].to(p.value.dtype) for p in n.parents() if p in values}

@@ -163,6 +163,7 @@ def called(node: Node, values: Mapping[Node, Tensor]) -> Tensor:
     if is_inplace(node.op):
         args = (args[0].clone(), *args[1:])
     out = call(*args, **plain(node.kwargs, values))  # type: ignore[misc]
+    out = args[0] if out is None else out  # x[...] = y gives nothing
     return out if node.item is None else out[node.item]
 
 

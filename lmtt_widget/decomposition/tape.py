@@ -31,7 +31,7 @@ from .calls import (
     sets_data,
     written_by,
 )
-from .nodes import TOLD, Node, Place, behind, is_fresh, is_inplace
+from .nodes import TOLD, LostValue, Node, Place, behind, is_fresh, is_inplace
 
 _How = Callable[["Tape", Any, str, Any, Any], Any]
 
@@ -315,7 +315,7 @@ class Tape(TorchFunctionMode):
                 shape = tuple(y.shape)
                 self._note(y, "view", fn=torch.reshape, args=(made, shape))
             else:
-                over = self.add(y, "overwritten", fn=_overwritten, args=(node, made, rows_from(y, x)))
+                over = self.add(y, "overwritten", fn=_overwriting(y, x), args=(node, made, rows_from(y, x)))
                 if over.place in self.forced and made.op != "forced":
                     self._renew_aliases(self._force_in_place(over, y), y)
 
@@ -364,11 +364,24 @@ def _asks_which(n: Node) -> bool:
     return found is not None and found.op == "nonzero"
 
 
-def _overwritten(old: Tensor, new: Tensor, rows: Tensor) -> Tensor:
-    """`old` where `rows` is -1, elsewhere that row of `new`."""
-    out, hit = old.clone(), (rows >= 0).to(old.device)
-    out.reshape(-1, old.shape[-1])[hit] = new.reshape(-1, new.shape[-1])[rows.to(old.device)[hit]]
-    return out
+def _overwriting(x: Tensor, written: Tensor) -> Callable[[Tensor, Tensor, object], Tensor]:
+    """What `x` is, from what it was and from what was `written` to another tensor that reaches into its memory."""
+    same, start = x.dtype == written.dtype, min(x.storage_offset(), written.storage_offset())
+    mine, theirs = ((y.shape, y.stride(), y.storage_offset() - start) for y in (x, written))
+
+    def overwritten(old: Tensor, new: Tensor, _rows: object) -> Tensor:
+        if not same:
+            raise LostValue("memory was written as numbers of another kind than it is read as")
+        room = (
+            max(at + sum((n - 1) * by for n, by in zip(shape, step, strict=True)) for shape, step, at in (mine, theirs))
+            + 1
+        )
+        numbers = torch.full((room,), -1, device=old.device)
+        numbers.as_strided(*theirs).copy_(torch.arange(new.numel(), device=old.device).reshape(theirs[0]))
+        which = numbers.as_strided(*mine)
+        return torch.where(which >= 0, new.reshape(-1)[which.clamp(min=0)], old)
+
+    return overwritten
 
 
 class _Without:
