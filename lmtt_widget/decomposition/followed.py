@@ -64,17 +64,25 @@ MOST = 64  # tokens of a prompt for which this is worth its time
 
 
 def stays_with_its_token(
-    node: Node, n_tokens: int, stops: Container[Node], known: Callable[[Node], bool], *, axis: int | None, tables: bool
+    node: Node,
+    n_tokens: int,
+    stops: Container[Node],
+    known: Callable[[Node], bool],
+    *,
+    axis: int | None,
+    tables: bool,
+    here: Callable[[Node], Tensor] = lambda n: n.value,
 ) -> bool:
     """Was every coordinate of this value made of its own token, as far as the stops and attention's products?
 
     known: of numbers that were there before, whether a row for each token is that of the token. axis: along which the
-    tokens stand; None: as in a value of the stream. tables: what was there before may also be of no token.
+    tokens stand; None: as in a value of the stream. tables: what was there before may also be of no token. here: the
+    whole numbers of a node on the CPU, where all of this is done.
     """
     own = _along(node.shape, n_tokens, axis)
     if own is None:
         return False
-    followed = _Followed(n_tokens, stops, known, tables)
+    followed = _Followed(n_tokens, stops, known, tables, here)
     found = followed.tokens(node)
     return found is not None and not bool(((found != own) & (found != 0)).any()) and followed.is_put_back(node)
 
@@ -95,8 +103,15 @@ def _along(shape: tuple[int, ...], n_tokens: int, axis: int | None) -> Tensor | 
 class _Followed:
     """The numbers of tokens of every value on the way, from 1 on; 0: of none. None: not known, or of several."""
 
-    def __init__(self, n_tokens: int, stops: Container[Node], known: Callable[[Node], bool], tables: bool) -> None:
-        self.n_tokens, self.stops, self.trusted, self.tables = n_tokens, stops, known, tables
+    def __init__(
+        self,
+        n_tokens: int,
+        stops: Container[Node],
+        known: Callable[[Node], bool],
+        tables: bool,
+        here: Callable[[Node], Tensor],
+    ) -> None:
+        self.n_tokens, self.stops, self.trusted, self.tables, self.here = n_tokens, stops, known, tables, here
         self.known: dict[Node, Tensor | None] = {}
         self.loose: dict[Node, frozenset[Node]] = {}  # what decides which rows these are
         self.found: dict[Node, tuple[Node, Node]] = {}  # numbers of experts that somebody chose: found by, and in, what
@@ -194,7 +209,7 @@ class _Followed:
         if n.op not in _ONLY_SHAPE and not all(p is x or self._is_of_none(p) for p in parents):
             return self._looked_up(n) if n.op in PICK | {"__getitem__"} and self._is_of_none(x) else None
         if n.op in _MOVES:
-            return None if n.op == "pad" and n.argument(3, "value") else called(n, {x: mine})
+            return None if n.op == "pad" and n.argument(3, "value") else self._again(n, x, mine)
         if n.op in NORM:
             each = _together(mine, (-1,)) if n.op == "rms_norm" or len(n.argument(1, "normalized_shape")) == 1 else None
             return None if each is None else each.expand(n.shape)
@@ -203,6 +218,10 @@ class _Followed:
         if n.op == "view_as_complex":
             return _together(mine, (-1,), keep=False)
         return self._reduced(n, mine) if n.op in _ALONG | _CHOICES else None
+
+    def _again(self, n: Node, x: Node, mine: Tensor) -> Tensor:
+        """What the call gives of the numbers of tokens."""
+        return called(n, {**{p: self.here(p) for p in n.parents() if p is not x}, x: mine})
 
     def _is_fixed(self, n: Node) -> bool:
         """Is it of no token: a weight, be it one of several by a number of none?"""
@@ -222,7 +241,7 @@ class _Followed:
         dims = total.argument(1, "dim")  # type: ignore[union-attr]
         rest = {d % len(mask.shape) for d in (dims if isinstance(dims, (tuple, list)) else (dims,))}
         whole = rest == {*range(1, len(mask.shape))} and not mask.value.is_floating_point()
-        return mask if whole and bool((mask.value >= 0).all()) else None
+        return mask if whole and bool((self.here(mask) >= 0).all()) else None
 
     def _one_found(self, n: Node, x: Node) -> Tensor | None:
         """One of the experts that were found, or all."""
@@ -239,11 +258,11 @@ class _Followed:
         if len(n.parents()) != 1:
             return None
         self.loose[n] |= {x}
-        return _on(mine.expand(x.shape)[x.value != 0], n.shape)
+        return _on(mine.expand(x.shape)[self.here(x) != 0], n.shape)
 
     def _taken(self, n: Node, x: Node, mine: Tensor) -> Tensor | None:
         """Rows of x by an index of tokens' own; of a mask those of an expert that somebody chose."""
-        made = called(n, {x: mine})
+        made = self._again(n, x, mine)
         for p in (p for p in n.parents() if p is not x):
             if p in self.found:
                 if self.found[p][1] is not x or n.args[1] is not p:
@@ -267,9 +286,9 @@ class _Followed:
             return None
         rows = torch.maximum(added, by := _on(by, source.shape))
         made = torch.zeros(n.shape, dtype=torch.int16)
-        made[index.value] = rows
+        made[at := self.here(index)] = rows
         old_rows = before.expand(n.shape)
-        if bool((rows != made[index.value]).any() | ((added != by) & (added != 0) & (by != 0)).any()):
+        if bool((rows != made[at]).any() | ((added != by) & (added != 0) & (by != 0)).any()):
             return None
         if bool(((old_rows != made) & (old_rows != 0) & (made != 0)).any()):
             return None
@@ -323,7 +342,7 @@ class _Followed:
         if before is None or mine is None:
             return None
         made = torch.empty(n.shape, dtype=torch.int16).copy_(before)
-        made[plain(key)] = mine
+        made[plain(key, {p: self.here(p) for p in n.parents()})] = mine
         return made
 
     def _reduced(self, n: Node, mine: Tensor) -> Tensor | None:

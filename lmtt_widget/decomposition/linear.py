@@ -234,8 +234,11 @@ def is_linear(n: Node) -> bool:
     return linear_leaf(n) is not None
 
 
-def weight_label(n: Node, parameter_names: dict[int, str]) -> str:
-    """The parameter a linear map read, with the indices it was sliced by: 'experts.down_proj[3]'."""
+def weight_label(n: Node, parameter_names: dict[int, str], here: Callable[[Node], Tensor]) -> str:
+    """The parameter a linear map read, with the indices it was sliced by: 'experts.down_proj[3]'.
+
+    here: a node's value where Python may look at it.
+    """
     product = n.first() if n.op in _TURNS else n
     assert product is not None
     named = (product.argument(1, "weight"),) if product.op in ("linear", "conv1d") else product.parents()[::-1]
@@ -243,7 +246,7 @@ def weight_label(n: Node, parameter_names: dict[int, str]) -> str:
     index = ""
     while w is not None and w.op != "param":
         if w.op in ("__getitem__", "select"):
-            index = f"[{_index_label(w.args[-1])}]{index}"
+            index = f"[{_index_label(w.args[-1], here)}]{index}"
         elif w.op == "unbind":
             index = f"[{w.item}]{index}"
         w = _less(w)
@@ -299,7 +302,7 @@ def _value(n: Any) -> Tensor | None:
     return n.value.detach() if isinstance(n, Node) else None
 
 
-def _index_label(x: Any) -> str:
+def _index_label(x: Any, here: Callable[[Node], Tensor]) -> str:
     if isinstance(x, Node):
-        return str(int(x.value)) if x.value.numel() == 1 else "?"
-    return ",".join(map(_index_label, x)) if isinstance(x, tuple) else str(x)
+        return str(int(here(x))) if x.value.numel() == 1 else "?"
+    return ",".join(_index_label(y, here) for y in x) if isinstance(x, tuple) else str(x)

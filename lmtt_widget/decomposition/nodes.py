@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .aliases import version
@@ -18,6 +19,8 @@ _INPLACE_DUNDERS = {"__iadd__", "__isub__", "__imul__", "__itruediv__", "__idiv_
 TOLD = "told to Python"  # stands among the calls of a layer where a number of the stream was handed to Python
 FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
 
+
+_WHOLE = {torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64}
 
 Place = tuple[int, str, tuple[int, ...], int]  # stretch of tape, name of the call, shape, the how-manieth of these
 
@@ -183,6 +186,18 @@ def replay(
         if n not in given and not keeps(n) and any(p in values for p in n.parents()):
             values[n] = call(n, values)
     return plain(node, values)
+
+
+def brought(nodes: Iterable[Node], most: int) -> dict[Node, Tensor]:
+    """The whole numbers among their values, of at most so many each, on the CPU; waits for an accelerator once."""
+    whole = [n for n in nodes if not n.lost and n._value.numel() <= most and n._value.dtype in _WHOLE]
+    away = [n for n in whole if n._value.device.type not in ("cpu", "meta")]
+    if not away:
+        return {}
+    sizes, first = [n._value.numel() for n in away], away[0]._value.device
+    together = torch.cat([n._value.detach().reshape(-1).to(first, torch.int64) for n in away]).cpu()
+    pieces = zip(away, together.split(sizes), strict=True)
+    return {n: x.reshape(n.shape).to(n._value.dtype) for n, x in pieces}
 
 
 def is_fresh(node: Node) -> bool:

@@ -46,6 +46,7 @@ class LayerReader(LeafReader):
         value, error = _kept(_stream_rows(h, self.n_tokens), [(w.path, w.output) for w in writes])
         simple = made is not None and self.keeps_rows(made)
         self._by_row.clear()
+        self._brought.clear()
         self._remember(made, value)
         return LayerState(value, None, writes, error, place, simple)
 
@@ -94,14 +95,15 @@ class LayerReader(LeafReader):
     def _states_up_to(self, out: Node, where: str, stream: int = 0) -> list[LayerState]:
         """The states from the latest one of a stream to `out`, oldest first."""
         states = []
-        start = self.tops[stream]
+        start, self._end = self.tops[stream], out
         for n in self._plan.nodes("states", [start, out], lambda: self._state_nodes(start, out, where)):
             state = self._state(n, where)
             if n is out or not _is_copy(state):
                 states.append(state)
                 self.states.append(n)
-        self.tops[stream] = out
+        self.tops[stream], self._end = out, None
         self._by_row.clear()  # which holds the tape
+        self._brought.clear()
         return states
 
     def begin_with(self, *tops: Node) -> None:

@@ -18,12 +18,14 @@ from .linear import constant_sources, is_constant, linear_leaf, weight_label
 from .mapped import columns, gate_and_up, map_error, rows_of
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .modules import named_modules
-from .nodes import Node, behind
+from .nodes import Node, behind, brought
 from .paths import Path
 from .plans import NO_PLAN
 from .products import Product, is_attention_product
 from .streams import Spread
 from .writes import LayerState, LinearWrite, Write
+
+_FEW, _MANY = 64, 1 << 20  # whole numbers of one value that are looked at, of a long prompt and of a short one
 
 
 class Names:
@@ -54,6 +56,8 @@ class LeafReader:
         self.changed_but_not_read: dict[Node, LayerState] = {}  # what is put in place of states, by their nodes
         self._by_row: dict[tuple[Node, str], bool] = {}  # of the layer that is read
         self._plan = NO_PLAN  # of the layer that is read
+        self._end: Node | None = None  # of that layer
+        self._brought: dict[Node, Tensor] = {}  # whole numbers of it, from an accelerator
         self._copies: dict[Node, Tensor] = {}  # of the latest states: what the run keeps of each
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
@@ -86,8 +90,17 @@ class LeafReader:
             return True
         before = lambda n: tables or not self._is_unexplained(n)  # noqa: E731
         return self.n_tokens <= MOST and stays_with_its_token(
-            node, self.n_tokens, stops, before, axis=axis, tables=tables
+            node, self.n_tokens, stops, before, axis=axis, tables=tables, here=self._here
         )
+
+    def _here(self, n: Node) -> Tensor:
+        """A node's value, on the CPU if it is of whole numbers: those of a layer come all at once."""
+        if n.value.device.type == "cpu" or n.value.is_floating_point():
+            return n.value
+        if n not in self._brought:
+            ends = [n] if self._end is None else [n, self._end]
+            self._brought |= brought(behind(ends, self.states.__contains__), _FEW if self.n_tokens > MOST else _MANY)
+        return self._brought.get(n, n.value)
 
     def _stays_in_row(self, n: Node) -> bool:
         """Asked of most nodes of a layer several times; a node that was made anew since is another question."""
@@ -113,7 +126,9 @@ class LeafReader:
             return self._unmapped(leaf, path, rows, where)
         mapping, x = linear
         label = (
-            self.names.modules.get(id(leaf.module), "?") if leaf.module else weight_label(leaf, self.names.parameters)
+            self.names.modules.get(id(leaf.module), "?")
+            if leaf.module
+            else weight_label(leaf, self.names.parameters, self._here)
         )
         stops = {n: k for k, n in enumerate(self.states)}
         reads = max((stops[n] for n in self._first_met(leaf, stops)), default=-1)
