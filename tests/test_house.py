@@ -38,6 +38,7 @@ ROOMS = [
     ("decomposition.heads", "decomposition.readout"),
     "decomposition.writes",
     ("decomposition.restored", "decomposition.mapped"),
+    "decomposition.later",
     "decomposition.read_leaf",
     ("decomposition.stacks", "decomposition.read_layer", "decomposition.forward", "decomposition.hooks"),
     "decomposition.layers",

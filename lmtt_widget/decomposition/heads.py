@@ -10,9 +10,10 @@ coordinate) lands, ones find the elementwise gate. No layout of heads is assumed
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 
 import torch
@@ -22,7 +23,7 @@ from .linear import is_linear
 from .nodes import Node, behind, called, plain, replay
 from .ops import ADD, DIV, IDENTITY, MUL, NEG, NORM, SUB, VIEW
 from .plans import NO_PLAN, Plan
-from .products import Product, is_attention_product, odd_rows, read_product
+from .products import Product, beside, is_attention_product, odd_rows, read_product
 from .rounding import backward_error
 from .rules import norm_factor
 
@@ -31,6 +32,7 @@ _SHAPE = IDENTITY | VIEW | {
     "t", "select", "index_select", "repeat_interleave", "stack", "tensor_split", "pad",
 }  # fmt: skip
 _LINEAR = _SHAPE | ADD | SUB | MUL | DIV | NEG | NORM | {"masked_fill"}
+_UNKNOWN = torch.tensor(math.nan)
 
 
 @dataclass
@@ -39,12 +41,17 @@ class Heads:
 
     products: list[Product]
     offset: Tensor | None  # [query, z]: what is in z besides the heads; belongs to the constants
-    error: Tensor  # [], how far the heads miss z, relative to what is added up
-    future: Tensor  # [], largest attention paid to a later token; 0 in a causal model
+    error: Tensor = _UNKNOWN  # [], how far the heads miss z, relative to what is added up
+    future: Tensor = _UNKNOWN  # [], largest attention paid to a later token; 0 in a causal model
 
     @property
     def n_heads(self) -> int:
         return sum(p.n_heads for p in self.products)
+
+    @property
+    def is_plain(self) -> bool:
+        """One product, whose heads stand in z one after the other and are all that is in it."""
+        return len(self.products) == 1 and self.products[0].begins == 0 and self.offset is None
 
     def made_from(self) -> tuple[list[Node], list[tuple[Node, ...]]]:
         """The calls that made the values and the patterns; told once, so that the tape need not be kept."""
@@ -69,8 +76,8 @@ class Heads:
         raise IndexError(index)
 
 
-def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None, plan: Plan = NO_PLAN) -> Heads | None:
-    """The heads that make up z, checked on some rows (None: all); None if no attention product leads to z.
+def find_heads(z: Node, n_tokens: int, plan: Plan = NO_PLAN) -> Heads | None:
+    """The heads that make up z, still to be checked; None if no attention product leads to z.
 
     Raises ValueError when a product leads to z but cannot be followed.
     """
@@ -82,9 +89,9 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None, plan: P
     if len(found) == 1 and plan.answer("plain merge", [z], lambda: _is_plain_merge(z, found[0])):
         product = read_product(found[0])
         _check_slots(product, n_tokens)
-        product.slots = torch.arange(width, device=z.value.device).reshape(product.n_heads, -1)
+        product.slots = _in_order(width, product.n_heads, z.value.device)
         product.begins = 0
-        return _checked([product], None, z, n_tokens, check_rows)
+        return Heads([product], None)
 
     nothing = {n: torch.zeros_like(n.value) for n in found}
     offset = _replayed(z, nothing).reshape(n_tokens, width).to(wide)
@@ -94,7 +101,12 @@ def find_heads(z: Node, n_tokens: int, check_rows: Sequence[int] | None, plan: P
         product.n_heads = n.value.numel() // (product.n_queries * product.value.shape[-1])
         _check_slots(product, n_tokens)
         products += _place(z, n, product, nothing, offset, n_tokens)
-    return _checked(products, offset if bool(offset.any()) else None, z, n_tokens, check_rows)
+    return Heads(products, offset if bool(offset.any()) else None)
+
+
+@lru_cache(32)
+def _in_order(width: int, n_heads: int, device: torch.device) -> Tensor:
+    return torch.arange(width, device=device).reshape(n_heads, -1)
 
 
 def _check_slots(product: Product, n_tokens: int) -> None:
@@ -238,42 +250,50 @@ def _redone(n: Node, values: Mapping[Node, Tensor], *, shapes_only: bool) -> Ten
 FEW = 96  # tokens of a prompt whose rows are all checked
 
 
-def _checked(
-    products: list[Product], offset: Tensor | None, z: Node, n_tokens: int, check_rows: Sequence[int] | None
-) -> Heads:
+def check_heads(alike: Sequence[Heads], z: Tensor, check_rows: Sequence[int] | None) -> None:
+    """Enters how far heads miss z [write, query, z], on some rows (None: all), and what they pay to later tokens.
+
+    Several at once are plain and of the same shapes.
+    """
+    n, n_tokens, width = z.shape
+    heads, products = alike[0], alike[0].products if len(alike) == 1 else [beside([h.products[0] for h in alike])]
     every = check_rows is None or n_tokens <= FEW
     some = () if check_rows is None else check_rows
     rows = slice(None) if every else sorted({*some, *(r for p in products for r in odd_rows(p))})
-    truth = z.value.detach().reshape(n_tokens, -1)[rows]
+    truth = z[:, rows]
     wide = torch.promote_types(truth.dtype, torch.float32)
-    future = torch.zeros((), device=truth.device)
+    future = torch.zeros(n, device=truth.device)
     found: list[tuple[slice | Tensor, Tensor, Tensor]] = []
     for p in products:
         pattern, value, at = p.pattern(rows).to(wide), p.values().to(wide), p.places()
         if p.scores is None or not p.scores[3]:  # else it cannot
             numbers = torch.arange(n_tokens, device=truth.device)
-            future = torch.maximum(future, (pattern * (numbers > numbers[rows][:, None])).max().float())
+            later = pattern * (numbers > numbers[rows][:, None])
+            future = torch.maximum(future, later.reshape(n, -1).amax(-1).float())
         out, sizes = pattern @ value, pattern @ value.abs() * (1 + p.unsureness(rows, pattern))  # [head, query, d_head]
-        both = [x.transpose(0, 1).flatten(1) for x in (out, sizes)]
+        both = [x.unflatten(0, (n, -1)).transpose(1, 2).flatten(2) for x in (out, sizes)]
         if p.gate is not None:
             gate = p.gate[rows][:, at].to(wide)
             both = [both[0] * gate, (both[1] * gate).abs()]
         found.append((at, both[0], both[1]))
     at, rebuilt, size = found[0]
-    whole = isinstance(at, slice) and at.stop - at.start == truth.shape[1]
-    if offset is not None or not whole:  # else, as mostly, one product makes all of it
-        rebuilt = torch.zeros_like(truth, dtype=wide) if offset is None else offset[rows].to(wide, copy=True)
+    whole = isinstance(at, slice) and rebuilt.shape[-1] == width
+    if heads.offset is not None or not whole:  # else, as mostly, one product makes all of it
+        rebuilt = torch.zeros_like(truth, dtype=wide)
+        if heads.offset is not None:
+            rebuilt += heads.offset[rows]
         size = rebuilt.abs()
         for places, out, sizes in found:
-            rebuilt[:, places] += out
-            size[:, places] += sizes
-    error = backward_error(truth, rebuilt, size)
+            rebuilt[..., places] += out
+            size[..., places] += sizes
+    error = backward_error(truth, rebuilt, size, (-2, -1))
     for p in products:
         if not every and p.made is not None:
             future = torch.maximum(future, p.made.triu(1).max().float())
             if len(products) == 1 and p.gate is None:
-                error = torch.maximum(error, _error_of_made(p, p.made, offset, z.value.detach().reshape(n_tokens, -1)))
-    return Heads(products, offset, error, future)
+                error = torch.maximum(error, _error_of_made(p, p.made, heads.offset, z[0]))
+    for h, of, later in zip(alike, error.unbind(), future.unbind(), strict=True):
+        h.error, h.future = of, later
 
 
 def _error_of_made(p: Product, pattern: Tensor, offset: Tensor | None, z: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ def run_recorded(
     """
     recorder = Recorder(model, list(dict.fromkeys(layers)), n_tokens, check_all)
     recorder.progress, recorder.slim, recorder.until = progress, slim, until
+    recorder.reader.later.waits = not slim
     recorder.tape.forced.update(forced)
     recorder.left = {place for place, change in changes.items() if change is not None}
     recorder.tape.changes.update((place, partial(recorder.change, change)) for place, change in changes.items())
@@ -104,6 +105,8 @@ def run_recorded(
             recorder.end_of_pieces(logits)
             recorder.join(logits)
             recorder.result.readout = recorder.readout(logits)
+    with torch.no_grad(), plain_precision():
+        recorder.reader.later.compare()
     recorder.result.natural = recorder.tape.natural
     recorder.result.call_by_call = call_by_call
     return recorder.result

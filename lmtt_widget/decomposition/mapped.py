@@ -5,6 +5,8 @@ Knows nothing of states, layers or the way to the stream.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -72,8 +74,16 @@ def columns(n: Node) -> tuple[LinearMap, Tensor] | None:
     found = linear_leaf(leaf)
     if found is None or not n.value.numel():
         return None
-    numbers = torch.arange(leaf.shape[-1], device=leaf.value.device).expand(leaf.shape)
+    numbers = _numbers(leaf.shape[-1], leaf.value.device)
+    if leaf is n:
+        return found[0], numbers
+    numbers = numbers.expand(leaf.shape)
     return found[0], replay(n, {leaf: numbers}).reshape(-1, n.shape[-1])[0]
+
+
+@lru_cache(32)
+def _numbers(n: int, device: torch.device) -> Tensor:
+    return torch.arange(n, device=device)
 
 
 def _is_projection(n: Node) -> bool:

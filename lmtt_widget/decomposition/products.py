@@ -150,6 +150,20 @@ def read_product(n: Node) -> Product:
     return Product(v, q.shape[0], None, scores, q.new_empty(0), made_by=n.argument(2, "value"), asked_by=asked)
 
 
+def beside(products: Sequence[Product]) -> Product:
+    """The heads of several products of the same shapes and mask, one product after the other, not placed."""
+    first, value, made, scores = products[0], torch.cat([p.value for p in products]), None, None
+    if first.made is not None:
+        made = torch.cat([p.made for p in products if p.made is not None])
+    if first.scores is not None:
+        mask, causal, scale = first.scores[2:]
+        mask = mask.repeat(len(products), 1, 1) if mask is not None and len(mask) > 1 else mask
+        query, key = (torch.cat([p.scores[k] for p in products if p.scores is not None]) for k in (0, 1))
+        scores = query, key, mask, causal, scale
+    n_heads = sum(p.n_heads for p in products)
+    return Product(value, n_heads, made, scores, first.slots, begins=first.begins)
+
+
 def odd_rows(p: Product) -> list[int]:
     """Rows of a mask that let a query look at later keys, at none, or at fewer than the row before; at most a few."""
     mask = None if p.scores is None else p.scores[2]

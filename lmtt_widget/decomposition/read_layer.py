@@ -178,6 +178,7 @@ class LayerReader(LeafReader):
         if known:
             self.states += met
             state = self._state(made, where)
+            self.later.compare()
             self.states[:], self.problems[n_problems:], self.notes[n_notes:] = known, [], []  # it is read once more
         else:
             state = LayerState(_stream_rows(made.value, self.n_tokens).clone(), None, [], torch.zeros(()), made.place)

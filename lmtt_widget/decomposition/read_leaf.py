@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from .aliases import memory
 from .followed import MOST, stays_with_its_token
 from .heads import find_heads
+from .later import Later
 from .linear import constant_sources, is_constant, linear_leaf, weight_label
-from .mapped import columns, gate_and_up, map_error, rows_of
+from .mapped import columns, gate_and_up, rows_of
 from .mixing import looks_by_keys, mixes_tokens, row_by_row
 from .modules import named_modules
 from .nodes import Node, behind, brought
@@ -50,6 +51,7 @@ class LeafReader:
         self.width, self.side = 0, 1  # of one stream; how many of them stand side by side in one axis
         self.states: list[Node] = []  # oldest first
         self.tops: list[Node] = []  # the latest of them; of two streams that layers hand on beside each other, of each
+        self.later = Later(n_tokens, check_rows)
         self.problems: list[str] = []
         self.notes: list[str] = []  # what is exact, but not resolved as usual
         self._taped_before: list[Tensor] = []  # made before the first layer (position tables, per-layer inputs)
@@ -135,10 +137,11 @@ class LeafReader:
         write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=rows_of(x.value))
         if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:
             try:
-                write.heads = find_heads(x, self.n_tokens, self.check_rows, self._plan)
+                write.heads = find_heads(x, self.n_tokens, self._plan)
             except ValueError as e:
                 self.problems.append(f"{where}: {label}: {e}")
         if write.heads is not None:
+            self.later.heads(write)
             write.kind = "attention"
             write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
         elif path.shifted or reads < 0 or self._asked("mixes", [x], lambda: mixes_tokens(x, stops)):
@@ -151,7 +154,7 @@ class LeafReader:
             simple = (self._asked("values", [n], partial(self.keeps_rows, n, stops, -2)) for n in values)
             write.simple = all(simple)
             write.looks_back = all(self._asked("keys", by, partial(self._looks_by_keys, by, stops)) for by in patterns)
-        write.error = map_error(write, self.n_tokens, self.check_rows)
+        self.later.map(write)
         if self._asked("another stream", [leaf], lambda: self._reads_another_stream(leaf, stops)):
             self.problems.append(
                 f"{where}: {label} is made of a second tensor that layers hand on beside the stream; a picture has one "
