@@ -80,11 +80,9 @@ class Aliases:
     """The tensors that a tape has met, by the memory they lie in."""
 
     def __post_init__(self) -> None:
-        self._new: list[Tensor] = []
+        self._new: list[Tensor] = []  # sorted in when something is written, which most layers never do
         self._met: dict[int, dict[int, Tensor]] = {}
-
-    def meet(self, x: Tensor) -> None:
-        self._new.append(x)  # sorted in when something is written, which most layers never do
+        self.meet = self._new.append
 
     def of(self, x: Tensor) -> list[Tensor]:
         """All tensors that were met in the memory of `x`, itself included."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,13 @@ FRESH = {"zeros", "zeros_like", "empty", "empty_like", "new_zeros", "new_empty"}
 _WHOLE = {torch.bool, torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64}
 
 Place = tuple[int, str, tuple[int, ...], int]  # stretch of tape, name of the call, shape, the how-manieth of these
+_NOTHING: dict[str, Any] = {}
+
+
+class Counts(Protocol):
+    """Whoever knows how often a call was made before."""
+
+    def place_of(self, made: Node) -> Place: ...
 
 
 class LostValue(RuntimeError):
@@ -34,6 +41,7 @@ class Node:
 
     __slots__ = (
         "_parents",
+        "_place",
         "_value",
         "args",
         "fn",
@@ -41,8 +49,8 @@ class Node:
         "kwargs",
         "lost",
         "module",
+        "number",
         "op",
-        "place",
         "time",
         "version",
     )
@@ -51,20 +59,47 @@ class Node:
         self,
         op: str,
         value: Tensor,
-        *,
         fn: Callable[..., Any] | None = None,
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
         time: int = -1,
         item: int | None = None,
         module: nn.Module | None = None,
+        number: int | None = None,
     ) -> None:
-        self.op, self._value, self.lost, self.fn = op, value, False, fn
-        self.version = version(value)
-        self.args, self.kwargs = args, kwargs or {}
-        self.time, self.item, self.module = time, item, module
-        self.place: Place | None = None
+        self.op = op
+        self._value = value
+        self.lost = False
+        self.fn = fn
+        try:
+            self.version = value._version
+        except RuntimeError:  # as in `version`
+            self.version = 0
+        self.args = args
+        self.kwargs = kwargs or _NOTHING
+        self.time = time
+        self.item = item
+        self.module = module
+        self.number = number  # in its stretch of tape; of an earlier state, counted back from the latest: -1, -2, ...
+        self._place: Place | weakref.ref[Counts] | None = None
         self._parents: tuple[Node, ...] | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Where a stretch of tape made it, which is counted when it is first asked for: while that stretch is there."""
+        if self._place is not None and not isinstance(self._place, tuple):
+            counts = self._place()
+            self._place = None if counts is None else counts.place_of(self)
+        return self._place
+
+    @place.setter
+    def place(self, place: Place | weakref.ref[Counts] | None) -> None:
+        self._place = place
+
+    @property
+    def is_counted(self) -> bool:
+        """Was it made by a call, and not only met or made known?"""
+        return self._place is not None
 
     @property
     def value(self) -> Tensor:

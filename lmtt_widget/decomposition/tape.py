@@ -8,10 +8,12 @@ the tape as one node each by `Tape.enter_module` / `leave_module`; their insides
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from operator import is_
 from typing import Any
 
+import torch
 import torch.overrides
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -33,6 +35,7 @@ from .calls import (
 )
 from .nodes import TOLD, LostValue, Node, Place, behind, is_fresh, is_inplace
 
+_PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _How = Callable[["Tape", Any, str, Any, Any], Any]
 
 
@@ -49,7 +52,8 @@ class Tape(TorchFunctionMode):
         self.time = 0
         self.stretch = 0  # how often it was started anew
         self.met: list[Node] = []  # all of this stretch, in the order in which they were first met
-        self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results so far, by call and shape
+        self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results, by call and shape, if listened to
+        self._told = False  # was a number of the stream handed to Python?
         self._known: dict[Any, tuple[str, _How]] = {}  # what was called -> its name, and how it is taped
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
@@ -57,6 +61,7 @@ class Tape(TorchFunctionMode):
         self.listeners: dict[Place, Callable[[Tensor], object]] = {}  # told what it made there
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
         self._aliases = Aliases()
+        self._meet, self._me = self._aliases.meet, weakref.ref(self)
         self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
         self._kept: dict[int, list[Tensor]] = {}  # memory -> tensors that outlive this tape
         self._reused: set[int] = set()  # memory that was there before the pass and is written in it: a model's buffers
@@ -69,7 +74,7 @@ class Tape(TorchFunctionMode):
             op = "param" if isinstance(x, nn.Parameter) else "const"
             if self._shared and memory(x) in self._shared:
                 op = "shared memory"
-            found = self.nodes[id(x)] = Node(op, x)
+            found = self.nodes[id(x)] = Node(op, x, number=len(self.met))
             self._aliases.meet(x)
             self.met.append(found)
         elif self._counts_as_its_base(found, x):
@@ -86,24 +91,48 @@ class Tape(TorchFunctionMode):
         base = self.nodes.get(id(x._base))
         return base is not None and base.version == version(x._base) == version(x)
 
-    def add(self, value: Tensor, op: str, **fields: Any) -> Node:
+    def add(
+        self,
+        value: Tensor,
+        op: str,
+        fn: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        item: int | None = None,
+        module: nn.Module | None = None,
+        is_counted: bool = True,
+    ) -> Node:
         """A node that stands for `value` from here on."""
-        made = self._note(value, op, **fields)
-        shape = value.shape
-        self._counts[op, shape] = nth = self._counts.get((op, shape), -1) + 1
-        made.place = (self.stretch, op, shape, nth)
+        self.time += 1
+        made = Node(op, value, fn, args, kwargs, self.time, item, module, len(self.met))
+        self.nodes[id(value)] = made
+        self._meet(value)
+        self.met.append(made)
+        if is_counted:
+            made.place = self._count(made) if self._listens() else self._me  # of most results nobody asks
         return made
 
-    def _note(self, value: Tensor, op: str, **fields: Any) -> Node:
-        self.time += 1
-        made = self.nodes[id(value)] = Node(op, value, time=self.time, **fields)
-        self._aliases.meet(value)
-        self.met.append(made)
-        return made
+    def _listens(self) -> bool:
+        return bool(self.forced or self.changes or self.listeners)
+
+    def _count(self, made: Node) -> Place:
+        key = made.op, made._value.shape
+        self._counts[key] = nth = self._counts.get(key, -1) + 1
+        return self.stretch, *key, nth
+
+    def place_of(self, made: Node) -> Place:
+        """Where it was made, counted now."""
+        op, shape = made.op, made._value.shape
+        before = self.met[: made.number]
+        return self.stretch, op, shape, sum(n.op == op and n.is_counted and n._value.shape == shape for n in before)
+
+    def _note(self, value: Tensor, op: str, fn: Any = None, args: tuple[Any, ...] = ()) -> Node:
+        """The same, of what no call of the pass made."""
+        return self.add(value, op, fn, args, is_counted=False)
 
     def _forced(self, made: Node, x: Tensor) -> Tensor:
         """What the pass is to go on with in place of `x`."""
-        if not (self.forced or self.changes or self.listeners):
+        if not self._listens():
             return x
         given = self._given(made)
         if made.place in self.listeners:
@@ -150,15 +179,18 @@ class Tape(TorchFunctionMode):
         self._aliases.clear()
         self._shared.clear()
         self._counts.clear()
+        self._told = False
         self.met.clear()
         self.stretch += 1
         for n in nodes:
+            if n.op != "state":
+                n.number = None
             self.nodes[id(n._value)] = n
             self._aliases.meet(n._value)
 
     def calls(self) -> frozenset[str]:
         """The names of what was called since it was started anew."""
-        return frozenset(op for op, _ in self._counts)
+        return frozenset([n.op for n in self.met if n.is_counted] + [TOLD] * self._told)
 
     def keep(self, kept: Iterable[Tensor]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
@@ -182,7 +214,7 @@ class Tape(TorchFunctionMode):
         if self._inside or not isinstance(out, Tensor):
             return out
         made = self.add(out, op, args=() if x is None else (self.node(x),), module=module)
-        if not (self.forced or self.changes or self.listeners):
+        if not self._listens():
             return out
         with self.paused():
             return self._forced(made, out)
@@ -219,11 +251,11 @@ class Tape(TorchFunctionMode):
 
     def _tell(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
         """A number of the stream that Python goes on with: no later call tells of it."""
-        x = self.nodes.get(id(args[0])) if args and (TOLD, ()) not in self._counts else None
+        x = self.nodes.get(id(args[0])) if args and not self._told else None
         is_state = lambda n: n.op == "state"  # noqa: E731
         out = func(*args, **kwargs)
         if x is not None and (out is not False or not _asks_which(x)) and any(map(is_state, behind([x], is_state))):
-            self._counts[TOLD, ()] = 0
+            self._told = True
         return out
 
     def _attribute(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
@@ -258,8 +290,9 @@ class Tape(TorchFunctionMode):
         if isinstance(out, Tensor):
             if id(out) in self.nodes and any(out is a for a in args):  # x.to(same dtype) returns x itself
                 return out
-            named = self._lift(kwargs) if kwargs else kwargs
-            return self._forced(self.add(out, name, fn=func, args=self._lift(args), kwargs=named), out)
+            lifted = tuple([a if type(a) in _PLAIN else self._lift(a) for a in args])
+            made = self.add(out, name, fn=func, args=lifted, kwargs=self._lift(kwargs) if kwargs else None)
+            return self._forced(made, out) if self._listens() else out
         if isinstance(out, (tuple, list)):
             lifted, named = self._lift(args), self._lift(kwargs)
             goes_on = [
@@ -338,7 +371,8 @@ class Tape(TorchFunctionMode):
             kept.data = kept.detach().clone()
 
     def _lift(self, x: Any) -> Any:
-        if isinstance(x, Tensor):
+        kind = type(x)
+        if kind is Tensor or kind is nn.Parameter or isinstance(x, Tensor):
             return self.node(x)
         if type(x) in (tuple, list):
             nested = (tuple, list, dict)
