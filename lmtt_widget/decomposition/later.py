@@ -6,6 +6,8 @@ A check that waits has NaN for its error, which nothing passes. Knows nothing of
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,9 @@ from .heads import FEW, check_heads
 from .mapped import map_error
 from .writes import LinearWrite
 
+_T = TypeVar("_T")
 _SMALL = 1 << 16  # numbers of one write that are compared
-_MOST = 1 << 21  # of all that are compared at once
+_MOST = 1 << 18  # of all that are compared at once
 
 
 class Later:
@@ -25,7 +28,7 @@ class Later:
     def __init__(self, n_tokens: int, check_rows: list[int] | None, waits: bool = True) -> None:
         self.n_tokens, self.check_rows, self.waits = n_tokens, check_rows, waits
         self._heads: list[LinearWrite] = []
-        self._maps: list[LinearWrite] = []
+        self._maps: list[_Map] = []
 
     def heads(self, w: LinearWrite) -> None:
         """Checks the heads of a write, now or when `compare` is called."""
@@ -38,10 +41,12 @@ class Later:
     def map(self, w: LinearWrite) -> None:
         """The same of `input W + b = output`."""
         few = 0 < w.input.numel() <= _SMALL and w.output.numel() <= _SMALL and self.check_rows is not None
-        if self.waits and few and not w.map.group and w.map.weight() is not None:
-            self._maps.append(w)
-        else:
+        weight = w.map.weight() if self.waits and few and not w.map.group else None
+        if weight is None:
             w.error = map_error(w, self.n_tokens, self.check_rows)
+        else:
+            owner = w.map.module if isinstance(w.map.module, nn.Module) else None
+            self._maps.append(_Map(w, weight, w.map.bias(w.input), owner))
 
     def compare(self) -> None:
         """Makes the checks that wait."""
@@ -49,19 +54,25 @@ class Later:
         for some in _alike(heads, _kind_of_heads, lambda w: w.input.numel() + w.heads.n_heads * self.n_tokens**2):  # type: ignore[union-attr]
             z = torch.stack([w.input.reshape(self.n_tokens, -1) for w in some])
             check_heads([w.heads for w in some if w.heads is not None], z, self.check_rows)
-        for some in _alike(maps, _kind_of_map, lambda w: w.input.numel() + w.output.numel()):
-            found = errors_of_alike([_of_map(w) for w in some])
-            for w, error in zip(some, found.unbind(), strict=True):
-                w.error = error
+        for alike in _alike(maps, _kind_of_map, lambda m: m.write.input.numel() + m.write.output.numel()):
+            found = errors_of_alike([(m.write.input, m.write.output, m.weight, m.bias, m.owner) for m in alike])
+            for m, error in zip(alike, found.unbind(), strict=True):
+                m.write.error = error
 
 
-def _alike(
-    writes: list[LinearWrite], kind: Callable[[LinearWrite], Hashable], size: Callable[[LinearWrite], int]
-) -> Iterator[list[LinearWrite]]:
+@dataclass(frozen=True, eq=False)
+class _Map:
+    write: LinearWrite
+    weight: Tensor
+    bias: Tensor | None
+    owner: nn.Module | None
+
+
+def _alike(waiting: list[_T], kind: Callable[[_T], Hashable], size: Callable[[_T], int]) -> Iterator[list[_T]]:
     """Those of one kind together, as many as are compared at once."""
-    groups: dict[Hashable, list[LinearWrite]] = {}
-    for w in writes:
-        groups.setdefault(kind(w), []).append(w)
+    groups: dict[Hashable, list[_T]] = {}
+    for x in waiting:
+        groups.setdefault(kind(x), []).append(x)
     for group in groups.values():
         step = max(1, _MOST // max(1, size(group[0])))
         yield from (group[k : k + step] for k in range(0, len(group), step))
@@ -76,16 +87,9 @@ def _kind_of_heads(w: LinearWrite) -> Hashable:
     return _layout(w.input), _layout(p.value), _layout(query), _layout(key), _layout(mask), same, causal, scale
 
 
-def _kind_of_map(w: LinearWrite) -> Hashable:
-    x, y, weight, bias, _ = _of_map(w)
-    return _layout(x), _layout(y), _layout(weight), _layout(bias)
+def _kind_of_map(m: _Map) -> Hashable:
+    return _layout(m.write.input), _layout(m.write.output), _layout(m.weight), _layout(m.bias)
 
 
 def _layout(x: Tensor | None) -> Hashable:
     return None if x is None else (x.shape, x.dtype, x.device)
-
-
-def _of_map(w: LinearWrite) -> tuple[Tensor, Tensor, Tensor, Tensor | None, nn.Module | None]:
-    weight, owner = w.map.weight(), w.map.module
-    assert weight is not None
-    return w.input, w.output, weight, w.map.bias(w.input), owner if isinstance(owner, nn.Module) else None

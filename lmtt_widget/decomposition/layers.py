@@ -217,11 +217,11 @@ class Recorder:
                 both = self._source_of_both(h, args, kwargs)
                 start, first = (h, made) if both is None else (both.value, both)
                 self.result.embedding = self.reader.embedding(start, first, self.tape.nodes.values())
-                self.tape.keep(tensors_in(self.result.embedding))
+                self.tape.keep(partial(tensors_in, self.result.embedding))
             elif made is not self.reader.tops[0]:
                 states = self.reader.between(h, made, where)
                 if states is not None:
-                    self.tape.keep(tensors_in(states))
+                    self.tape.keep(partial(tensors_in, states))
                     self.result.layers.append(Layer(self.number, "", states))
         self.between += [
             n
@@ -281,7 +281,7 @@ class Recorder:
             if self.slim:
                 for write in (w for s in states for w in s.writes if isinstance(w, LinearWrite)):
                     write.let_go()
-            self.tape.keep(tensors_in(states))
+            self.tape.keep(partial(tensors_in, states))
         self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1
         self.progress(self.number, max(self.number, self.n_layers))

@@ -36,14 +36,16 @@ _PLANNED = {op for op in _READ_BLINDLY if not is_inplace(op)} - {"forced", "chec
 _BY_NUMBERS = {"__getitem__", "narrow", "repeat_interleave"}  # where more than what is taken from is on the tape
 _CONSTANTS = {int, float, bool, str, type(None), type(...), torch.dtype, torch.device, torch.memory_format}
 _MOST = 64  # kinds of stretches
+_END = type  # no argument of a call
 _answers: dict[Hashable, dict[Hashable, Any]] = {}  # to the questions about each kind
 
 
 class Plan:
     """Answers to questions about the nodes of one stretch of tape: as they are found, or as they were for one alike."""
 
-    def __init__(self, number: dict[Node, int], place: dict[int, Node], answers: dict[Hashable, Any] | None) -> None:
-        self._number, self._place, self._answers = number, place, answers
+    def __init__(self, nodes: Sequence[Node], before: Sequence[Node], answers: dict[Hashable, Any] | None) -> None:
+        self._nodes, self._before, self._answers = nodes, before, answers
+        self._n_before = len(before)  # more may follow
 
     def answer(self, question: str, about: Sequence[Node], find: Callable[[], _T]) -> _T:
         """find(), which depends on nothing but how the calls hang together; what it gives holds no node."""
@@ -61,77 +63,89 @@ class Plan:
         if self._answers is None or key is None:
             return [*find()]
         if key in self._answers:
-            return [self._place[k] for k in self._answers[key]]
+            return [self._nodes[k] if k >= 0 else self._before[k + self._n_before] for k in self._answers[key]]
         found = [*find()]
-        if all(n in self._number for n in found):
-            self._answers[key] = [self._number[n] for n in found]
+        if None not in (numbers := [n.number for n in found]):
+            self._answers[key] = numbers
         return found
 
     def _key(self, question: str, about: Sequence[Node]) -> Hashable:
-        numbers = [self._number.get(n) for n in about]
+        numbers = [n.number for n in about]
         return None if None in numbers else (question, *numbers)
 
 
-NO_PLAN = Plan({}, {}, None)
+NO_PLAN = Plan((), (), None)
 
 
 def plan_of(nodes: Sequence[Node], before: Sequence[Node], given: Hashable, said: Callable[[Node], Hashable]) -> Plan:
     """The plan of a stretch of tape; `NO_PLAN` where it has none.
 
-    nodes: all of the stretch, in order. before: earlier ones that it may go on from, the last the nearest. given:
-    whatever else answers depend on; said: the same of a parameter or constant, None where that cannot be told.
+    nodes: all of the stretch, by their numbers. before: earlier ones that it may go on from, the last the nearest.
+    given: whatever else answers depend on; said: the same of a parameter or constant, None where that cannot be told.
     """
-    number = {n: k for k, n in enumerate(nodes)}
-    number |= {n: k - len(before) for k, n in enumerate(before)}
-    kind = _kind(nodes, number, said)
+    kind = _kind(nodes, said)
     if kind is None:
         return NO_PLAN
     answers = _answers.setdefault((given, kind), {})
     while len(_answers) > _MOST:
         _answers.pop(next(iter(tuple(_answers))), None)  # another thread may add one meanwhile
-    return Plan(number, {k: n for n, k in number.items()}, answers)
+    return Plan(nodes, before, answers)
 
 
-def _kind(nodes: Sequence[Node], number: dict[Node, int], said: Callable[[Node], Hashable]) -> Hashable:
+def _kind(nodes: Sequence[Node], said: Callable[[Node], Hashable]) -> Hashable:
     """What two stretches that are alike have in common; None where there is no plan."""
-    calls = []
+    told: list[Hashable] = []  # one call after the other, each up to `_END`; `Node` stands for a node
+    made_from: list[int] = []  # the numbers of these nodes
+    tell = told.append
     try:
         for n in nodes:
-            if n.op not in _PLANNED or n.lost:
+            op, x = n.op, n._value
+            if op not in _PLANNED or n.lost:
                 return None
-            x, made_from, constants = n._value, list[int](), list[Hashable]()
+            tell(op)
+            tell(x.shape)
+            tell(x.dtype)
+            first = len(made_from)
             for a in n.args:
-                if type(a) is Node and (k := number[a]) >= 0:  # mostly
+                kind = type(a)
+                if kind is Node and (k := a.number) is not None and k >= 0:  # mostly
                     made_from.append(k)
-                    constants.append(Node)
+                    tell(Node)
                 else:
-                    constants.append(_constant(a, number, made_from))
-            if len(made_from) > 1 and n.op in _BY_NUMBERS:
+                    tell(a if kind in _CONSTANTS else _constant(a, made_from))
+            for name, a in n.kwargs.items() if n.kwargs else ():
+                tell(name)
+                tell(_constant(a, made_from))
+            if op in _BY_NUMBERS and len(made_from) > first + 1:
                 return None
-            named = [(k, _constant(a, number, made_from)) for k, a in n.kwargs.items()] if n.kwargs else ()
             more = said(n) if n.time < 0 else n.item
-            if n.time < 0 and more is None:
+            if more is None and n.time < 0:
                 return None
-            calls.append((n.op, x.shape, x.dtype, *made_from, *constants, *named, more))
-    except (_Unlike, KeyError):
+            tell(more)
+            tell(_END)
+    except _Unlike:
         return None
-    return tuple(calls)
+    return tuple(told), tuple(made_from)
 
 
 class _Unlike(Exception):
     """An argument that no two calls are known to share."""
 
 
-def _constant(x: Any, number: dict[Node, int], made_from: list[int]) -> Hashable:
+def _constant(x: Any, made_from: list[int]) -> Hashable:
     """An argument; of a node, which enters `made_from`, only that it is one."""
     kind = type(x)
     if kind is Node:
-        made_from.append(number[x])
-        return Node if number[x] >= 0 else (Node, x.shape, x._value.dtype)
+        if x.number is None:
+            raise _Unlike
+        made_from.append(x.number)
+        return Node if x.number >= 0 else (Node, x.shape, x._value.dtype)
     if kind in _CONSTANTS:
         return x  # type: ignore[no-any-return]
     if kind in (tuple, list, torch.Size):
-        return (kind, *[_constant(y, number, made_from) for y in x])
+        return (kind, *[_constant(y, made_from) for y in x])
     if kind is slice:
-        return (slice, *[_constant(y, number, []) for y in (x.start, x.stop, x.step)])
+        ends = x.start, x.stop, x.step
+        if all(type(y) in _CONSTANTS for y in ends):
+            return (slice, *ends)
     raise _Unlike

@@ -157,9 +157,9 @@ def beside(products: Sequence[Product]) -> Product:
         made = torch.cat([p.made for p in products if p.made is not None])
     if first.scores is not None:
         mask, causal, scale = first.scores[2:]
+        each = [p.scores[:2] for p in products if p.scores is not None]
         mask = mask.repeat(len(products), 1, 1) if mask is not None and len(mask) > 1 else mask
-        query, key = (torch.cat([p.scores[k] for p in products if p.scores is not None]) for k in (0, 1))
-        scores = query, key, mask, causal, scale
+        scores = torch.cat([q for q, _ in each]), torch.cat([k for _, k in each]), mask, causal, scale
     n_heads = sum(p.n_heads for p in products)
     return Product(value, n_heads, made, scores, first.slots, begins=first.begins)
 

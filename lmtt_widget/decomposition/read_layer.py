@@ -113,7 +113,8 @@ class LayerReader(LeafReader):
         self.states = [now.get(n, n) for n in self.states] or [tops[0]]
         self.tops = [now.get(n, n) for n in self.tops] or [*tops]
         self.side = max(self.side, len(self.tops))
-        for state in self.states:
+        for k, state in enumerate(self.states):
+            state.number = k - len(self.states)
             if state.op != "state":
                 state.become_state()
 
@@ -331,9 +332,9 @@ def _kept(made: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> tuple[
     """
     value = _their_sum(made, *parts) if len(parts) == 2 else None
     if value is not None:
-        return value, torch.zeros(())
+        return value, _NOTHING
     value = made.clone()
-    return value, _sum_error(value, parts) if parts else torch.zeros(())
+    return value, _sum_error(value, parts) if parts else _NOTHING
 
 
 def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> Tensor:
@@ -347,6 +348,7 @@ def _sum_error(value: Tensor, parts: Sequence[tuple[Path | Spread, Tensor]]) -> 
     return backward_error(value, total, size)
 
 
+_NOTHING = torch.zeros(())  # missed
 _HELD = 4  # states that the pass may still hold: what this layer gave, and what it was given, of two streams
 _FEW_SOURCES = 8  # values that are tried
 _BLOCK = 64  # rows that stay near the processor

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -33,7 +34,7 @@ from .calls import (
     sets_data,
     written_by,
 )
-from .nodes import TOLD, LostValue, Node, Place, behind, is_fresh, is_inplace
+from .nodes import TOLD, Counts, LostValue, Node, Place, behind, is_fresh, is_inplace
 
 _PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _How = Callable[["Tape", Any, str, Any, Any], Any]
@@ -61,9 +62,11 @@ class Tape(TorchFunctionMode):
         self.listeners: dict[Place, Callable[[Tensor], object]] = {}  # told what it made there
         self._inside = 0  # > 0 inside a linear module or while paused: nothing is taped
         self._aliases = Aliases()
-        self._meet, self._me = self._aliases.meet, weakref.ref(self)
+        self._meet = self._aliases.meet
+        self._me: weakref.ref[Counts] = weakref.ref(self)
         self._shared: set[int] = set()  # memory that numpy or others hold, who write without a word
-        self._kept: dict[int, list[Tensor]] = {}  # memory -> tensors that outlive this tape
+        self._new: list[Callable[[], Iterable[Tensor]]] = []  # tensors that outlive this tape, not yet sorted in
+        self._kept: dict[int, list[Tensor]] = {}  # the others, by their memory
         self._reused: set[int] = set()  # memory that was there before the pass and is written in it: a model's buffers
 
     def node(self, x: Tensor) -> Node:
@@ -192,14 +195,20 @@ class Tape(TorchFunctionMode):
         """The names of what was called since it was started anew."""
         return frozenset([n.op for n in self.met if n.is_counted] + [TOLD] * self._told)
 
-    def keep(self, kept: Iterable[Tensor]) -> None:
+    def keep(self, kept: Callable[[], Iterable[Tensor]]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
-        for x in kept:
+        self._new.append(kept)  # sorted in when something is written, which most layers never do
+        if self._reused:
+            self._sort_in()
+
+    def _sort_in(self) -> None:
+        for x in chain.from_iterable(kept() for kept in self._new):
             where = memory(x)
             if where in self._reused:
                 x.data = x.detach().clone()
             elif where is not None:
                 self._kept.setdefault(where, []).append(x)
+        self._new.clear()
 
     def paused(self) -> _Without:
         """Nothing is taped inside: for reading the tape while the forward pass waits."""
@@ -367,6 +376,8 @@ class Tape(TorchFunctionMode):
             return not torch.equal(node._value, x)
 
     def _release(self, x: Tensor) -> None:
+        if self._new:
+            self._sort_in()
         for kept in self._kept.pop(memory(x) or 0, ()):
             kept.data = kept.detach().clone()
 
