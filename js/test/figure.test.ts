@@ -67,9 +67,13 @@ describe.each([...SHAPES, { T: 100, layers: 12, block: "sequential" as const }])
 
 test("zooming keeps what is under the pointer, as far as the ends allow", () => {
   const g = graphOf({ T: 100, layers: 12, block: "sequential" });
-  const before = sceneOf(g, { fold: false }).layout;
+  const whole = sceneOf(g, { fold: false }).layout;
+  // From here on the strip below stays where it is.
+  const before = sceneOf(g, { fold: false, camera: zoomAt(whole, 1.2, whole.x[60], whole.y[10]) }).layout;
   const [px, py] = [before.x[60], before.y[10]];
   const after = sceneOf(g, { fold: false, camera: zoomAt(before, 2, px, py) }).layout;
+  expect(whole.seen).toBeNull();
+  expect(whole.bottom - before.bottom).toBeCloseTo(18);
   expect(after.x[60]).toBeCloseTo(px, 1);
   expect(after.y[10]).toBeCloseTo(py, 1);
   expect(after.column_gap).toBeGreaterThan(before.column_gap * 1.9);

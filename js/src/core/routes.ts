@@ -152,14 +152,7 @@ export function thresholdOf(g: Graph, routes: Routes, wanted: number, fewest: nu
   while (low < high) {
     const middle = (low + high) >> 1; // coverage grows with the lines
     const threshold = at(middle);
-    const carried =
-      threshold > 0
-        ? carriedBy(
-            g,
-            routes,
-            edges.filter((e) => strength[e] > threshold),
-          )
-        : coverage(g, routes, 0);
+    const carried = threshold > 0 ? carriedBy(g, routes, threshold, edges) : coverage(g, routes, 0);
     if (carried >= flow) high = middle;
     else low = middle + 1;
   }
@@ -198,24 +191,27 @@ export function drawnCount(routes: Routes, threshold: number): number {
 
 /** How much of the target's flow reaches the embedding through drawn edges only. */
 export function coverage(g: Graph, routes: Routes, threshold: number): number {
-  const { T, S, n_edges, source, entered, share_sum } = g;
   const n = drawnCount(routes, threshold);
-  if (n < n_edges / 32) return carriedBy(g, routes, routes.order.slice(0, n).sort());
-  const mass = new Float64Array(g.n_nodes);
-  mass[(S - 1) * T + routes.target] = 1;
-  for (let e = 0; e < n_edges; e++) if (routes.strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
-  return sumOf(mass, T);
+  return carriedBy(g, routes, threshold, n < g.n_edges / 32 ? routes.order.slice(0, n).sort() : null);
 }
 
-/** The same of a few edges, in the graph's order. */
-function carriedBy({ T, S, n_nodes, source, entered, share_sum }: Graph, { target }: Routes, edges: Uint32Array): number {
-  const mass = new Float64Array(n_nodes);
+let mass = new Float64Array(); // [node]; zeros between two uses: a long prompt's is megabytes, which each slider step would ask for
+
+/** The same of some edges, or all, in the graph's order, as far as they are drawn. */
+function carriedBy(g: Graph, { target, strength }: Routes, threshold: number, edges: Uint32Array | null): number {
+  const { T, S, n_nodes, n_edges, source, entered, share_sum } = g;
+  if (mass.length < n_nodes) mass = new Float64Array(n_nodes);
   mass[(S - 1) * T + target] = 1;
-  for (const e of edges) mass[source[e]] += share_sum[e] * mass[entered[e]];
-  return sumOf(mass, T);
+  const n = edges?.length ?? n_edges;
+  for (let i = 0; i < n; i++) {
+    const e = edges ? edges[i] : i;
+    if (strength[e] > threshold) mass[source[e]] += share_sum[e] * mass[entered[e]];
+  }
+  let sum = 0;
+  for (let t = 0; t < T; t++) sum += mass[t];
+  mass.fill(0, 0, n_nodes);
+  return sum;
 }
-
-const sumOf = (mass: Float64Array, n: number) => mass.subarray(0, n).reduce((a, b) => a + b, 0);
 
 /** An edge into a square weighs what the square itself does. */
 export function throughSquares(g: Graph, weight: Float32Array): Float32Array {

@@ -1,6 +1,6 @@
 // Long drawings in slices: the heaviest edges first, the rest over the following frames.
 
-export const SLICE = 3000; // edges in the first frame: a few milliseconds without a graphics processor
+export const SLICE = 1500; // edges in the first frame: a few milliseconds without a graphics processor
 
 const LEAST = 500;
 const MOST = 24_000;

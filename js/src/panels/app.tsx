@@ -1,6 +1,7 @@
 // Everything inside the widget's frame: rows above, picture and legend left, panel right or below.
 
-import { type Signal, useSignal } from "@preact/signals";
+import { batch, useSignal } from "@preact/signals";
+import type { RefObject } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { layerCount, tokenName } from "../core/names.js";
 import type { Store } from "../store/store.js";
@@ -19,11 +20,40 @@ import { Toolbar } from "./toolbar.js";
 import { Travel } from "./travel.js";
 
 export function App({ store, ready, failed }: { store: Store; ready: () => void; failed: (error: unknown) => void }) {
-  const view = useRef<FlowView | null>(null);
-  const drawn = useSignal<FlowView | null>(null); // the same, for what follows its layout
+  const box = useRef<HTMLDivElement>(null);
+  const drawn = useSignal<FlowView | null>(null);
   const help = useSignal(false);
-  const now = () => view.current;
+  const width = useSignal(0);
+  const height = useSignal(0);
+  const now = () => drawn.peek();
   const panel = store.traits.view.value.panel && store.graph.value !== null;
+  // Here, where all around the picture has its words: it is measured, laid out and drawn once.
+  useLayoutEffect(() => {
+    const el = box.current as HTMLDivElement;
+    const measure = () =>
+      batch(() => {
+        width.value = el.clientWidth;
+        height.value = el.clientHeight;
+      });
+    const observer = new ResizeObserver(measure);
+    observer.observe(el);
+    measure();
+    const size = { width: () => width.value, height: () => height.value, zoom: () => store.traits.view.value.text };
+    const view = flowView(el, store, size, () => (help.value = !help.value), failed);
+    drawn.value = view;
+    let frame = requestAnimationFrame(() => {
+      frame = requestAnimationFrame(() => {
+        store.settled.value = true;
+        frame = requestAnimationFrame(ready);
+      });
+    });
+    return () => {
+      cancelAnimationFrame(frame);
+      observer.disconnect();
+      drawn.value = null;
+      view.dispose();
+    };
+  }, []);
   return (
     <>
       <PromptLine store={store} view={now} />
@@ -32,8 +62,8 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
       <div class={`main ${panel ? "with-panel" : ""}`}>
         <div class={`left ${store.traits.status.value.state === "running" ? "old" : ""}`}>
           <Beside store={store} />
-          <Flow store={store} hold={view} told={drawn} onHelp={() => (help.value = !help.value)} ready={ready} failed={failed} />
-          <Travel store={store} view={drawn.value} />
+          <Flow store={store} box={box} />
+          <Travel store={store} drawn={drawn} />
           <RunningText store={store} />
           <Legend store={store} />
           <Notice store={store} />
@@ -46,55 +76,7 @@ export function App({ store, ready, failed }: { store: Store; ready: () => void;
   );
 }
 
-function Flow({
-  store,
-  hold,
-  told,
-  onHelp,
-  ready,
-  failed,
-}: {
-  failed: (error: unknown) => void;
-  store: Store;
-  hold: { current: FlowView | null };
-  told: Signal<FlowView | null>;
-  onHelp: () => void;
-  ready: () => void;
-}) {
-  const box = useRef<HTMLDivElement>(null);
-  const width = useSignal(0);
-  const height = useSignal(0);
-  useLayoutEffect(() => {
-    const el = box.current as HTMLDivElement;
-    const measure = () => {
-      width.value = el.clientWidth;
-      height.value = el.clientHeight;
-    };
-    const observer = new ResizeObserver(measure);
-    observer.observe(el);
-    measure();
-    const view = flowView(
-      el,
-      store,
-      { width: () => width.value, height: () => height.value, zoom: () => store.traits.view.value.text },
-      onHelp,
-      failed,
-    );
-    hold.current = view;
-    told.value = view;
-    let frame = requestAnimationFrame(() => {
-      frame = requestAnimationFrame(() => {
-        store.settled.value = true;
-        frame = requestAnimationFrame(ready);
-      });
-    });
-    return () => {
-      cancelAnimationFrame(frame);
-      observer.disconnect();
-      hold.current = null;
-      view.dispose();
-    };
-  }, []);
+function Flow({ store, box }: { store: Store; box: RefObject<HTMLDivElement | null> }) {
   const g = store.graph.value;
   return (
     <>

@@ -1,6 +1,7 @@
 // What the panel shows before anything is selected: the answer in words, what may come next, which words mattered.
 
 import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { Tokens } from "../controls/foil.js";
 import { Why } from "../controls/icon.js";
 import { Amount, Table } from "../controls/table.js";
@@ -75,8 +76,11 @@ let was_read = false; // on this page: how to read the picture is told once
 
 /** The answer; how to read the picture is open at the first opening, behind its button from then on. */
 function Answer({ store }: { store: Store }) {
-  const open = useSignal(!was_read && !remembered());
-  was_read = true;
+  const open = useSignal(false);
+  useEffect(() => {
+    open.value = !was_read && !remembered(); // after the first frame: what a page keeps may have to be fetched
+    was_read = true;
+  }, []);
   return (
     <div class="answer">
       <Why name={words.howTitle} open={open.value} act={() => (open.value = !open.value)} />

@@ -59,7 +59,7 @@ function PromptBox({ store, run }: { store: Store; run: () => void }) {
   useLayoutEffect(() => {
     const el = box.current as HTMLTextAreaElement;
     el.value = caption; // not when a prompt was refused: it stays to be mended
-    grow(el);
+    if (el.matches(":focus")) grow(el); // otherwise it is one line high, and need not be measured
   }, [caption, run_shown]);
   const keys = (event: KeyboardEvent & { currentTarget: HTMLTextAreaElement }) => {
     if (event.key === "Escape") event.currentTarget.value = caption;

@@ -1,4 +1,5 @@
 // Ways through a long prompt: buttons that zoom, and a strip of all input shares with a window to drag.
+import type { ReadonlySignal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon, IconButton } from "../controls/icon.js";
 import { fullBar } from "../core/numbers.js";
@@ -9,7 +10,8 @@ import * as words from "../words.js";
 
 const HEIGHT = 14;
 
-export function Travel({ store, view }: { store: Store; view: FlowView | null }) {
+export function Travel({ store, drawn }: { store: Store; drawn: ReadonlySignal<FlowView | null> }) {
+  const view = drawn.value;
   const layout = view?.layout.value;
   if (!view || !layout) return null;
   const { seen } = layout;

@@ -109,12 +109,14 @@ export function flowView(
     else zoom(action.do === "zoom-in" ? STEP : 1 / STEP, event.shiftKey && event.key !== "+");
   };
 
+  // On another screen a px has another number of points, and nothing else tells of that.
+  const watch = () =>
+    matchMedia(`(resolution:${devicePixelRatio}dppx)`).addEventListener("change", sharpen, { once: true, signal: abort.signal });
   const sharpen = () => {
     store.camera.value = { ...store.camera.peek() };
-    // On another screen a px has another number of points, and nothing else tells of that.
-    matchMedia(`(resolution:${devicePixelRatio}dppx)`).addEventListener("change", sharpen, { once: true, signal: abort.signal });
+    watch();
   };
-  sharpen();
+  watch();
   const stops = [paint(el, store, scene, size, failed), tooltip(el, store, scene, size, pointer)];
   followPointer(el, store, scene, size, pointer, choose, abort.signal);
   el.addEventListener("keydown", press, { signal: abort.signal });

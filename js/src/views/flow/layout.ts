@@ -7,6 +7,7 @@ import type { Columns } from "../../core/order.js";
 export const MARGIN = { left: 38, top: 26, bottom: 92, right: 22 };
 const BARS = 32; // px below the plot where the text stands elsewhere
 export const READABLE = 40; // tokens from which the running text names the columns
+const STRIP = 18; // px below all of it for the overview strip, where not all is in view
 const ROLE_ROW = 16; // below the labels, where a chat says whose words they are
 
 // Down to 14 px every column has its label; narrower ones, still told apart, show the whole picture before it has to scroll.
@@ -17,7 +18,7 @@ export const FIRST_COLUMN = 24; // room left of the first column for its slanted
 
 export interface Layout {
   width: number;
-  height: number;
+  height: number; // without the strip
   labelled: boolean; // tokens are named below the picture
   left: number; // the plot, in which nodes and edges are clipped
   right: number;
@@ -43,7 +44,7 @@ export function layoutGraph(
   g: Graph,
   columns: Columns,
   width: number,
-  height: number,
+  all_height: number,
   wanted: Camera,
   target: number,
   labelled = true,
@@ -52,28 +53,30 @@ export function layoutGraph(
   const right = Math.max(left + 40, width - 6);
   const top = MARGIN.top;
   const below = labelled ? MARGIN.bottom + (g.meta.tokens.role.some(Boolean) ? ROLE_ROW : 0) : BARS;
-  const bottom = Math.max(top + 40, height - below);
   const room_x = Math.max(20, right - MARGIN.right - left - FIRST_COLUMN);
-  const room_y = Math.max(20, bottom - top - 20);
   const gaps_x = Math.max(1, columns.n_slots - 1);
   const gaps_y = Math.max(1, g.S - 1);
 
   const natural_x = Math.min(COLUMN.max, Math.max(COLUMN.min, room_x / gaps_x));
-  const natural_y = Math.min(ROW.max, Math.max(ROW.min, room_y / gaps_y));
   const fit = Math.min(1, room_x / gaps_x / natural_x);
-  const fit_rows = Math.min(1, room_y / gaps_y / natural_y);
   const zoom = Math.min(ZOOM.max, Math.max(fit, wanted.zoom));
   const column_gap = natural_x * zoom;
+  const span_x = columns.n_slots > 1 ? gaps_x * column_gap : 0;
+  const slack_x = room_x - span_x;
+  const is_whole = slack_x >= -0.5;
+
+  const height = all_height - (is_whole ? 0 : STRIP);
+  const bottom = Math.max(top + 40, height - below);
+  const room_y = Math.max(20, bottom - top - 20);
+  const natural_y = Math.min(ROW.max, Math.max(ROW.min, room_y / gaps_y));
+  const fit_rows = Math.min(1, room_y / gaps_y / natural_y);
   const rows = Math.min(ZOOM.max, Math.max(fit_rows, wanted.rows ?? 1));
   const row_gap = natural_y * rows;
-
-  const span_x = columns.n_slots > 1 ? gaps_x * column_gap : 0;
   const span_y = gaps_y * row_gap;
-  const slack_x = room_x - span_x;
   const slack_y = room_y - span_y;
   // With room to spare the content is centred and stands near the labels; without, it starts at the target and stops at the ends.
   const at_target = 0.85 * room_x - columns.slot[target] * column_gap;
-  const shift_x = slack_x >= -0.5 ? slack_x / 2 : Math.min(0, Math.max(slack_x, wanted.x ?? at_target));
+  const shift_x = is_whole ? slack_x / 2 : Math.min(0, Math.max(slack_x, wanted.x ?? at_target));
   const shift_y = slack_y >= -0.5 ? -Math.min(16, slack_y / 2) : Math.min(-slack_y, Math.max(0, wanted.y ?? -slack_y));
   const first = left + FIRST_COLUMN + shift_x;
   const lowest = bottom - 10 + shift_y;
@@ -128,7 +131,7 @@ export function layoutGraph(
     camera: { zoom, rows, x: shift_x, y: shift_y },
     fit,
     fit_rows,
-    seen: slack_x >= -0.5 ? null : { from: -shift_x / span_x, to: (room_x - shift_x) / span_x },
+    seen: is_whole ? null : { from: -shift_x / span_x, to: (room_x - shift_x) / span_x },
   };
 }
 

@@ -40,6 +40,16 @@ function isMove(from: Layout, to: Layout): boolean {
 }
 
 function between(from: Layout, to: Layout, u: number): Layout {
-  const mix = (name: "x" | "y" | "node_x" | "node_y") => from[name].map((x, i) => x + (to[name][i] - x) * u);
-  return { ...to, x: mix("x"), y: mix("y"), node_x: mix("node_x"), node_y: mix("node_y") };
+  const mix = (a: number, b: number) => a + (b - a) * u;
+  const x = from.x.map((at, t) => mix(at, to.x[t]));
+  const y = from.y.map((at, s) => mix(at, to.y[s]));
+  // A row's nodes stand at the columns, all equally far beside them, at one height: thousands of them in every frame.
+  const [T, n] = [x.length, to.node_x.length];
+  const [node_x, node_y] = [new Float32Array(n), new Float32Array(n)];
+  for (let row = 0; row < n; row += T) {
+    const beside = mix(from.node_x[row] - from.x[0], to.node_x[row] - to.x[0]);
+    for (let t = 0; t < T; t++) node_x[row + t] = x[t] + beside;
+    node_y.fill(mix(from.node_y[row], to.node_y[row]), row, row + T);
+  }
+  return { ...to, x, y, node_x, node_y };
 }

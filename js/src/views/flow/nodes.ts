@@ -9,9 +9,8 @@ import type { Scene } from "./scene.js";
 /** Reached states as circles, parts as squares, parts at which a route ends as hollow squares. */
 export function drawNodes(pen: Pen, scene: Scene): void {
   const nodes: number[] = [];
-  scene.routes.node_strength.forEach((strength, n) => {
-    if (strength > scene.threshold) nodes.push(n);
-  });
+  const { node_strength } = scene.routes;
+  for (let n = 0; n < node_strength.length; n++) if (node_strength[n] > scene.threshold) nodes.push(n);
   drawGlyphs(pen, scene, nodes, 0.005);
 }
 

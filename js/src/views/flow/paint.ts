@@ -1,4 +1,4 @@
-// The graph's four canvases, one above the other: the ground, the strongest edges, the nodes, what is hovered or selected.
+// The graph's three canvases, one above the other: the ground, the strongest edges and the nodes, what is hovered or selected.
 import { effect, type ReadonlySignal } from "@preact/signals";
 import { sortAll } from "../../core/routes.js";
 import { sameItem } from "../../core/select.js";
@@ -31,26 +31,27 @@ export function paint(
   size: Size,
   failed: (error: unknown) => void,
 ): () => void {
-  const [faint, edges, nodes, top] = [sheet(el), sheet(el), sheet(el), sheet(el)];
+  const [faint, strong, top] = [sheet(el), sheet(el), sheet(el)];
   const clear = (on: Sheet) => cleared(on, size);
   const ground = groundOf(faint.canvas, faint.c, () => clear(faint));
   let frame = 0;
-  let is_marked = true; // something may be on the top canvas
+  let rest: ReturnType<typeof setTimeout> | undefined;
+  let is_marked = false; // something is on the top canvas
 
   const paintAll = () => {
     frame = 0;
     const s = scene.peek();
     ground.show(s);
-    const [pen, above] = [clear(edges), clear(nodes)];
+    const pen = clear(strong);
     if (!s) return;
     drawEdges(pen, s, 0, sliceEnd(s, 0, SLICE));
-    drawNodes(above, s);
-    drawEdits(above, s);
-    drawTarget(above, s);
-    is_marked ||= top.canvas.width !== nodes.canvas.width || top.canvas.height !== nodes.canvas.height;
+    drawNodes(pen, s);
+    drawEdits(pen, s);
+    drawTarget(pen, s);
     paintTop();
     el.dataset.edges = String(s.routes.attention[s.n_drawn]);
-    setTimeout(() => sortAll(s.routes), 300);
+    clearTimeout(rest);
+    rest = setTimeout(() => sortAll(s.routes), 300); // not while columns move
   };
   const paintTop = () => {
     const [s, chosen, hovered] = [scene.peek(), selected.peek(), hover.peek()];
@@ -58,9 +59,9 @@ export function paint(
     const pen = clear(top);
     is_marked = s !== null && (chosen ?? hovered) !== null;
     if (!s) return;
-    const strong = !dimmed.peek();
-    if (strong && chosen && chosen.kind !== "token") drawVeil(pen, s);
-    if (chosen) drawMark(pen, s, markOf(s, chosen, strong), strong);
+    const bright = !dimmed.peek();
+    if (bright && chosen && chosen.kind !== "token") drawVeil(pen, s);
+    if (chosen) drawMark(pen, s, markOf(s, chosen, bright), bright);
     if (hovered && !sameItem(hovered, chosen)) drawMark(pen, s, markOf(s, hovered, false), hovered.kind !== "node");
     const labels = new Set([...(chosen ? columnsOf(s.g, chosen) : []), ...(hovered ? columnsOf(s.g, hovered) : [])]);
     for (const pos of labels) drawColumnLabel(pen, s, pos);
@@ -88,6 +89,7 @@ export function paint(
     for (const stop of stops) stop();
     ground.stop();
     cancelAnimationFrame(frame);
+    clearTimeout(rest);
   };
 }
 
