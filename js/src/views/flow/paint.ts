@@ -55,6 +55,7 @@ export function paint(
   };
   const paintTop = () => {
     const [s, chosen, hovered] = [scene.peek(), selected.peek(), hover.peek()];
+    fitted(top, size);
     if (!is_marked && !chosen && !hovered) return;
     const pen = clear(top);
     is_marked = s !== null && (chosen ?? hovered) !== null;
@@ -102,8 +103,8 @@ function sheet(el: HTMLElement): Sheet {
   return { canvas, c };
 }
 
-/** A pen on an empty canvas, as large and as fine as the screen. */
-function cleared({ canvas, c }: Sheet, size: Size): Pen {
+/** Makes a canvas as large and as fine as the screen, empty where it was not; returns the points of a px. */
+function fitted({ canvas }: Sheet, size: Size): number {
   const ratio = Math.min(3, size.zoom() * (window.devicePixelRatio || 1));
   const [w, h] = [Math.round(size.width() * ratio), Math.round(size.height() * ratio)];
   if (canvas.width !== w || canvas.height !== h) {
@@ -112,6 +113,13 @@ function cleared({ canvas, c }: Sheet, size: Size): Pen {
     canvas.style.width = `${size.width()}px`;
     canvas.style.height = `${size.height()}px`;
   }
+  return ratio;
+}
+
+/** A pen on an empty canvas. */
+function cleared(sheet: Sheet, size: Size): Pen {
+  const { c } = sheet;
+  const ratio = fitted(sheet, size);
   c.setTransform(ratio, 0, 0, ratio, 0, 0);
   c.clearRect(0, 0, size.width(), size.height());
   return canvasPen(c);
