@@ -83,7 +83,7 @@ def test_the_first_picture_shows_the_target_and_every_layer(long: Page) -> None:
     assert picture.place(r"\bL[0-3] ")[1] > target[1] + 200
 
 
-@pytest.mark.parametrize("n_tokens, n_layers", [(30, 4), (128, 12), (1024, 80)])
+@pytest.mark.parametrize(("n_tokens", "n_layers"), [(30, 4), (128, 12), (1024, 80)])
 def test_the_first_picture_stays_where_it_is(
     browser: Browser, problems: list[str], n_tokens: int, n_layers: int
 ) -> None:

@@ -343,7 +343,6 @@ def test_on_a_screen_of_another_fineness_every_canvas_is_drawn_anew(
     open_widget(widget)
     expect(page.locator(".beside canvas")).to_be_visible()
     session = page.context.new_cdp_session(page)
-    drawn = []
     for fineness in (1, 2, 1.5):
         screen = {"width": 1200, "height": 900, "deviceScaleFactor": fineness, "mobile": False}
         session.send("Emulation.setDeviceMetricsOverride", screen)
