@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .decomposition.modules import named_modules, parameters_of
+from .decomposition.modules import modules_of, parameters_of
 from .decomposition.writes import Layer, LinearWrite, Recording
 
 _MAY_ROUND = 0.2  # a called map that misses more than this is no rounded linear map: its heads would mean nothing
@@ -145,7 +145,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def dtype_of(module: torch.nn.Module) -> str:
-    dtypes = {p.dtype for p in parameters_of(named_modules(module).values())}
+    dtypes = {p.dtype for p in parameters_of(modules_of(module))}
     wide = {d for d in dtypes if d.is_floating_point and d.itemsize >= 2}
     return _name(max(wide or {torch.float32}, key=lambda d: torch.finfo(d).eps))
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .decomposition.modules import named_modules
+from .decomposition.modules import modules_of
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 _EXACT = frozenset(_PLAIN) - {int, float, complex}  # what equals another of its type is the same
@@ -24,13 +24,17 @@ def fingerprint(module: nn.Module) -> int:
     facts: list[object] = []
     tensors: list[torch.Tensor | None] = []
     tell = facts.append
-    for m in named_modules(module).values():
+    for m in modules_of(module):
         mine = vars(m)
         tensors += [p for p in m._parameters.values() if type(p) is nn.Parameter]
         tensors += m._buffers.values()
         facts += [id(m), type(m), *mine["_forward_hooks"], *mine["_forward_pre_hooks"]]
         for name, x in mine.items():
-            if name not in _OWN:
+            if name in _OWN:
+                continue
+            if (kind := type(x)) in _EXACT:  # mostly
+                tell((name, kind, x))
+            else:
                 _tell(tell, name, x)
     # Nothing of a weight is read: some refuse it.
     facts += [(id(x), x._version) for x in tensors if x is not None and not x.is_inference()]

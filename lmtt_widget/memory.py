@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from .decomposition.calls import is_linear_module
 from .decomposition.forward import in_turn, inputs_of, readable
 from .decomposition.layers import run_recorded
-from .decomposition.modules import named_modules, parameters_of
+from .decomposition.modules import modules_of, parameters_of
 from .decomposition.restored import Undo, whatever_happens
 from .decomposition.writes import LinearWrite, Recording
 
@@ -204,7 +204,7 @@ def _number(config: Any, *names: str) -> int:
 
 
 def _element_size(module: nn.Module) -> int:
-    dtypes = {p.dtype for p in parameters_of(named_modules(module).values())}
+    dtypes = {p.dtype for p in parameters_of(modules_of(module))}
     return max((d.itemsize for d in dtypes if d.is_floating_point), default=4)
 
 

@@ -165,18 +165,20 @@ class Recorder:
 
     def hook(self) -> None:
         self.maps = _outermost_maps(self.names.every)
+        enter, embedded, mapped = (Hook(self, f) for f in (self._enter, self._leave_embedding, self._leave_linear))
         for m in self.maps:
-            m.register_forward_pre_hook(Hook(self, self._enter))
-            leave = self._leave_embedding if isinstance(m, nn.Embedding) else self._leave_linear
+            m.register_forward_pre_hook(enter)
+            leave = embedded if isinstance(m, nn.Embedding) else mapped
             # before the user's own hooks, so that what those do to the output is taped
-            m.register_forward_hook(Hook(self, leave), with_kwargs=True, prepend=True)
-        begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
+            m.register_forward_hook(leave, with_kwargs=True, prepend=True)
+        begins, ends = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
+        begin, end = Hook(self, begins), Hook(self, ends)
         for m in self.layers:
             if isinstance(m, torch.jit.ScriptModule):
                 name = self.reader.names.modules.get(id(m), "a layer")
                 raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
-            m.register_forward_pre_hook(Hook(self, begin), with_kwargs=True)
-            m.register_forward_hook(Hook(self, end))
+            m.register_forward_pre_hook(begin, with_kwargs=True)
+            m.register_forward_hook(end)
 
     def unhook(self) -> None:
         self.is_on = False

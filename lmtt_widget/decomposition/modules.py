@@ -25,6 +25,19 @@ def named_modules(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def modules_of(model: nn.Module) -> list[nn.Module]:
+    """The same without their names."""
+    found: dict[nn.Module, None] = {}
+    stack: list[nn.Module | None] = [model]
+    while stack:
+        m = stack.pop()
+        if m is not None and m not in found:
+            found[m] = None
+            if m._modules:
+                stack += reversed(m._modules.values())
+    return [*found]
+
+
 def parameters_of(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
     """Their own parameters, one that several share as often as they do."""
     for m in modules:

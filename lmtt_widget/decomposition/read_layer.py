@@ -203,7 +203,7 @@ class LayerReader(LeafReader):
         """A value of the stream as the latest state that it continues, and what was added."""
         if (changed := self._in_place_of(n)) is not None:
             return changed
-        index = {state: k for k, state in enumerate(self.states)}
+        index = self._index = {state: k for k, state in enumerate(self.states)}
         terms = self._terms(n)
         from_states = [(index[leaf], self._in_place(path), rows) for leaf, path, rows in terms if leaf in index]
         staying = [found for found in from_states if found[1].rows is None and not found[1].shifted]

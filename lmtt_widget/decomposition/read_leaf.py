@@ -50,6 +50,7 @@ class LeafReader:
         self.names, self.n_tokens, self.check_rows = names, n_tokens, check_rows
         self.width, self.side = 0, 1  # of one stream; how many of them stand side by side in one axis
         self.states: list[Node] = []  # oldest first
+        self._index: dict[Node, int] = {}  # of those that a state may continue, while it is read
         self.tops: list[Node] = []  # the latest of them; of two streams that layers hand on beside each other, of each
         self.later = Later(n_tokens, check_rows)
         self.problems: list[str] = []
@@ -132,7 +133,7 @@ class LeafReader:
             if leaf.module
             else weight_label(leaf, self.names.parameters, self._here)
         )
-        stops = {n: k for k, n in enumerate(self.states)}
+        stops = self._index
         reads = max((stops[n] for n in self._first_met(leaf, stops)), default=-1)
         write = LinearWrite("mlp", label, path, rows, reads, map=mapping, input=rows_of(x.value))
         if leaf.value.numel() == self.n_tokens * self.width and path.rows is None:

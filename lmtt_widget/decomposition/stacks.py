@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from .modules import named_modules
+from .modules import modules_of
 from .writes import UndecomposableError
 
 
@@ -49,7 +49,7 @@ def pieces(modules: Iterable[nn.Module], layers: Sequence[nn.Module]) -> dict[nn
 
 def _beside(model: nn.Module, best: nn.ModuleList) -> list[nn.ModuleList]:
     """The lists that the pieces of a layer stand in, if at least two of them hold more than norms."""
-    parent = next(m for m in named_modules(model).values() if any(c is best for c in m._modules.values()))
+    parent = next(m for m in modules_of(model) if any(c is best for c in m._modules.values()))
     lists = [c for c in parent.children() if isinstance(c, nn.ModuleList) and len(c) == len(best)]
     kinds = [{type(m) for m in c} for c in lists if _holds_blocks(c)]
     return lists if len(best) > 1 and any(k.isdisjoint(kinds[0]) for k in kinds) else []

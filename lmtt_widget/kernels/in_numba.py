@@ -13,6 +13,7 @@ from .threads import Team
 from .tiles import OV, Sums, Tile
 
 _KEYS = 64  # OV outputs of this many keys stay in the cache
+_NARROW = 128  # coordinates
 _LISTED = 32  # at most this many coordinates are worth a look at all keys
 
 _ROUNDING = {"reassoc", "contract", "nsz", "nnan"}  # not "ninf": the last level of a query may be infinite
@@ -44,6 +45,8 @@ def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
     """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
     # Of positive numbers the bits are in the same order: exponent and three bits more say which bucket one belongs to.
     kind, shift, n = (torch.int32, 20, 1 << 11) if size.dtype == torch.float32 else (torch.int64, 49, 1 << 14)
+    if size.shape[1] <= _NARROW:  # the exponent alone: most buckets would be empty
+        shift, n = shift + 3, n >> 3
     given = [size, size.view(kind), level, order, order.new_empty(n), order.new_empty(2, size.shape[1])]
     _smallest(*(x.numpy() for x in given), shift)
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -41,8 +40,11 @@ class Whole:
 
     def rows(self, start: int, stop: int) -> Whole:
         """Views of some queries."""
-        cut: dict[str, Any] = {f.name: getattr(self, f.name)[start:stop] for f in fields(self) if f.name != "unit"}
-        return Whole(**cut, unit=self.unit)
+        if stop - start == len(self.sign):
+            return self
+        each = self.sign, self.size, self.order, self.level, self.slack, self.taken
+        sign, size, order, level, slack, taken = (x[start:stop] for x in each)
+        return Whole(sign, size, order, level, slack, taken, self.unit)
 
 
 @dataclass
