@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lmtt_widget.decomposition import plans, read_layer
+from lmtt_widget.decomposition import later, plans, read_layer
 from lmtt_widget.decomposition.calls import is_linear_module
 from lmtt_widget.decomposition.forward import inputs_of
 from lmtt_widget.decomposition.layers import find_layers, run_recorded
 from lmtt_widget.decomposition.linear import LinearMap
 from lmtt_widget.decomposition.plans import NO_PLAN
+from lmtt_widget.decomposition.writes import LinearWrite
 from tests import zoo
 
 LENGTHS = (7, 4, 12)
@@ -169,3 +170,47 @@ def test_answers_hold_no_tensor_and_no_node() -> None:
     kept = {type(x) for x in leaves(plans._answers)}
     assert kept <= {str, int, float, bool, type(None), type, torch.dtype, torch.device, type(...), torch.memory_format}
     assert len(plans._answers) <= plans._MOST
+
+
+def checks(model: nn.Module) -> list[list[float]]:
+    """What every linear write was found to miss, and to pay to later tokens."""
+    ids = torch.tensor([zoo.prompt(6)])
+    found = run_recorded(model, find_layers(model), 6, inputs_of(model, ids))
+    writes = [w for layer in found.layers for s in layer.states for w in s.writes if isinstance(w, LinearWrite)]
+    errors = [[w.error, *([w.heads.error, w.heads.future] if w.heads else [])] for w in writes]
+    return [[float(e) for e in of if e is not None] for of in errors]
+
+
+@pytest.mark.parametrize("type_", ["gpt2", "llama", "gemma2", "bloom", "qwen2", "mpt"])
+def test_small_checks_made_together_find_what_each_finds_by_itself(type_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.make(type_)
+    together = checks(model)
+    monkeypatch.setattr(later, "_SMALL", 0)
+    alone = checks(model)
+    assert [len(of) for of in together] == [len(of) for of in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, abs=1e-7)
+
+
+@pytest.mark.parametrize("waiting", ["_heads", "_maps"])
+def test_of_checks_made_together_only_the_write_that_is_off_is_found_off(
+    waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, compare = zoo.make("llama"), later.Later.compare
+    before = checks(model)
+    changed = 0
+
+    def spoilt(checks: later.Later) -> None:
+        nonlocal changed
+        if found := getattr(checks, waiting):
+            write = found[1] if waiting == "_heads" else found[1].write
+            write.input = write.input + 0.1
+            changed += 1
+        compare(checks)
+
+    monkeypatch.setattr(later.Later, "compare", spoilt)
+    after = checks(model)
+    off = [max(of) > 1e-3 for of in after]
+    assert changed == 1
+    assert max(max(of) for of in before) < 1e-5
+    assert sum(off) == 1
