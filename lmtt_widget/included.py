@@ -16,7 +16,7 @@ from .answers import follow_ups, why_not
 from .answers.question import Answered, Selection
 from .page import static
 from .progress import Progress
-from .readings import Peek
+from .readings import Node, Peek, Readings
 from .routes import Edge, Routes, trace
 from .run import Run
 from .saved import TRAITS, Analysis, Answer, SavedPrompt, answers_of, deflated
@@ -69,10 +69,10 @@ def analysis_of(session: Session, shown: Any, include: Any, max_bytes: int, prog
     return Analysis({name: getattr(shown, name) for name in TRAITS}, [saved[i] for i in sorted(saved)], at)
 
 
-def peek_at(routes: Routes, step: int | None = None) -> Peek:
-    """The top tokens of the nodes on the strongest edges, to be read `step` at a time."""
+def peek_at(routes: Routes, step: int | None = None, read: Readings | None = None, also: Any = False) -> Peek:
+    """The top tokens of the nodes on the strongest edges, to be read `step` at a time; read, also: as `Peek` says."""
     at = routes.node_strength[: len(routes.graph.states)] > routes.automatic_threshold(_PEEKED_EDGES)
-    return Peek(routes.graph.run, at & (routes.graph.run.readout is not None), step)
+    return Peek(routes.graph.run, at & (routes.graph.run.readout is not None), step, read, also)
 
 
 def peek_bytes(peek: Peek, run_id: str) -> bytes:
@@ -111,6 +111,23 @@ class Answering:
             for q in (question, *self._beside(question)):
                 self._known[_key(q)] = self._session.ask(self._opened, q, target=self._target, **self._asked)
         return self._known[key]
+
+    def drawn(self) -> np.ndarray:
+        """What the drawn states list is read but for their lens, of nodes that are told: [state, pos], bool."""
+        states = self._opened.run.states
+        self._expect([*chain(*self._drawn.values())], lens=False)
+        found = np.zeros((len(states), self._opened.run.n_tokens), bool)
+        for question in chain(*self._drawn.values()):
+            state, pos = question["state"], question["pos"]
+            found[[s for s in (state, states[state].carried) if s is not None], pos] = True
+        return found
+
+    def read_ahead(self, until: int) -> None:
+        """Answers what will be asked of the states before a position, while their lens is at hand."""
+        found = [q for pos in [*self._drawn] if pos < until for q in self._drawn.pop(pos)]
+        self._expect(found)
+        for question in found:
+            self._known[_key(question)] = self._session.ask(self._opened, question, target=self._target, **self._asked)
 
     def answers(self, questions: Iterable[Selection]) -> Iterator[tuple[Selection, Answered]]:
         """Every question with its answer, in their order, none twice."""
@@ -154,8 +171,8 @@ class Answering:
         self._expect(found)
         return found
 
-    def _expect(self, questions: list[Selection]) -> None:
-        self._session.expect(self._opened, questions, normalise=self._asked["normalise"])
+    def _expect(self, questions: list[Selection], lens: bool = True) -> None:
+        self._session.expect(self._opened, questions, normalise=self._asked["normalise"], lens=lens)
 
 
 def saved_prompt(
@@ -167,9 +184,11 @@ def saved_prompt(
     before = b"" if clean is None else graph_state(clean.graph, run_id=f"{run_id} before", label=opened.label)
     edits = list(opened.edits)
     in_flow = routes if routes.encoding == "flow" else trace(routes.graph, routes.target, encoding="flow")
-    peek = peek_at(in_flow)
-    while peek.more():
-        pass
+    peek, more = peek_at(in_flow, read=opened.read, also=answering.drawn()), True
+    with answering.until_interrupted():
+        while more:
+            more = peek.more()
+            answering.read_ahead(peek.read_until)
     peeked = peek_bytes(peek, run_id)
     room -= len(SavedPrompt(opened.prompt, graph, peeked, [], edits, before).folded)
     answers: list[Answer] = []
@@ -209,12 +228,18 @@ def visible(routes: Routes, threshold: float, ask: Ask) -> Iterator[Selection]:
 
 
 def _states(routes: Routes, threshold: float) -> Iterator[Selection]:
-    """The states among them, without asking anything."""
-    n_states, edges = len(routes.graph.states), routes.edges(threshold)
+    """The states among them that there will be room for, without asking anything."""
+    n_states, room, met = len(routes.graph.states), _MOST, set[Node]()
     drawn = np.argwhere(routes.node_strength[:n_states] > threshold).tolist()
-    yield from _once(
-        _state(*node) for node in [(n_states - 1, routes.target), *((e.state, e.query) for e in edges), *drawn]
-    )
+    # A line of attention takes three answers: its own and those of two heads.
+    lines = (((e.state, e.query), 3 * (e.kind == "attention")) for e in routes.edges(threshold))
+    for node, beside in chain([((n_states - 1, routes.target), 0)], lines, (((s, pos), 0) for s, pos in drawn)):
+        room -= beside + (node not in met)
+        if room < 0:
+            return
+        if node not in met:
+            met.add(node)
+            yield _state(*node)
 
 
 def _state(state: int, pos: int) -> Selection:

@@ -37,19 +37,28 @@ class Readings:
         self._once: dict[Hashable, Any] = {}
         self.at_once = rows_at_once(run)  # nodes that are unembedded together, and kept
 
-    def expect(self, nodes: Iterable[Node], updates: Sequence[Entered], k: int, *, normalise: bool) -> None:
-        """Makes the lens of nodes (state, pos) and the tokens of updates, which are about to be asked for."""
+    def expect(
+        self, nodes: Iterable[Node], updates: Sequence[Entered], k: int, *, normalise: bool, lens: bool = True
+    ) -> None:
+        """Makes the lens of nodes (state, pos) and the tokens of updates, which are about to be asked for.
+
+        lens: False where the lens will be made elsewhere, and kept (`keep`).
+        """
         if self.run.readout is None:
             return
         nodes = list(dict.fromkeys(nodes))
-        new = [node for node in sorted(nodes) if (*node, normalise) not in self._lens]
+        new = [node for node in sorted(nodes) if lens and (*node, normalise) not in self._lens]
         for some in (new[i : i + self.at_once] for i in range(0, len(new), self.at_once)):
-            for node, logits in zip(some, lens_of_nodes(self.run, np.array(some), normalise), strict=True):
-                self._keep(self._lens, (*node, normalise), logits.clone(), 2 * self.at_once)
+            self.keep(np.array(some), lens_of_nodes(self.run, np.array(some), normalise), normalise=normalise)
         self._settle([pos for _, pos in nodes], normalise)
         unknown = {key: u for u in updates if (key := _key(*u, k)) not in self._promoted}
         for key, found in zip(unknown, updates_promoted(self.run, [*unknown.values()], k), strict=True):
             self._keep(self._promoted, key, found, _KEPT)
+
+    def keep(self, nodes: np.ndarray, logits: Tensor, *, normalise: bool) -> None:
+        """The lens of nodes [node, (state, pos)], made elsewhere: logits [node, d_vocab]."""
+        for (state, pos), row in zip(nodes.tolist(), logits, strict=True):
+            self._keep(self._lens, (state, pos, normalise), row.clone(), 2 * self.at_once)
 
     def lens(self, state: int, pos: int, *, normalise: bool) -> Tensor:
         """What the model would say at a position if it stopped at a state: logits [d_vocab]."""
@@ -131,12 +140,15 @@ def updates_promoted(run: Run, updates: Sequence[Entered], k: int) -> list[Promo
 
 
 class Peek:
-    """The logit lens' most likely token of some nodes `at` [state, pos] (bool), a few nodes at a time."""
+    """The logit lens' most likely token of some nodes `at` [state, pos] (bool), a few at a time, from left to right."""
 
-    def __init__(self, run: Run, at: np.ndarray, step: int | None = None) -> None:
-        self.run = run
+    def __init__(
+        self, run: Run, at: np.ndarray, step: int | None = None, read: Readings | None = None, also: Any = False
+    ) -> None:
+        """read: what keeps the lens of every node as long as it has room; also: others that it will be asked for."""
+        self.run, self._read, self._at = run, read, at
         step = rows_at_once(run) if step is None else step
-        nodes = np.argwhere(at)
+        nodes = np.argwhere((at | also).T)[:, ::-1]
         self._left = [nodes[i : i + step] for i in range(0, len(nodes), step)][::-1]
         self.ids, self.p = np.full(at.shape, -1), np.zeros(at.shape, np.float32)  # -1: not read, or not yet
 
@@ -144,13 +156,22 @@ class Peek:
         """Reads the next few; whether there are more."""
         if self._left:
             nodes = self._left[-1]
-            logits = in_cache(lens_of_nodes(self.run, nodes, True))
-            best = [wide(some).softmax(-1).max(-1) for some in logits]
-            at = tuple(nodes.T)
+            nodes = nodes[np.lexsort(nodes.T[::-1])]  # those of a state together
+            logits = lens_of_nodes(self.run, nodes, True)
+            if self._read is not None:
+                self._read.keep(nodes, logits, normalise=True)
+            peeked = self._at[tuple(nodes.T)]
+            best = [wide(some).softmax(-1).max(-1) for some in in_cache(logits[torch.from_numpy(peeked)])]
+            at = tuple(nodes[peeked].T)
             self.ids[at] = np.concatenate([b.indices.cpu().numpy() for b in best])
             self.p[at] = np.concatenate([b.values.float().cpu().numpy() for b in best])
             self._left.pop()
         return bool(self._left)
+
+    @property
+    def read_until(self) -> int:
+        """All nodes at positions before this one are read."""
+        return int(self._left[-1][0, 1]) if self._left else self._at.shape[1]
 
 
 def likely_tokens(run: Run, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

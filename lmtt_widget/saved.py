@@ -67,7 +67,7 @@ class SavedPrompt:
                     sections[names[key]] = values.view(np.uint16) if values.dtype == np.float16 else values
                 maps[name] = [names[key], values.dtype.name]
             answers.append({**answer, "maps": maps})
-        return zlib.compress(pack("saved", {"answers": answers}, sections), 9)
+        return zlib.compress(pack("saved", {"answers": answers}, sections))
 
     def detail(self, asked: Sequence[tuple[str, int, Any]]) -> bytes:
         """The message (state.py's "detail") that answers (slot, index, question), each with its answer or NOT_SAVED."""

@@ -141,10 +141,15 @@ class Session:
             self._answers.move_to_end(key)
             return self._answers[key]
 
-    def expect(self, opened: Opened, selections: Sequence[Selection], *, normalise: bool = True) -> None:
-        """Reads together what the answers to these questions will list; `ask` is quick then."""
+    def expect(
+        self, opened: Opened, selections: Sequence[Selection], *, normalise: bool = True, lens: bool = True
+    ) -> None:
+        """Reads together what the answers to these questions will list; `ask` is quick then.
+
+        lens: False leaves out the logit lens of states, the most of it, where that will be there by then.
+        """
         with self._lock:
-            answers.expect(opened.read, opened.graph, selections, normalise=normalise)
+            answers.expect(opened.read, opened.graph, selections, normalise=normalise, lens=lens)
 
     def token_id(self, opened: Opened, token: Any, what: str = "a foil") -> int | None:
         """The id of one token given as its text or its id; None for no token. `what` is what it was to be.

@@ -128,7 +128,9 @@ def has_more(selection: Selection | None) -> bool:
     return selection is not None and hasattr(KINDS[selection["kind"]], "more")
 
 
-def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, normalise: bool) -> None:
+def expect(
+    read: Readings, graph: Graph, selections: Sequence[Selection], *, normalise: bool, lens: bool = True
+) -> None:
     """Reads together what the answers to several questions will list: the lens of nodes, the tokens of updates."""
     nodes: list[Node] = []
     updates: list[Entered] = []
@@ -138,7 +140,7 @@ def expect(read: Readings, graph: Graph, selections: Sequence[Selection], *, nor
             question = Question(read.run, graph, selection, _parts(module), -1, None, None, normalise, read)
             updates += module.updates(question)
             nodes += module.nodes(question) if hasattr(module, "nodes") else []
-    read.expect(nodes, updates, UPDATE_ROWS, normalise=normalise)
+    read.expect(nodes, updates, UPDATE_ROWS, normalise=normalise, lens=lens)
 
 
 def follow_ups(run: Run, selection: Selection, answered: Answered) -> list[Selection]:
