@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -194,6 +196,25 @@ def test_the_python_of_a_panels_numbers_is_one_click_away(host: Host, view: Loca
     again = eval(line, {"lmtt_widget": lmtt_widget, "widget": host.widget})
     assert again.kind == selection["kind"]
     assert again.effect_on.foil.text == host.widget.selected.effect_on.foil.text == "cat"
+
+
+def test_a_table_is_copied_as_it_is_shown(host: Host, view: Locator) -> None:
+    host.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    table = view.locator(".table").filter(
+        has=host.page.get_by_role("table", name="Where the target's state comes from")
+    )
+    table.hover()
+    table.get_by_role("button", name="Copy as CSV").click()
+    by_hand = table.get_by_role("textbox", name="Copying is blocked here")
+    expect(by_hand.or_(table.get_by_role("button", name="✓"))).to_be_visible()
+    copied = by_hand.input_value() if by_hand.count() else host.page.evaluate("() => navigator.clipboard.readText()")
+    head, *rows = csv.reader(io.StringIO(copied))
+    assert head == ["token", "input share"]
+    share = host.widget.routes.input_share
+    for name, text in rows:
+        pos, _ = name.split(" ", 1)
+        assert float(text.removesuffix("%")) == pytest.approx(100 * share[int(pos)], rel=0.02)
+    assert len(rows) == min(6, sum(share > 0))
 
 
 # ---- two pictures ----

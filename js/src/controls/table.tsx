@@ -1,10 +1,12 @@
 // Tables of tokens and figures: bars, signed bars, rows that hover and open something.
 import { type Signal, useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
+import { useRef } from "preact/hooks";
 import { percent, signedText } from "../core/numbers.js";
 import { type Item, sameItem } from "../core/select.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
+import { ByHand, useCopy } from "./copy.js";
 import { walk } from "./walk.js";
 
 export interface Column {
@@ -33,9 +35,11 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
   const all = useSignal(false);
   const hover = store.hover.value;
   const shown = all.value ? n : Math.min(n, few);
+  const table = useRef<HTMLTableElement>(null);
+  const { copy, copied, by_hand } = useCopy();
   return (
     <div class="table">
-      <table>
+      <table ref={table}>
         <caption class="unseen">{caption}</caption>
         <thead>
           <tr>
@@ -82,10 +86,20 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
         </tbody>
       </table>
       <More open={all} n={n - few} />
+      <button type="button" class="more csv" onClick={() => copy(csvOf(table.current as HTMLTableElement))}>
+        {copied.value ? "✓" : words.copyCsv}
+      </button>
+      {by_hand.value && <ByHand text={by_hand.value} />}
       {more}
     </div>
   );
 }
+
+/** The rows as they are shown. */
+const csvOf = ({ rows }: HTMLTableElement) =>
+  Array.from(rows, ({ cells }) =>
+    Array.from(cells, ({ textContent }) => `"${textContent.replace(/ ▾$/, "").replace(/"/g, '""')}"`).join(),
+  ).join("\n");
 
 export function More({ open, n }: { open: Signal<boolean>; n: number }) {
   if (n <= 0) return null;
