@@ -1,10 +1,11 @@
-"""How long the picture takes to appear, to follow the threshold, to answer the pointer: python -m benchmarks.browser"""
+"""How long the picture takes to appear, to follow the threshold, to answer a pointer: python -m benchmarks.browser"""
 
 from __future__ import annotations
 
 import argparse
 import statistics
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from lmtt_widget.wire import pack
 from tests.browser.conftest import FLAGS, NO_CHROMIUM, chromium
+from tests.browser.jupyter import JupyterServer, run_all
 
 ADDRESS = "http://benchmark.test/"
 HERE = Path(__file__).parent
@@ -155,6 +157,53 @@ def measure(browser: Browser, case: Case, rounds: int) -> dict[str, list[float]]
     return found
 
 
+# What a click opens, until the panel says all of it, in a frame that is painted.
+CLICK = """async name => {
+  const root = document.querySelector(".lmtt-widget").shadowRoot;
+  const named = text => [...root.querySelectorAll(".panel button")].find(b => b.textContent.trim() === text);
+  const was = root.querySelector(".panel h3")?.textContent;
+  const frame = () => new Promise(requestAnimationFrame);
+  const start = performance.now();
+  named(name).click();
+  const isThere = () =>
+    root.querySelector(".panel h3")?.textContent !== was &&
+    root.querySelector(".panel table") &&
+    !root.querySelector(".panel .waiting");
+  while (!isThere()) await frame();
+  await frame();
+  return performance.now() - start;
+}"""
+
+
+CELL = """import lmtt_widget as lmtt
+model = lmtt.bundled_model()
+words = model.encode("When Mary and John went to the store, John gave a drink to Mary. ").ids
+lmtt.explore(model, (words * 100)[{i}:{i} + 1024])"""
+
+
+def clicks(browser: Browser, rounds: int) -> tuple[list[float], list[float]]:
+    """In JupyterLab, at 1,024 tokens: ms from a click on the main line to its panel, and from one on a head of it."""
+    lines, heads = [], []
+    with tempfile.TemporaryDirectory() as temporary:
+        server = JupyterServer(Path(temporary))
+        try:
+            for i in range(rounds):
+                page = browser.new_page(viewport={"width": 1400, "height": 1200})
+                page.set_default_timeout(120_000)
+                server.open(page, server.write(f"clicks{i}.ipynb", CELL.format(i=i)))
+                run_all(page)
+                page.locator(".lmtt-widget[data-ready='1']").wait_for()
+                page.wait_for_timeout(3000)  # what is likely is prepared while the reader reads
+                line = page.locator(".sentence button", has_text="→").inner_text()
+                lines.append(page.evaluate(CLICK, line))
+                page.wait_for_timeout(3000)
+                heads.append(page.evaluate(CLICK, page.locator(".panel table .opener").first.inner_text()))
+                page.close()
+        finally:
+            server.stop()
+    return lines, heads
+
+
 def p95(times: list[float]) -> float:
     return statistics.quantiles(times, n=20)[-1]
 
@@ -186,6 +235,9 @@ def main() -> None:
                 f"| {drag:.0f} | {p95(t['drag']):.0f} ({case.drag}) "
                 f"| {hover:.1f} | {p95(t['hover']):.1f} ({case.hover}) |"
             )
+        if not options.case:
+            lines, heads = (statistics.median(found) for found in clicks(browser, min(3, options.rounds)))
+            print(f"\nClick to panel at 1,024 tokens: a line {lines:.0f} (300), a head of it {heads:.0f} (300)")
         browser.close()
 
 

@@ -371,3 +371,14 @@ def test_nothing_above_the_picture_is_cut_off(host: Host, view: Locator, width: 
         enough.click()
         expect(view.locator(".readout").get_by_role("button", name="keeps")).to_be_visible()
         assert toolbar.evaluate(beyond) == []
+
+
+def test_what_heads_are_ranked_by_stands_in_one_row(
+    page: Page, open_widget: OpenWidget, widget: lmtt.FlowWidget
+) -> None:
+    page.set_viewport_size({"width": 1040, "height": 900})
+    widget.selection = {"kind": "heads"}
+    open_widget(widget)
+    box = page.locator(".heads-by .choice").bounding_box()
+    assert box is not None
+    assert box["height"] < 30
