@@ -200,8 +200,7 @@ def test_only_the_wheel_with_ctrl_zooms(host: Host, picture: Picture) -> None:
     host.page.keyboard.down("Control")
     host.page.mouse.wheel(0, -200)
     host.page.keyboard.up("Control")
-    host.page.wait_for_timeout(100)
-    assert picture.pixels() != before
+    host.until(lambda: picture.pixels() != before, "a picture that is zoomed")
 
 
 def test_a_height_set_in_python_is_the_height(host: Host, widget: lmtt.FlowWidget, view: Locator) -> None:

@@ -86,8 +86,7 @@ def test_what_goes_wrong_in_the_page_is_noticed(
 ) -> None:
     host = open_widget(Counter())
     host.page.evaluate(script)
-    host.page.wait_for_timeout(200)
-    assert any(sentence in problem for problem in problems), problems
+    host.until(lambda: any(sentence in problem for problem in problems), sentence)
     problems.clear()
 
 

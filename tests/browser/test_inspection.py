@@ -376,14 +376,14 @@ def test_axe_finds_nothing(open_widget: OpenWidget, widget: lmtt.FlowWidget, the
     for selection in KINDS:
         widget.selection = selection
         host.sync()
-        host.page.wait_for_timeout(100)
+        expect(host.page.locator(".waiting")).to_have_count(0)
         result = host.page.evaluate("() => axe.run('.view')")
         for v in result["violations"]:
             nodes = [str(node["target"]) + node["failureSummary"] for node in v["nodes"]]
             found[v["id"], (selection or {}).get("kind")] = nodes[:2]
     widget.edits = [{"selection": {"kind": "edge", "state": 3, "query": 8, "key": 2}}]
     host.sync()
-    host.page.wait_for_timeout(100)
+    expect(host.page.locator(".edits .chip")).to_be_visible()
     found |= {(v["id"], "edited"): v["nodes"] for v in host.page.evaluate("() => axe.run('.view')")["violations"]}
     assert not found
 

@@ -340,17 +340,18 @@ def test_on_a_screen_of_another_fineness_every_canvas_is_drawn_anew(
     widget.edits = [{"selection": {"kind": "mlp", "state": 4, "pos": 9}, "to": 0.0}]
     widget.selection = {"kind": "mlp", "state": 4, "pos": 9}  # on the topmost canvas
     page.add_init_script(f"({TOLD})()")
-    open_widget(widget)
+    host = open_widget(widget)
+    canvases = page.locator(".flow canvas, .beside canvas")
     expect(page.locator(".beside canvas")).to_be_visible()
     session = page.context.new_cdp_session(page)
     for fineness in (1, 2, 1.5):
         screen = {"width": 1200, "height": 900, "deviceScaleFactor": fineness, "mobile": False}
         session.send("Emulation.setDeviceMetricsOverride", screen)
         page.evaluate("tell()")
-        page.wait_for_timeout(400)
-        found = page.locator(".flow canvas, .beside canvas").evaluate_all(FINENESS)
-        assert [ratio for ratio, _ in found] == pytest.approx([fineness] * 4, rel=0.01)
-        assert all(is_drawn for _, is_drawn in found)
+        wanted = [[pytest.approx(fineness, rel=0.01), True]] * 4
+        host.until(
+            lambda wanted=wanted: canvases.evaluate_all(FINENESS) == wanted, f"four canvases, {fineness} as fine"
+        )
 
 
 @pytest.mark.parametrize("width", [420, 560, 780, 850, 960, 1100, 1400])

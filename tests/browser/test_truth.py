@@ -341,7 +341,7 @@ def test_axe_finds_nothing_in_the_new_panels(open_widget: OpenWidget, bundled: l
     host.until(lambda: not host.widget.verify, "all heads")
     for selection in (HEAD | {"kind": "reasons"}, {"kind": "contrast"}, {"kind": "heads"}):
         host.set(selection=selection)
-        host.page.wait_for_timeout(100)
+        expect(host.page.locator(".waiting")).to_have_count(0)
         assert host.page.evaluate("() => axe.run('.view')")["violations"] == [], selection
 
 
