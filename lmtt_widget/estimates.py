@@ -167,7 +167,7 @@ def state_gradients(run: Run, metric: Callable[[Tensor], Tensor], start: Tensor)
 
     try:
         in_turn(layers, lambda: whatever_happens(passed))
-    except RuntimeError as e:
+    except (RuntimeError, AssertionError) as e:  # some models ask to be in training first
         said = str(e) if isinstance(e, NoWayBack) else f"{type(e).__name__}: {e}"
         raise ValueError(f"no gradient goes back through this model ({said}); exact effects need none") from e
     return [_rows(gradients.get(s.index), run, s.value) for s in run.states]
