@@ -329,7 +329,9 @@ def _dots(run: Run, p: Part, gradient: Tensor) -> list[tuple[Source, Tensor]]:
 def _dots_of_heads(w: LinearWrite, gradient: Tensor, n_heads: int) -> list[Tensor]:
     weight = w.map.weight()
     assert w.heads is not None
-    if weight is None or w.path.rows is not None:
+    slots = torch.cat([p.slots.reshape(-1) for p in w.heads.products])
+    overlap = len(slots.unique()) < len(slots)  # heads that are subtracted from one another (differential attention)
+    if weight is None or w.path.rows is not None or overlap:
         return [(head_vectors(w, h).output().to(gradient) * gradient).sum() for h in range(n_heads)]
     z = wide(w.input).to(gradient)
     if w.heads.offset is not None:

@@ -54,6 +54,11 @@ def test_a_score_is_the_sum_of_its_table_and_scores_differ_as_the_pattern_says(c
         torch.testing.assert_close(r.answered, r.table.sum(0) - average, rtol=0, atol=size * (1e-9 if exact else 1e-5))
 
 
+def test_heads_that_are_subtracted_from_one_another_answer_each_for_itself() -> None:
+    """Two heads stand at one place of what is projected (differential attention; Ye et al. 2024, arXiv:2410.05258)."""
+    test_a_score_is_the_sum_of_its_table_and_scores_differ_as_the_pattern_says(zoo.Case("diffllama"))
+
+
 def test_queries_and_keys_that_are_rotated_in_place_are_split(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers.models.llama import modeling_llama
 
