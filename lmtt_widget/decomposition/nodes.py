@@ -235,6 +235,36 @@ def brought(nodes: Iterable[Node], most: int) -> dict[Node, Tensor]:
     return {n: x.reshape(n.shape).to(n._value.dtype) for n, x in pieces}
 
 
+def asks_which(n: Node) -> bool:
+    """Is it whether one of the experts that were found is a certain one? One that is not goes on as all others do."""
+    if n.op not in ("__eq__", "eq") or len(n.args) != 2 or not isinstance(n.args[1], int):
+        return False
+    found = n.first()
+    while found is not None and found.op in ("__getitem__", "unbind"):
+        found = found.first()
+    return found is not None and found.op == "nonzero"
+
+
+def overwriting(x: Tensor, written: Tensor) -> Callable[[Tensor, Tensor, object], Tensor]:
+    """What `x` is, from what it was and from what was `written` to another tensor that reaches into its memory."""
+    same, start = x.dtype == written.dtype, min(x.storage_offset(), written.storage_offset())
+    mine, theirs = ((y.shape, y.stride(), y.storage_offset() - start) for y in (x, written))
+
+    def overwritten(old: Tensor, new: Tensor, _rows: object) -> Tensor:
+        if not same:
+            raise LostValue("memory was written as numbers of another kind than it is read as")
+        room = (
+            max(at + sum((n - 1) * by for n, by in zip(shape, step, strict=True)) for shape, step, at in (mine, theirs))
+            + 1
+        )
+        numbers = torch.full((room,), -1, device=old.device)
+        numbers.as_strided(*theirs).copy_(torch.arange(new.numel(), device=old.device).reshape(theirs[0]))
+        which = numbers.as_strided(*mine)
+        return torch.where(which >= 0, new.reshape(-1)[which.clamp(min=0)], old)
+
+    return overwritten
+
+
 def is_fresh(node: Node) -> bool:
     """An accumulator as it was made: zeros (or not written yet)."""
     return node.op in FRESH

@@ -34,7 +34,7 @@ from .calls import (
     sets_data,
     written_by,
 )
-from .nodes import TOLD, Counts, LostValue, Node, Place, behind, is_fresh, is_inplace
+from .nodes import TOLD, Counts, Node, Place, asks_which, behind, is_fresh, is_inplace, overwriting
 
 _PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _How = Callable[["Tape", Any, str, Any, Any], Any]
@@ -263,7 +263,7 @@ class Tape(TorchFunctionMode):
         x = self.nodes.get(id(args[0])) if args and not self._told else None
         is_state = lambda n: n.op == "state"  # noqa: E731
         out = func(*args, **kwargs)
-        if x is not None and (out is not False or not _asks_which(x)) and any(map(is_state, behind([x], is_state))):
+        if x is not None and (out is not False or not asks_which(x)) and any(map(is_state, behind([x], is_state))):
             self._told = True
         return out
 
@@ -357,7 +357,7 @@ class Tape(TorchFunctionMode):
                 shape = tuple(y.shape)
                 self._note(y, "view", fn=torch.reshape, args=(made, shape))
             else:
-                over = self.add(y, "overwritten", fn=_overwriting(y, x), args=(node, made, rows_from(y, x)))
+                over = self.add(y, "overwritten", fn=overwriting(y, x), args=(node, made, rows_from(y, x)))
                 if over.place in self.forced and made.op != "forced":
                     self._renew_aliases(self._force_in_place(over, y), y)
 
@@ -397,36 +397,6 @@ class Tape(TorchFunctionMode):
 
 def _same(x: Tensor) -> Tensor:
     return x
-
-
-def _asks_which(n: Node) -> bool:
-    """Is it whether one of the experts that were found is a certain one? One that is not goes on as all others do."""
-    if n.op not in ("__eq__", "eq") or len(n.args) != 2 or not isinstance(n.args[1], int):
-        return False
-    found = n.first()
-    while found is not None and found.op in ("__getitem__", "unbind"):
-        found = found.first()
-    return found is not None and found.op == "nonzero"
-
-
-def _overwriting(x: Tensor, written: Tensor) -> Callable[[Tensor, Tensor, object], Tensor]:
-    """What `x` is, from what it was and from what was `written` to another tensor that reaches into its memory."""
-    same, start = x.dtype == written.dtype, min(x.storage_offset(), written.storage_offset())
-    mine, theirs = ((y.shape, y.stride(), y.storage_offset() - start) for y in (x, written))
-
-    def overwritten(old: Tensor, new: Tensor, _rows: object) -> Tensor:
-        if not same:
-            raise LostValue("memory was written as numbers of another kind than it is read as")
-        room = (
-            max(at + sum((n - 1) * by for n, by in zip(shape, step, strict=True)) for shape, step, at in (mine, theirs))
-            + 1
-        )
-        numbers = torch.full((room,), -1, device=old.device)
-        numbers.as_strided(*theirs).copy_(torch.arange(new.numel(), device=old.device).reshape(theirs[0]))
-        which = numbers.as_strided(*mine)
-        return torch.where(which >= 0, new.reshape(-1)[which.clamp(min=0)], old)
-
-    return overwritten
 
 
 class _Without:
