@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -215,6 +216,24 @@ def test_a_table_is_copied_as_it_is_shown(host: Host, view: Locator) -> None:
         pos, _ = name.split(" ", 1)
         assert float(text.removesuffix("%")) == pytest.approx(100 * share[int(pos)], rel=0.02)
     assert len(rows) == min(6, sum(share > 0))
+
+
+def test_a_table_is_saved_as_a_figure(host: Host, view: Locator) -> None:
+    name = "Where the target's state comes from"
+    table = view.locator(".table").filter(has=host.page.get_by_role("table", name=name))
+    table.hover()
+    with host.page.expect_download() as saved:
+        table.get_by_role("button", name="Save SVG").click()
+    assert saved.value.suggested_filename == "where-the-target-s-state-comes-from.svg"
+    svg = Path(saved.value.path()).read_text("utf-8")
+    texts = [node.text for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    cells = [cell.text_content() for row in table.get_by_role("row").all() for cell in row.locator("th, td").all()]
+    assert texts == [name, *cells]
+    host.page.set_content(svg)
+    inside = """() => [...document.querySelectorAll("text")].every(text => {
+        const [at, all] = [text.getBoundingClientRect(), document.querySelector("svg").getBoundingClientRect()];
+        return at.left >= all.left && at.right <= all.right && at.bottom <= all.bottom })"""
+    assert host.page.evaluate(inside)
 
 
 # ---- two pictures ----

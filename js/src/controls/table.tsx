@@ -4,6 +4,9 @@ import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { percent, signedText } from "../core/numbers.js";
 import { type Item, sameItem } from "../core/select.js";
+import { download } from "../download.js";
+import { paletteOf } from "../paint/colour.js";
+import { tableFigure } from "../paint/table.js";
 import type { Store } from "../store/store.js";
 import * as words from "../words.js";
 import { ByHand, useCopy } from "./copy.js";
@@ -37,6 +40,12 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
   const shown = all.value ? n : Math.min(n, few);
   const table = useRef<HTMLTableElement>(null);
   const { copy, copied, by_hand } = useCopy();
+  const save = () => {
+    const palette = paletteOf(store.dark.peek());
+    const left = columns.map((column) => !!column.left);
+    const text = tableFigure(caption, rowsOf(table.current as HTMLTableElement), left, palette);
+    download(new Blob([text], { type: "image/svg+xml" }), `${caption.toLowerCase().replace(/\W+/g, "-")}.svg`);
+  };
   return (
     <div class="table">
       <table ref={table}>
@@ -86,9 +95,14 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
         </tbody>
       </table>
       <More open={all} n={n - few} />
-      <button type="button" class="more csv" onClick={() => copy(csvOf(table.current as HTMLTableElement))}>
-        {copied.value ? "✓" : words.copyCsv}
-      </button>
+      <p class="files">
+        <button type="button" class="more" onClick={() => copy(csvOf(table.current as HTMLTableElement))}>
+          {copied.value ? "✓" : words.copyCsv}
+        </button>
+        <button type="button" class="more" onClick={save}>
+          {words.svg}
+        </button>
+      </p>
       {by_hand.value && <ByHand text={by_hand.value} />}
       {more}
     </div>
@@ -96,10 +110,13 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
 }
 
 /** The rows as they are shown. */
-const csvOf = ({ rows }: HTMLTableElement) =>
-  Array.from(rows, ({ cells }) =>
-    Array.from(cells, ({ textContent }) => `"${textContent.replace(/ ▾$/, "").replace(/"/g, '""')}"`).join(),
-  ).join("\n");
+const rowsOf = ({ rows }: HTMLTableElement) =>
+  Array.from(rows, ({ cells }) => Array.from(cells, ({ textContent }) => textContent.replace(/ ▾$/, "")));
+
+const csvOf = (table: HTMLTableElement) =>
+  rowsOf(table)
+    .map((row) => row.map((cell) => `"${cell.replace(/"/g, '""')}"`).join())
+    .join("\n");
 
 export function More({ open, n }: { open: Signal<boolean>; n: number }) {
   if (n <= 0) return null;
