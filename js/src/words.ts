@@ -123,7 +123,7 @@ export const findHint = "John, 3, l2 h6";
 export const findWriters = (word: string) => `what writes ${word}`;
 export const found = (n: number, first: string) => `${n} found: ${first}`;
 export const foundNothing = (n_layers: number, n_heads: number) =>
-  `Nothing found. Tokens by text or number${n_heads ? `, heads as l0 h0 to l${n_layers - 1} h${n_heads - 1}` : ""}.`;
+  `Not in this prompt. Tokens by text or number${n_heads ? `, heads as l0 h0 to l${n_layers - 1} h${n_heads - 1}` : ""}.`;
 export const linesOf = (n: number) => (n === 0 ? "no line drawn" : n === 1 ? "1 line" : `${n} lines`);
 export const endedTitle = "ended on the way";
 export const endedBy = {

@@ -102,7 +102,7 @@ def test_what_is_no_word_of_the_model_is_said(ioi: Host) -> None:
     view = view_of(ioi)
     Picture(view).flow.press("/")
     view.get_by_role("combobox", name=re.compile("^Find")).fill("Constantinople")
-    expect(view.get_by_text("Nothing found.")).to_be_visible()
+    expect(view.get_by_text("Not in this prompt.")).to_be_visible()
     view.get_by_role("option", name="what writes Constantinople").click()
     expect(ioi.page.get_by_role("alert")).to_contain_text("the word must be one token")
     assert ioi.widget.selection is None
