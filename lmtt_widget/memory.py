@@ -20,6 +20,8 @@ from torch.utils._pytree import tree_leaves
 
 from .decomposition.calls import is_linear_module
 from .decomposition.forward import in_turn, inputs_of, readable
+from .decomposition.heads import FEW
+from .decomposition.later import TOGETHER
 from .decomposition.layers import run_recorded
 from .decomposition.modules import modules_of, parameters_of
 from .decomposition.restored import Undo, whatever_happens
@@ -31,6 +33,7 @@ MOST_KEYS = 1024  # kept of every query where they would take more
 _GAPS = 1.15  # an allocator cannot use all that was freed between pieces that stay
 _GROWN = 1 << 27  # bytes
 _EVERY = 0.05  # seconds: layers of short prompts take less than a look is worth
+_CHECKED = 12  # bytes of one number of what the checks of short prompts compare at once
 _ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
 _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
@@ -58,7 +61,8 @@ def needed(module: nn.Module, layers: Iterable[nn.Module], n_tokens: int) -> int
     n_heads = [w.heads.n_heads for w in writes if isinstance(w, LinearWrite) and w.heads]
     d_model = recording.embedding.value.shape[-1] if recording.embedding else 0
     flow = _flow(n_tokens, len(n_heads), max(n_heads, default=0), d_model, _element_size(module))
-    return int(_GAPS * max(*grown, grown[-1] + flow))
+    waiting = sum(n * n_tokens**2 + n_tokens * d_model for n in n_heads) if n_tokens <= FEW else 0
+    return int(_GAPS * max(*grown, grown[-1] + flow) + _CHECKED * min(waiting, TOGETHER))
 
 
 def available(device: torch.device) -> int | None:

@@ -19,7 +19,7 @@ from .writes import LinearWrite
 
 _T = TypeVar("_T")
 _SMALL = 1 << 16  # numbers of one write that are compared
-_MOST = 1 << 18  # of all that are compared at once
+TOGETHER = 1 << 18  # of all that are compared at once
 
 
 class Later:
@@ -74,7 +74,7 @@ def _alike(waiting: list[_T], kind: Callable[[_T], Hashable], size: Callable[[_T
     for x in waiting:
         groups.setdefault(kind(x), []).append(x)
     for group in groups.values():
-        step = max(1, _MOST // max(1, size(group[0])))
+        step = max(1, TOGETHER // max(1, size(group[0])))
         yield from (group[k : k + step] for k in range(0, len(group), step))
 
 
