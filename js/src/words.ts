@@ -66,6 +66,7 @@ export const pdf = "PDF…";
 export const pdfTitle = "Print on a page of this size: choose Save as PDF";
 export const toClipboard = "Copy";
 export const copyCsv = "Copy as CSV"; // a table, as it is shown
+export const asSvg = "As SVG";
 export const copyBlocked = "Copying is blocked here";
 export const figureCaption = (prompt: string, target: string, next: string | null, model: string) =>
   `Information flow to ${target} in "${prompt}"${next ? `, after which ${next} comes next` : ""}; ${model}.`;

@@ -223,7 +223,7 @@ def test_a_table_is_saved_as_a_figure(host: Host, view: Locator) -> None:
     table = view.locator(".table").filter(has=host.page.get_by_role("table", name=name))
     table.hover()
     with host.page.expect_download() as saved:
-        table.get_by_role("button", name="Save SVG").click()
+        table.get_by_role("button", name="As SVG").click()
     assert saved.value.suggested_filename == "where-the-target-s-state-comes-from.svg"
     svg = Path(saved.value.path()).read_text("utf-8")
     texts = [node.text for node in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]

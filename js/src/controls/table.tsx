@@ -100,7 +100,7 @@ export function Table({ store, caption, columns, n, few = n, name, mono, pick, i
           {copied.value ? "✓" : words.copyCsv}
         </button>
         <button type="button" class="more" onClick={save}>
-          {words.svg}
+          {words.asSvg}
         </button>
       </p>
       {by_hand.value && <ByHand text={by_hand.value} />}
