@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lmtt_widget.decomposition import later, plans, read_layer
+from lmtt_widget.decomposition import alike, later, layers, plans
 from lmtt_widget.decomposition.calls import is_linear_module
 from lmtt_widget.decomposition.forward import inputs_of
 from lmtt_widget.decomposition.layers import find_layers, run_recorded
 from lmtt_widget.decomposition.linear import LinearMap
-from lmtt_widget.decomposition.plans import NO_PLAN
+from lmtt_widget.decomposition.read_layer import LayerReader
+from lmtt_widget.decomposition.told import Nth
 from lmtt_widget.decomposition.writes import LinearWrite
 from tests import zoo
 
@@ -25,7 +26,8 @@ LENGTHS = (7, 4, 12)
 def told(x: Any, at: str = "") -> Iterator[tuple[str, Any]]:
     """Everything in a recording, by where it stands; tensors as their bytes."""
     if isinstance(x, Tensor):
-        yield at, (x.dtype, tuple(x.shape), x.detach().contiguous().reshape(-1).view(torch.uint8).tolist())
+        in_bytes = x.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
+        yield at, (x.dtype, x.requires_grad, tuple(x.shape), in_bytes)
     elif isinstance(x, LinearMap):
         yield at, (id(x.module) if isinstance(x.module, nn.Module) else type(x.module), x.group)
         yield from told([x.weight(), x._bias], f"{at}.map")
@@ -52,7 +54,7 @@ def read(model: nn.Module, n_tokens: int) -> list[tuple[str, Any]] | str:
 
 def read_whole(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]] | str:
     with monkeypatch.context() as patch:
-        patch.setattr(read_layer, "plan_of", lambda *_: NO_PLAN)
+        patch.setattr(layers, "kind_of", lambda *_: None)
         return read(model, n_tokens)
 
 
@@ -100,6 +102,58 @@ def test_what_one_layer_was_asked_no_layer_of_its_kind_is_asked_again(
     plans._answers.clear()
     assert asked(model, 5, monkeypatch) > 0
     assert asked(model, 5, monkeypatch) == 0
+
+
+def read_whole_of(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many of its layers were not read as another one was."""
+    n = 0
+    real = LayerReader.layer
+
+    def counted(reader: LayerReader, *given: Any) -> Any:
+        nonlocal n
+        n += 1
+        return real(reader, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LayerReader, "layer", counted)
+        read(model, n_tokens)
+    return n
+
+
+@pytest.mark.parametrize("type_", ["gpt2", "llama", "gpt_neox", "qwen3", "opt", "phi", "olmo"])
+def test_of_layers_that_are_alike_one_is_read(type_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.make(type_)
+    alike._known.clear()
+    n_layers = len(find_layers(model))
+    first = read_whole_of(model, 5, monkeypatch)
+    assert 0 < first < n_layers
+    assert read_whole_of(model, 5, monkeypatch) == 0
+    assert read_whole_of(model, 6, monkeypatch) == first  # of another length shapes differ
+
+
+def test_a_reading_that_is_kept_holds_no_number_of_a_prompt() -> None:
+    alike._known.clear()
+    read(zoo.make("llama"), 6)
+    seen: set[int] = set()
+    stack: list[Any] = [*alike._known.values()]
+    held = []
+    while stack:
+        x = stack.pop()
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if isinstance(x, Tensor):
+            held.append(x)
+        elif isinstance(x, (tuple, list, frozenset)):
+            stack += x
+        elif isinstance(x, dict):
+            stack += [*x.keys(), *x.values()]
+        elif callable(x) and getattr(x, "__closure__", None):
+            stack += [cell.cell_contents for cell in x.__closure__]
+        elif hasattr(x, "__dict__") and not isinstance(x, type):
+            stack += vars(x).values()
+    assert len(seen) > 100
+    assert not [x for x in held if x.is_floating_point() and not x.isnan().all()]  # NaN: not checked yet
 
 
 def _doubled(model: nn.Module) -> None:
@@ -168,7 +222,8 @@ def test_answers_hold_no_tensor_and_no_node() -> None:
             yield x
 
     kept = {type(x) for x in leaves(plans._answers)}
-    assert kept <= {str, int, float, bool, type(None), type, torch.dtype, torch.device, type(...), torch.memory_format}
+    plain = {str, int, float, bool, type(None), type, torch.dtype, torch.device, type(...), torch.memory_format}
+    assert kept <= plain | {Nth}
     assert len(plans._answers) <= plans._MOST
 
 

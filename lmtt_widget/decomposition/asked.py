@@ -8,7 +8,7 @@ else in a pass that ends there. Knows nothing of parts and shares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -107,7 +107,7 @@ class _Asker(Hearer):
         super()._continue_from(*ends)
         self.state = {self.reader.states[-1]: self.latest}
 
-    def _read(self, outs: Sequence[Node], where: str, module: str) -> None:
+    def _read(self, outs: Sequence[Node], where: str, module: str, _kind: Hashable | None = None) -> None:
         if self.number == self.wanted:
             first = next(iter(self.state))
             self.nodes, self.ended = list(behind(outs, lambda n: n is first)), outs[0].value

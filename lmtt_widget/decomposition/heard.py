@@ -5,7 +5,7 @@ Knows nothing of what the gradients are for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,7 +44,10 @@ class Hearer(Recorder):
         if not self.goes_on(self.tape.made(h)):
             self._continue_from(h)
 
-    def _read(self, _outs: Sequence[Node], _where: str, _module: str) -> None:
+    def _kind(self) -> None:
+        """Of layers that are not read nothing need be known."""
+
+    def _read(self, _outs: Sequence[Node], _where: str, _module: str, _kind: Hashable | None = None) -> None:
         self.number += 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -22,6 +22,7 @@ from .hooks import Hook, take_out
 from .linear import CallError
 from .modules import named_modules
 from .nodes import LostValue, Node, Place, replay
+from .plans import kind_of
 from .products import is_attention_product
 from .read_layer import LayerReader
 from .read_leaf import Names
@@ -252,11 +253,33 @@ class Recorder:
 
     def _end_at(self, h: Tensor | None, where: str, module: str, second: Tensor | None = None) -> None:
         ends = [x for x in (h, second) if x is not None]
+        kind = self._kind()
+        if kind is not None and h is not None and second is None and self._read_as_another(kind, h, module):
+            self._continue_from(h)
+            return
         nodes = [n for x in ends if (n := self.tape.made(x)) is not None]
         if h is None or len(nodes) < len(ends):
             raise UndecomposableError(f"{where}: its output does not come from recorded torch calls (a custom kernel?)")
-        self._read(nodes, where, module)
+        self._read(nodes, where, module, kind)
         self._continue_from(*ends)
+
+    def _read_as_another(self, kind: Hashable, out: Tensor, module: str) -> bool:
+        tape = self.tape
+        if tape.told:  # others alike may not have been
+            return False
+        with torch.no_grad(), plain_precision(), tape.paused():
+            found = self.reader.as_another(tape.heard, kind, out, tape.stretch, tape.time)
+        if found is not None:
+            tape.let_go()
+            self._ended(*found, module)
+        return found is not None
+
+    def _kind(self) -> Hashable | None:
+        """What the layer that runs has in common with those that are alike."""
+        if self.tape.has_other:
+            return None
+        with self.tape.paused():
+            return kind_of(self.tape.heard, self.reader.said_of)
 
     def _source_of_both(self, h: Tensor, args: Any, kwargs: Any) -> Node | None:
         """What the first layer is given twice, where that begins two streams beside each other."""
@@ -273,17 +296,23 @@ class Recorder:
         with torch.no_grad(), plain_precision(), self.tape.paused():
             return next((x for x, n in made if n is not None and self.reader.continues_second(n)), None)
 
-    def _read(self, outs: Sequence[Node], where: str, module: str) -> None:
-        calls = self.tape.calls()
+    def _read(self, outs: Sequence[Node], where: str, module: str, kind: Hashable | None = None) -> None:
+        calls, reader = self.tape.calls(), self.reader
+        n_before, n_said = len(reader.states), len(reader.problems) + len(reader.notes)
         with torch.no_grad(), plain_precision(), self.tape.paused():
             try:
-                states = self.reader.layer(outs, where, self.tape.nodes.values(), self.tape.met)
+                states = reader.layer(outs, where, self.tape.nodes.values(), self.tape.met, kind)
             except (LostValue, CallError) as e:
                 raise UndecomposableError(f"{where}: {e}") from e
-            if self.slim:
-                for write in (w for s in states for w in s.writes if isinstance(w, LinearWrite)):
-                    write.let_go()
-            self.tape.keep(partial(tensors_in, states))
+            if kind is not None and len(reader.problems) + len(reader.notes) == n_said:
+                reader.keep(self.tape.heard, kind, states, n_before, calls)
+        self._ended(states, calls, module)
+
+    def _ended(self, states: list[LayerState], calls: frozenset[str], module: str) -> None:
+        if self.slim:
+            for write in (w for s in states for w in s.writes if isinstance(w, LinearWrite)):
+                write.let_go()
+        self.tape.keep(partial(tensors_in, states))
         self.result.layers.append(Layer(self.number, module, states, calls))
         self.number += 1
         self.progress(self.number, max(self.number, self.n_layers))
@@ -319,7 +348,7 @@ class Recorder:
         self.called.add(m)
 
     def _end_piece(self, _module: nn.Module, _args: Any, _out: Any) -> None:
-        self.last_piece = self.tape.time
+        self.last_piece = self.tape.now()
 
     def _of_pieces(self) -> tuple[str, str]:
         """The layer that runs in words, and as a label."""

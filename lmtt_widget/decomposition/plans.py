@@ -18,10 +18,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeVar
 
-import torch
+from torch import Tensor
 
 from .nodes import Node, is_inplace
 from .ops import ADD, DIV, IDENTITY, MATMUL, MUL, NEG, NORM, RSUB, SUB, VIEW
+from .told import Heard, Told
 
 _T = TypeVar("_T")
 _READ_BLINDLY = IDENTITY | VIEW | ADD | SUB | RSUB | MUL | DIV | NEG | NORM | MATMUL | {
@@ -34,9 +35,7 @@ _READ_BLINDLY = IDENTITY | VIEW | ADD | SUB | RSUB | MUL | DIV | NEG | NORM | MA
 }  # fmt: skip
 _PLANNED = {op for op in _READ_BLINDLY if not is_inplace(op)} - {"forced", "checkpoint", "getattr"}
 _BY_NUMBERS = {"__getitem__", "narrow", "repeat_interleave"}  # where more than what is taken from is on the tape
-_CONSTANTS = {int, float, bool, str, type(None), type(...), torch.dtype, torch.device, torch.memory_format}
 _MOST = 64  # kinds of stretches
-_END = type  # no argument of a call
 _answers: dict[Hashable, dict[Hashable, Any]] = {}  # to the questions about each kind
 
 
@@ -77,75 +76,38 @@ class Plan:
 NO_PLAN = Plan((), (), None)
 
 
-def plan_of(nodes: Sequence[Node], before: Sequence[Node], given: Hashable, said: Callable[[Node], Hashable]) -> Plan:
-    """The plan of a stretch of tape; `NO_PLAN` where it has none.
+def kind_of(stretch: Told, said: Callable[[Tensor], Hashable]) -> Hashable | None:
+    """What a stretch of tape has in common with those that are alike.
+
+    None where it is not known that such calls are read without a look at numbers. said: whatever answers depend on of a
+    parameter or constant besides its shape, None where that cannot be told.
+    """
+    if not _PLANNED.issuperset([call.name for call in stretch.calls]):
+        return None
+    if any(_takes_by_numbers(call) for call in stretch.calls if call.name in _BY_NUMBERS):
+        return None
+    facts: list[Hashable] = []
+    for nth, x in stretch.found:
+        more = x.stride() if nth.number < 0 else said(x)
+        if more is None:
+            return None
+        facts.append((nth, x.shape, x.dtype, type(x) is Tensor, more))
+    return tuple(stretch.told), tuple(facts)
+
+
+def _takes_by_numbers(call: Heard) -> bool:
+    """Is more than what it takes from a tensor?"""
+    index = [y for a in (*call.args[1:], *call.kwargs.values()) for y in (a if type(a) in (tuple, list) else (a,))]
+    return any(isinstance(y, Tensor) for y in index)
+
+
+def plan_of(kind: Hashable, nodes: Sequence[Node], before: Sequence[Node], given: Hashable) -> Plan:
+    """The plan of a stretch of tape of some kind.
 
     nodes: all of the stretch, by their numbers. before: earlier ones that it may go on from, the last the nearest.
-    given: whatever else answers depend on; said: the same of a parameter or constant, None where that cannot be told.
+    given: whatever else answers depend on.
     """
-    kind = _kind(nodes, said)
-    if kind is None:
-        return NO_PLAN
     answers = _answers.setdefault((given, kind), {})
     while len(_answers) > _MOST:
         _answers.pop(next(iter(tuple(_answers))), None)  # another thread may add one meanwhile
     return Plan(nodes, before, answers)
-
-
-def _kind(nodes: Sequence[Node], said: Callable[[Node], Hashable]) -> Hashable:
-    """What two stretches that are alike have in common; None where there is no plan."""
-    told: list[Hashable] = []  # one call after the other, each up to `_END`; `Node` stands for a node
-    made_from: list[int] = []  # the numbers of these nodes
-    tell = told.append
-    try:
-        for n in nodes:
-            op, x = n.op, n._value
-            if op not in _PLANNED or n.lost:
-                return None
-            tell(op)
-            tell(x.shape)
-            tell(x.dtype)
-            first = len(made_from)
-            for a in n.args:
-                kind = type(a)
-                if kind is Node and (k := a.number) is not None and k >= 0:  # mostly
-                    made_from.append(k)
-                    tell(Node)
-                else:
-                    tell(a if kind in _CONSTANTS else _constant(a, made_from))
-            for name, a in n.kwargs.items() if n.kwargs else ():
-                tell(name)
-                tell(_constant(a, made_from))
-            if op in _BY_NUMBERS and len(made_from) > first + 1:
-                return None
-            more = said(n) if n.time < 0 else n.item
-            if more is None and n.time < 0:
-                return None
-            tell(more)
-            tell(_END)
-    except _Unlike:
-        return None
-    return tuple(told), tuple(made_from)
-
-
-class _Unlike(Exception):
-    """An argument that no two calls are known to share."""
-
-
-def _constant(x: Any, made_from: list[int]) -> Hashable:
-    """An argument; of a node, which enters `made_from`, only that it is one."""
-    kind = type(x)
-    if kind is Node:
-        if x.number is None:
-            raise _Unlike
-        made_from.append(x.number)
-        return Node if x.number >= 0 else (Node, x.shape, x._value.dtype)
-    if kind in _CONSTANTS:
-        return x  # type: ignore[no-any-return]
-    if kind in (tuple, list, torch.Size):
-        return (kind, *[_constant(y, made_from) for y in x])
-    if kind is slice:
-        ends = x.start, x.stop, x.step
-        if all(type(y) in _CONSTANTS for y in ends):
-            return (slice, *ends)
-    raise _Unlike

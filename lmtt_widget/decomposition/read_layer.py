@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from . import alike
+from .aliases import memory
+from .alike import Unlike, known_reading
 from .linear import is_constant, is_linear
 from .mapped import rows_of
 from .nodes import Node, Place, behind
@@ -20,6 +23,7 @@ from .residual import Walk
 from .rounding import backward_error
 from .streams import Spread, Streams
 from .terms import Term, summed, together
+from .told import Told
 from .writes import LayerState, UndecomposableError, Write, WriteKind
 
 
@@ -67,15 +71,20 @@ class LayerReader(LeafReader):
         return states
 
     def layer(
-        self, outs: Sequence[Node], where: str, taped: Iterable[Node], met: Sequence[Node] = ()
+        self,
+        outs: Sequence[Node],
+        where: str,
+        taped: Iterable[Node],
+        met: Sequence[Node] = (),
+        kind: Hashable | None = None,
     ) -> list[LayerState]:
         """The states that a layer makes on its way to its output, or to one of each stream, oldest first.
 
-        met: what is taped of this layer, in order, for its plan; without it there is none.
+        met: what is taped of this layer, in order, and kind: of its calls, for its plan; without it there is none.
         Raises UndecomposableError if an output is not the latest state of its stream plus something.
         """
-        if met:
-            self._plan = plan_of(met, self.states, (self.n_tokens, self.width, self.side), self._said_of)
+        if kind is not None:
+            self._plan = plan_of(kind, met, self.states, self.given_to_plans)
         in_order = sorted(enumerate(outs), key=lambda found: found[1].time)
         try:
             states = [state for stream, out in in_order for state in self._states_up_to(out, where, stream)]
@@ -88,6 +97,53 @@ class LayerReader(LeafReader):
                 "a mixer, without keys"
             )
         return states
+
+    def as_another(
+        self, stretch: Told, kind: Hashable, out: Tensor, number: int, time: int
+    ) -> tuple[list[LayerState], frozenset[str]] | None:
+        """The same, and the names of its calls, as they were read of a layer alike; None where none was kept.
+
+        number: of its stretch of tape, which began at `time`.
+        """
+        reading, n_before = known_reading(self._given(out), kind), len(self.states)
+        if reading is None or len(self.tops) > 1 or stretch.number(out) != reading.states[-1].number:
+            return None
+        layer = alike.Here(stretch, kind, tuple(self.states), self.names.modules)
+        try:
+            found = [(s, s.path(layer), [make(layer) for make in s.writes]) for s in reading.states]
+        except Unlike:
+            return None
+        states = []
+        for s, path, writes in found:
+            n = Node(s.op, stretch.tensors[s.number], time=time + 1 + s.number)
+            carried = n_before + s.carried
+            parts = [(path, rows_of(self.states[carried].value)), *((w.path, w.output) for w in writes)]
+            value, error = _kept(_stream_rows(n.value, self.n_tokens), parts)
+            states.append(LayerState(value, (carried, path), writes, error, (number, *s.place), s.simple))
+            self._remember(n, value)
+            self.states.append(n)
+            for w in writes:
+                self._check(w)
+                self._values.update((memory(p.value) or 0, w.reads) for p in (w.heads.products if w.heads else ()))
+        self.tops = [n]
+        return states, reading.calls
+
+    def keep(
+        self, stretch: Told, kind: Hashable, states: Sequence[LayerState], n_before: int, calls: frozenset[str]
+    ) -> None:
+        """Keeps what was read of a layer for others alike. n_before: how many states there were."""
+        if len(self.tops) == 1 and states:
+            layer = alike.Here(stretch, kind, tuple(self.states[:n_before]), self.names.modules)
+            made = self.states[n_before:]
+            alike.keep_reading(self._given(made[-1].value), layer, states, made, calls)
+
+    def _given(self, out: Tensor) -> Hashable:
+        return self.given_to_plans, out.device
+
+    @property
+    def given_to_plans(self) -> Hashable:
+        """What answers depend on besides the calls."""
+        return self.n_tokens, self.width, self.side
 
     def _walk(self, stops: Iterable[Node] = ()) -> Walk:
         return Walk(self.width, stops, self.side)

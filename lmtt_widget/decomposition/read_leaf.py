@@ -64,12 +64,13 @@ class LeafReader:
         self._copies: dict[Node, Tensor] = {}  # of the latest states: what the run keeps of each
         self._values: dict[int, int] = {}  # the memory of attention's values -> the state they were made from
 
-    def _said_of(self, n: Node) -> Hashable:
+    def said_of(self, x: Tensor) -> Hashable:
         """Whatever is asked of a parameter or constant besides its shape."""
-        x = n._value
-        if type(x) not in (Tensor, nn.Parameter) or x.layout != torch.strided:
+        if type(x) is nn.Parameter:
+            return x.stride(), False
+        if type(x) is not Tensor or x.layout != torch.strided:
             return None
-        return x.stride(), n.op == "const" and (self._is_unexplained(n), self._is_unknown(x))
+        return x.stride(), x.is_floating_point() and id(x) not in self.names.buffers, self._is_unknown(x)
 
     def _asked(self, question: str, about: Sequence[Node], find: Callable[[], bool]) -> bool:
         """What depends on how calls hang together since the states so far."""
@@ -142,7 +143,6 @@ class LeafReader:
             except ValueError as e:
                 self.problems.append(f"{where}: {label}: {e}")
         if write.heads is not None:
-            self.later.heads(write)
             write.kind = "attention"
             write.reads = max(self._reads_values(product, stops, reads) for product in write.heads.products)
         elif path.shifted or reads < 0 or self._asked("mixes", [x], lambda: mixes_tokens(x, stops)):
@@ -155,13 +155,19 @@ class LeafReader:
             simple = (self._asked("values", [n], partial(self.keeps_rows, n, stops, -2)) for n in values)
             write.simple = all(simple)
             write.looks_back = all(self._asked("keys", by, partial(self._looks_by_keys, by, stops)) for by in patterns)
-        self.later.map(write)
+        self._check(write)
         if self._asked("another stream", [leaf], lambda: self._reads_another_stream(leaf, stops)):
             self.problems.append(
                 f"{where}: {label} is made of a second tensor that layers hand on beside the stream; a picture has one "
                 "stream, so what came through the other would be missing"
             )
         return write
+
+    def _check(self, write: LinearWrite) -> None:
+        """Whether heads and map give what the model made, now or later."""
+        if write.heads is not None:
+            self.later.heads(write)
+        self.later.map(write)
 
     def _reads_values(self, product: Product, stops: dict[Node, int], reads: int) -> int:
         """The state that values were made from, in this layer or, where they are those of an earlier one, there."""

@@ -35,6 +35,7 @@ from .calls import (
     written_by,
 )
 from .nodes import TOLD, Counts, Node, Place, asks_which, behind, is_fresh, is_inplace, overwriting
+from .told import Heard, Told
 
 _PLAIN = {int, float, bool, str, type(None), torch.dtype, torch.device}
 _How = Callable[["Tape", Any, str, Any, Any], Any]
@@ -43,18 +44,23 @@ _How = Callable[["Tape", Any, str, Any, Any], Any]
 class Tape(TorchFunctionMode):
     """The nodes of one stretch of a forward pass, found by the tensors they made.
 
-    A value stays what it was when it was made: where its memory is written again, by whatever view of it, the node
-    keeps a copy, and every tensor in that memory becomes a node of its own.
+    Calls are heard, and become nodes when one is asked for. A value stays what it was when it was made: where its
+    memory is written again, by whatever view of it, the node keeps a copy, and every tensor in that memory becomes a
+    node of its own.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.nodes: dict[int, Node] = {}  # id of a tensor -> the node that made it; the node keeps the tensor alive
+        self._nodes: dict[int, Node] = {}  # without those of calls that were only heard; a node keeps its tensor alive
         self.time = 0
         self.stretch = 0  # how often it was started anew
-        self.met: list[Node] = []  # all of this stretch, in the order in which they were first met
+        self._met: list[Node] = []  # all of this stretch, in the order in which they were first met
+        self.heard = Told()  # the calls of this stretch
+        self.has_other = False  # is there anything on it that was not heard so?
+        self._n_taken = 0  # of the calls that were heard, how many became nodes
+        self._taking = False
         self._counts: dict[tuple[str, tuple[int, ...]], int] = {}  # of the results, by call and shape, if listened to
-        self._told = False  # was a number of the stream handed to Python?
+        self.told = False  # was a number of the stream handed to Python?
         self._known: dict[Any, tuple[str, _How]] = {}  # what was called -> its name, and how it is taped
         self.forced: dict[Place, Tensor] = {}  # what the pass is to go on with in place of what it made there
         self.natural: dict[Place, Tensor] = {}  # what it made there
@@ -69,17 +75,34 @@ class Tape(TorchFunctionMode):
         self._kept: dict[int, list[Tensor]] = {}  # the others, by their memory
         self._reused: set[int] = set()  # memory that was there before the pass and is written in it: a model's buffers
 
+    @property
+    def nodes(self) -> dict[int, Node]:
+        """By the id of a tensor the node that made it."""
+        self._take_in()
+        return self._nodes
+
+    @property
+    def met(self) -> list[Node]:
+        """All nodes of this stretch, in the order in which they were first met."""
+        self._take_in()
+        return self._met
+
     def node(self, x: Tensor) -> Node:
-        found = self.nodes.get(id(x))
-        if found is not None and not self._shared and found.version == version(x):  # nearly always
+        self._take_in()
+        return self._node(x)
+
+    def _node(self, x: Tensor) -> Node:
+        found = self._nodes.get(id(x))
+        if found is not None and (self._taking or (not self._shared and found.version == version(x))):  # nearly always
             return found
         if found is None:
             op = "param" if isinstance(x, nn.Parameter) else "const"
             if self._shared and memory(x) in self._shared:
                 op = "shared memory"
-            found = self.nodes[id(x)] = Node(op, x, number=len(self.met))
+            found = self._nodes[id(x)] = Node(op, x, number=len(self._met))
+            self._as_heard(found)
             self._aliases.meet(x)
-            self.met.append(found)
+            self._met.append(found)
         elif self._counts_as_its_base(found, x):
             found.version = version(x)
         elif found.version != version(x) or (self._shared and self._changed_unseen(found, x)):
@@ -91,8 +114,38 @@ class Tape(TorchFunctionMode):
         """Is it a view that torch has tied to what it is a view of only after the call was heard of?"""
         if found.version or x._base is None or found.version == version(x):
             return False
-        base = self.nodes.get(id(x._base))
+        base = self._nodes.get(id(x._base))
         return base is not None and base.version == version(x._base) == version(x)
+
+    def _hear(self, call: Heard) -> None:
+        if self.has_other or not self.heard.hear(call):
+            self._take_in()
+            self.has_other = True
+            self._tape(call)
+
+    def _take_in(self) -> None:
+        """Makes nodes of the calls that were heard since."""
+        if self._n_taken == len(self.heard.calls):
+            return
+        self._taking = True
+        for call in self.heard.calls[self._n_taken :]:
+            for made in self._tape(call):
+                self._as_heard(made)
+        self._n_taken, self._taking = len(self.heard.calls), False
+
+    def _as_heard(self, made: Node) -> None:
+        """Its memory may have been written since."""
+        then = self.heard.version(made._value)
+        made.version = made.version if then is None else then
+
+    def _tape(self, call: Heard) -> list[Node]:
+        """The nodes of what a call gave."""
+        args = tuple([a if type(a) in _PLAIN else self._lift(a) for a in call.args])
+        kwargs = self._lift(call.kwargs) if call.kwargs else None
+        if isinstance(call.out, Tensor):
+            return [self._add(call.out, call.name, call.fn, args, kwargs, None, call.module)]
+        several = [(i, x) for i, x in enumerate(call.out) if isinstance(x, Tensor)]
+        return [self._add(x, call.name, call.fn, args, kwargs, i) for i, x in several]
 
     def add(
         self,
@@ -106,11 +159,26 @@ class Tape(TorchFunctionMode):
         is_counted: bool = True,
     ) -> Node:
         """A node that stands for `value` from here on."""
+        self._take_in()
+        self.has_other = True
+        return self._add(value, op, fn, args, kwargs, item, module, is_counted)
+
+    def _add(
+        self,
+        value: Tensor,
+        op: str,
+        fn: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        item: int | None = None,
+        module: nn.Module | None = None,
+        is_counted: bool = True,
+    ) -> Node:
         self.time += 1
-        made = Node(op, value, fn, args, kwargs, self.time, item, module, len(self.met))
-        self.nodes[id(value)] = made
+        made = Node(op, value, fn, args, kwargs, self.time, item, module, len(self._met))
+        self._nodes[id(value)] = made
         self._meet(value)
-        self.met.append(made)
+        self._met.append(made)
         if is_counted:
             made.place = self._count(made) if self._listens() else self._me  # of most results nobody asks
         return made
@@ -126,7 +194,7 @@ class Tape(TorchFunctionMode):
     def place_of(self, made: Node) -> Place:
         """Where it was made, counted now."""
         op, shape = made.op, made._value.shape
-        before = self.met[: made.number]
+        before = self._met[: made.number]
         return self.stretch, op, shape, sum(n.op == op and n.is_counted and n._value.shape == shape for n in before)
 
     def _note(self, value: Tensor, op: str, fn: Any = None, args: tuple[Any, ...] = ()) -> Node:
@@ -174,26 +242,38 @@ class Tape(TorchFunctionMode):
 
     def made(self, x: Any) -> Node | None:
         """The node of a tensor that this tape has met."""
-        return self.node(x) if id(x) in self.nodes else None
+        return self._node(x) if id(x) in self.nodes else None
 
     def restart(self, nodes: Iterable[Node]) -> None:
         """Forgets everything but these nodes, which are asked for when all others are forgotten."""
-        self.nodes.clear()
+        self._nodes.clear()
         self._aliases.clear()
         self._shared.clear()
         self._counts.clear()
-        self._told = False
-        self.met.clear()
+        self.told = self.has_other = False
+        self._met.clear()
+        self.let_go()
         self.stretch += 1
         for n in nodes:
             if n.op != "state":
                 n.number = None
-            self.nodes[id(n._value)] = n
+            self._nodes[id(n._value)] = n
             self._aliases.meet(n._value)
+        self.heard = Told((n.number, n._value) for n in self._nodes.values())
+
+    def now(self) -> int:
+        """How many nodes there were so far."""
+        self._take_in()
+        return self.time
+
+    def let_go(self) -> None:
+        """Forgets what was heard, and asked for by nobody."""
+        self.time += len(self.heard.calls) - self._n_taken
+        self.heard, self._n_taken = Told(), 0
 
     def calls(self) -> frozenset[str]:
         """The names of what was called since it was started anew."""
-        return frozenset([n.op for n in self.met if n.is_counted] + [TOLD] * self._told)
+        return frozenset([n.op for n in self.met if n.is_counted] + [TOLD] * self.told)
 
     def keep(self, kept: Callable[[], Iterable[Tensor]]) -> None:
         """These tensors outlive the tape: they get memory of their own before a later call writes to theirs."""
@@ -222,11 +302,11 @@ class Tape(TorchFunctionMode):
         self._inside -= 1
         if self._inside or not isinstance(out, Tensor):
             return out
-        made = self.add(out, op, args=() if x is None else (self.node(x),), module=module)
+        self._hear(Heard(op, None, () if x is None else (x,), {}, out, module))
         if not self._listens():
             return out
         with self.paused():
-            return self._forced(made, out)
+            return self._forced(self.nodes[id(out)], out)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._inside:
@@ -260,11 +340,11 @@ class Tape(TorchFunctionMode):
 
     def _tell(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
         """A number of the stream that Python goes on with: no later call tells of it."""
-        x = self.nodes.get(id(args[0])) if args and not self._told else None
+        x = self.nodes.get(id(args[0])) if args and not self.told else None
         is_state = lambda n: n.op == "state"  # noqa: E731
         out = func(*args, **kwargs)
         if x is not None and (out is not False or not asks_which(x)) and any(map(is_state, behind([x], is_state))):
-            self._told = True
+            self.told = True
         return out
 
     def _attribute(self, func: Any, _name: str, args: Any, kwargs: Any) -> Any:
@@ -297,25 +377,26 @@ class Tape(TorchFunctionMode):
         """A call that writes to nothing that was there."""
         out = func(*args, **kwargs)
         if isinstance(out, Tensor):
-            if id(out) in self.nodes and any(out is a for a in args):  # x.to(same dtype) returns x itself
-                return out
-            lifted = tuple([a if type(a) in _PLAIN else self._lift(a) for a in args])
-            made = self.add(out, name, fn=func, args=lifted, kwargs=self._lift(kwargs) if kwargs else None)
-            return self._forced(made, out) if self._listens() else out
-        if isinstance(out, (tuple, list)):
-            lifted, named = self._lift(args), self._lift(kwargs)
-            goes_on = [
-                self._forced(self.add(y, name, fn=func, args=lifted, kwargs=named, item=i), y)
-                if isinstance(y, Tensor)
-                else y
-                for i, y in enumerate(out)
-            ]
-            return out if all(map(is_, out, goes_on)) else type(out)(goes_on)
-        return out
+            if any(out is a for a in args) and self._has_met(out):
+                return out  # x.to(same dtype) returns x itself
+        elif not isinstance(out, (tuple, list)):
+            return out
+        self._hear(Heard(name, func, args, kwargs, out))
+        if not self._listens():
+            return out
+        nodes = self.nodes
+        if isinstance(out, Tensor):
+            return self._forced(nodes[id(out)], out)
+        goes_on = [self._forced(nodes[id(y)], y) if isinstance(y, Tensor) else y for y in out]
+        return out if all(map(is_, out, goes_on)) else type(out)(goes_on)
+
+    def _has_met(self, x: Tensor) -> bool:
+        return self.heard.number(x) is not None or id(x) in self._nodes
 
     # ---- memory that is written again ----
 
     def _write(self, func: Any, name: str, args: Any, kwargs: Any, written: list[Tensor]) -> Any:
+        self._take_in()
         lifted, named = self._lift(tuple(args)), self._lift({k: v for k, v in kwargs.items() if k != "out"})
         for x in written:
             self.node(x)
@@ -335,7 +416,7 @@ class Tape(TorchFunctionMode):
         """Whatever lies in the memory that is about to be written is copied."""
         self._release(x)
         for y in self._aliases.of(x):
-            node = self.nodes.get(id(y))
+            node = self._nodes.get(id(y))
             if node is None or node._value is not y or not overlap(x, y):
                 continue
             if node.op in ("const", "param"):
@@ -348,7 +429,7 @@ class Tape(TorchFunctionMode):
     def _renew_aliases(self, made: Node, x: Tensor) -> None:
         """The nodes of the other tensors in the memory of `x`, which `made` has just written."""
         for y in self._aliases.of(x):
-            node = self.nodes.get(id(y))
+            node = self._nodes.get(id(y))
             if node is None or node is made or y is x:
                 continue
             if not overlap(x, y):
@@ -384,11 +465,11 @@ class Tape(TorchFunctionMode):
     def _lift(self, x: Any) -> Any:
         kind = type(x)
         if kind is Tensor or kind is nn.Parameter or isinstance(x, Tensor):
-            return self.node(x)
+            return self._node(x)
         if type(x) in (tuple, list):
             nested = (tuple, list, dict)
             return type(x)(
-                [self.node(y) if isinstance(y, Tensor) else self._lift(y) if type(y) in nested else y for y in x]
+                [self._node(y) if isinstance(y, Tensor) else self._lift(y) if type(y) in nested else y for y in x]
             )
         if type(x) is dict:
             return {k: self._lift(v) for k, v in x.items()}
