@@ -137,12 +137,28 @@ def test_a_tile_of_anything_is_what_the_definition_says(kernel: str, data: st.Da
     write: Any = SimpleNamespace(path=SimpleNamespace(apply=lambda x: x), output=unit.expand(2, -1))
     k = kernel_for(CPU, kernel)  # type: ignore[arg-type]
     whole = tiles.whole_for(write, y, None, k.smallest, Team())
-    dot = (whole.sign * whole.unit) @ ov.transpose(1, 2)
-    tile = tiles.Tile(0, start, n_keys, whole, weight, dot.contiguous(), tiles.OV(ov), Team())
+    dot = whole.sign @ ov.transpose(1, 2)
+    shared = tiles.OV(tiles._in_blocks(ov, k.block))
+    tile = tiles.Tile(0, start, n_keys, whole, weight, dot.contiguous(), shared, Team())
     got = k.proximities(tile)
-    z = weight[..., None] * ov[:, None] * whole.unit
+    z = weight[..., None] * ov[:, None]
     expected = (y.abs().sum(-1)[..., None] - (y[:, None] - z).abs().sum(-1)).clamp_min(0)
     torch.testing.assert_close(got, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_keys", [1, 16, 63, 64, 130])
+@pytest.mark.parametrize("block", [32, 64])
+def test_outputs_in_blocks_of_keys_are_the_same_outputs(n_keys: int, block: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(3, n_keys, 5, generator=generator, dtype=torch.float64)
+    weight = torch.randn(7, 15, generator=generator, dtype=torch.float64).T
+    ov = value @ weight.unflatten(0, (3, 5))
+    for blocks in (tiles._ov(value, weight.unflatten(0, (3, 5)), Team(), block), tiles._in_blocks(ov, block)):
+        keys = blocks.permute(1, 0, 3, 2).flatten(1, 2)
+        torch.testing.assert_close(keys[:, :n_keys], ov)
+        assert not keys[:, n_keys:].any()
+        assert keys.shape[1] - n_keys < blocks.shape[3] <= block
+        assert blocks.shape[3] % tiles.GROUP == 0
 
 
 # ---- tolerance ----
@@ -244,5 +260,5 @@ def test_heads_of_one_query_are_those_of_all(long: Run) -> None:
 
 def test_what_overshoots_is_a_plain_sum() -> None:
     one = torch.tensor([[1.0, -2.0]])
-    over = in_torch.overshoot(torch.tensor([3.0]), one, torch.tensor([[1.0, 1.0]]), one.abs(), torch.ones(2))
+    over = in_torch.overshoot(torch.tensor([3.0]), one, torch.tensor([[1.0, 1.0]]), one.abs())
     assert over.tolist() == [2.0]  # 3 overshoots 1 by 2; -6 goes the other way

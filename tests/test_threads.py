@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -177,15 +178,16 @@ def test_interrupting_leaves_torch_as_it_was(run: Run) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data())
-def test_the_smallest_of_each_row(kernel: str, dtype: torch.dtype, data: st.DataObject) -> None:
+def test_no_coordinate_is_below_a_level_before_it(kernel: str, dtype: torch.dtype, data: st.DataObject) -> None:
     rows, n = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 40))
     number = st.one_of(st.floats(0, 2.0**100, width=32), st.sampled_from([0.0, 1.0, 1.0000001]))
     size = torch.tensor(data.draw(st.lists(number, min_size=rows * n, max_size=rows * n)), dtype=dtype).view(rows, n)
-    most = data.draw(st.integers(1, n))
-    listed = data.draw(st.integers(max(1, most - 1), most))
-    level, order = torch.full((rows, most + 1), -1, dtype=dtype), torch.zeros(rows, listed, dtype=torch.int32)
-    kernel_for(CPU, kernel).smallest(size, level[:, :most], order)  # type: ignore[arg-type]
-    assert torch.equal(level[:, :most], size.sort().values[:, :most])
-    assert torch.equal(size.gather(1, order.long()), level[:, :listed])
-    assert all(len(set(row)) == listed for row in order.tolist())
-    assert (level[:, most] == -1).all()
+    order, level = kernel_for(CPU, kernel).smallest(size)  # type: ignore[arg-type]
+    assert level.shape[1] == order.shape[1] + 1
+    assert torch.equal(level, level.sort().values)
+    for row, listed in enumerate(order.tolist()):
+        assert len(set(listed)) == len(listed)
+        for i, least in enumerate(level[row].tolist()):
+            rest = [x for c, x in enumerate(size[row].tolist()) if c not in listed[:i]]
+            assert least <= min(rest, default=math.inf)
+        assert len(listed) < n or level[row, -1] == math.inf

@@ -39,7 +39,7 @@ def why_not(device: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _compiled()[0](x[:, 0], x, x, x, x)
+            _compiled()[0](x[:, 0], x, x, x)
     except Exception as e:  # noqa: BLE001
         # A missing compiler, driver or platform each fails in a way of its own.
         first = next(iter(str(e).strip().splitlines()), type(e).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,10 @@ import numba
 import torch
 from torch import Tensor
 
-from .threads import Team
-from .tiles import OV, Sums, Tile
+from .tiles import GROUP, Sums, Tile
 
-_KEYS = 64  # OV outputs of this many keys stay in the cache
-_NARROW = 128  # coordinates
-_LISTED = 32  # at most this many coordinates are worth a look at all keys
+BLOCK = 64  # OV outputs of this many keys stay in the cache
+_BUCKETS = 256
 
 _ROUNDING = {"reassoc", "contract", "nsz", "nnan"}  # not "ninf": the last level of a query may be infinite
 
@@ -32,31 +31,27 @@ def add(tile: Tile, into: Sums) -> None:
 
 def _run(tile: Tile, into: Sums) -> None:
     w, ov = tile.whole, tile.ov
-    if ov.by_coordinate is None:
-        _prepare(ov, tile.team)
-    given: list[Any] = [tile.dot, tile.weight, ov.value, ov.by_coordinate, ov.reach]
-    given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit, w.unit.new_empty(2, _KEYS)]
+    if ov.reach is None:
+        ov.reach = ov.value.new_empty(*ov.value.shape[:2], ov.value.shape[3])
+        _reach(ov.value.numpy(), w.unit.reciprocal().numpy(), ov.reach.numpy())
+    block = ov.value.shape[3]
+    given: list[Any] = [tile.dot, tile.weight, ov.value, ov.reach]
+    given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit.new_zeros(3, block)]
     given += [into.sum, into.max, into.top, into.heads[tile.first_head : tile.first_head + len(tile.dot)]]
-    given.append(tile.team.borrow("here", (3, tile.dot.shape[1], _KEYS), tile.dot))
+    given.append(tile.team.borrow("here", (3, tile.dot.shape[1], block), tile.dot))
     _proximities(*(x.numpy() for x in given), tile.start, tile.first_head)
 
 
-def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
-    """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
-    # Of positive numbers the bits are in the same order: exponent and three bits more say which bucket one belongs to.
-    kind, shift, n = (torch.int32, 20, 1 << 11) if size.dtype == torch.float32 else (torch.int64, 49, 1 << 14)
-    if size.shape[1] <= _NARROW:  # the exponent alone: most buckets would be empty
-        shift, n = shift + 3, n >> 3
-    given = [size, size.view(kind), level, order, order.new_empty(n), order.new_empty(2, size.shape[1])]
+def smallest(size: Tensor) -> tuple[Tensor, Tensor]:
+    """All coordinates of each row, the smallest first but for a sixteenth of their size, and their levels."""
+    # Of positive numbers the bits are in the same order: exponent and four bits more say which bucket one belongs to.
+    kind, shift = (torch.int32, 19) if size.dtype == torch.float32 else (torch.int64, 48)
+    n, d_model = size.shape
+    order = torch.empty(n, d_model, dtype=torch.int32)
+    level = size.new_full((n, d_model + 1), math.inf)
+    given = size.view(kind), level.view(kind), order, order.new_empty(_BUCKETS), order.new_empty(d_model)
     _smallest(*(x.numpy() for x in given), shift)
-
-
-def _prepare(ov: OV, team: Team) -> None:
-    """The OV outputs of `_KEYS` keys at a time with the keys together: [head, block, d_model, key]; and their reach."""
-    n_heads, n_keys, d_model = ov.value.shape
-    ov.by_coordinate = team.borrow("by_coordinate", (n_heads, -(-n_keys // _KEYS), d_model, _KEYS), ov.value)
-    ov.reach = ov.value.new_empty(n_heads, n_keys)
-    _turn(ov.value.numpy(), ov.by_coordinate.numpy(), ov.reach.numpy())
+    return order, level
 
 
 def is_made() -> bool:
@@ -77,77 +72,70 @@ def _machine_code(f: Callable[..., None]) -> Any:
 
 
 @_machine_code
-def _smallest(size, bits, level, order, buckets, scratch, shift):  # type: ignore[no-untyped-def]
-    n, n_listed, at, found = level.shape[1], order.shape[1], scratch[0], scratch[1]
+def _smallest(size, level, order, buckets, at, shift):  # type: ignore[no-untyped-def]
     for row in range(len(size)):
+        most = 0
+        for c in range(size.shape[1]):
+            most = max(most, size[row, c])
+        least = (most >> shift) - len(buckets) + 1  # what is smaller is in the first bucket
         buckets[:] = 0
         for c in range(size.shape[1]):
-            at[c] = bits[row, c] >> shift
-            buckets[at[c]] += 1
-        total = last = 0
-        while total < n:  # from here on buckets[i] is where the next of bucket i goes
-            here = buckets[last]
-            buckets[last] = total
-            total += here
-            last += 1
+            at[c] = max(0, (size[row, c] >> shift) - least)
         for c in range(size.shape[1]):
-            if at[c] < last:
-                found[buckets[at[c]]] = c
-                buckets[at[c]] += 1
-        for i in range(1, total):  # almost sorted
-            c = found[i]
-            x, j = size[row, c], i
-            while j > 0 and size[row, found[j - 1]] > x:
-                found[j] = found[j - 1]
-                j -= 1
-            found[j] = c
-        for i in range(n):
-            level[row, i] = size[row, found[i]]
-        order[row] = found[:n_listed]
+            buckets[at[c]] += 1
+        total = 0
+        for i in range(len(buckets)):  # from here on buckets[i] is where the next of bucket i goes
+            here = buckets[i]
+            buckets[i] = total
+            total += here
+        for c in range(size.shape[1]):
+            i = at[c]
+            order[row, buckets[i]] = c
+            level[row, buckets[i]] = (least + i) << shift if i else 0
+            buckets[i] += 1
 
 
 @_machine_code
-def _turn(ov, turned, reach):  # type: ignore[no-untyped-def]
-    """[head, key, d_model] -> [head, block, d_model, key] and the largest |ov|."""
-    n_blocks, d_model, n_keys = turned.shape[1:]
+def _reach(ov, per_unit, reach):  # type: ignore[no-untyped-def]
+    """The largest |ov_c| / unit_c of every key: [block, head, d_model, key] -> [block, head, key]."""
+    n_heads, d_model, n_keys = ov.shape[1:]
     zero = ov.dtype.type(0)
-    for i in range(len(ov) * n_blocks):
-        h, b = i // n_blocks, i % n_blocks
-        n = min(n_keys, ov.shape[1] - b * n_keys)
-        turned[h, b, :, n:] = zero
+    for i in range(len(ov) * n_heads):
+        b, h = i // n_heads, i % n_heads
+        largest = reach[b, h]
+        largest[:] = zero
+        for c in range(d_model):
+            row, per = ov[b, h, c], per_unit[c]
+            for k in range(n_keys):
+                x = abs(row[k]) * per
+                largest[k] = x if x > largest[k] else largest[k]
+
+
+@_machine_code
+def _overshoot(over, weight, ov, sign, size, order, level, q, done, edge, g, n):  # type: ignore[no-untyped-def]
+    """Adds the overshoot of keys g..g + n at a query's coordinates from `done` on up to the edge; where that is."""
+    zero = ov.dtype.type(0)
+    to, w = over[g : g + n], weight[g : g + n]
+    while done + 4 <= len(ov) and level[q, done] < edge:
+        c0, c1, c2, c3 = order[q, done], order[q, done + 1], order[q, done + 2], order[q, done + 3]
+        x0, x1, x2, x3 = ov[c0, g : g + n], ov[c1, g : g + n], ov[c2, g : g + n], ov[c3, g : g + n]
+        s0, s1, s2, s3 = sign[q, c0], sign[q, c1], sign[q, c2], sign[q, c3]
+        y0, y1, y2, y3 = size[q, c0], size[q, c1], size[q, c2], size[q, c3]
         for k in range(n):
-            row, largest = ov[h, b * n_keys + k], zero
-            for c in range(d_model):
-                x = abs(row[c])
-                largest = x if x > largest else largest
-            reach[h, b * n_keys + k] = largest
-        for c in range(0, d_model - 7, 8):  # eight at a time, so that whole cache lines are read
-            for k in range(n):
-                x = ov[h, b * n_keys + k, c : c + 8]
-                x0, x1, x2, x3, x4, x5, x6, x7 = x[0], x[1], x[2], x[3], x[4], x[5], x[6], x[7]
-                to = turned[h, b, c : c + 8, k]
-                to[0], to[1], to[2], to[3], to[4], to[5], to[6], to[7] = x0, x1, x2, x3, x4, x5, x6, x7
-        for c in range(d_model - d_model % 8, d_model):
-            for k in range(n):
-                turned[h, b, c, k] = ov[h, b * n_keys + k, c]
-
-
-@_machine_code
-def _rest(over, weight, ov, edge, done, sign, size, order, level, unit):  # type: ignore[no-untyped-def]
-    """The overshoot of one vector, of which the coordinates before `done` are in `over`."""
-    zero = ov.dtype.type(0)
-    if edge <= level[len(order)]:
-        while done < len(order) and level[done] < edge:
-            c = order[done]
-            x = weight * ov[c] * sign[c] - level[done]
-            over += unit[c] * (x if x > zero else zero)
-            done += 1
-        return over
-    over = zero
-    for c in range(len(ov)):
-        x = weight * ov[c] * sign[c] - size[c]
-        over += unit[c] * (x if x > zero else zero)
-    return over
+            z0, z1 = w[k] * s0 * x0[k] - y0, w[k] * s1 * x1[k] - y1
+            z2, z3 = w[k] * s2 * x2[k] - y2, w[k] * s3 * x3[k] - y3
+            z0, z1 = z0 if z0 > zero else zero, z1 if z1 > zero else zero
+            z2, z3 = z2 if z2 > zero else zero, z3 if z3 > zero else zero
+            to[k] += (z0 + z1) + (z2 + z3)
+        done += 4
+    while level[q, done] < edge:  # of the last three; after all of them the level is infinite
+        c = order[q, done]
+        x, s, y = ov[c, g : g + n], sign[q, c], size[q, c]
+        for k in range(n):
+            z = w[k] * s * x[k] - y
+            to[k] += z if z > zero else zero
+        done += 1
+    return done
 
 
 @_machine_code
@@ -169,26 +157,39 @@ def _add(near, total, largest, top, head):  # type: ignore[no-untyped-def]
 
 
 @_machine_code
+def _add_sums(here, total, largest, top):  # type: ignore[no-untyped-def]
+    for k in range(len(total)):
+        total[k] += here[0, k]
+    for k in range(len(total)):
+        top[k] = int(here[2, k]) if here[1, k] > largest[k] else top[k]
+    for k in range(len(total)):
+        largest[k] = here[1, k] if here[1, k] > largest[k] else largest[k]
+
+
+@_machine_code
 def _proximities(  # type: ignore[no-untyped-def]
-    dot, weight, ov, turned, reach, sign, size, order, level, slack, taken, unit, scratch, total, largest, top,
-    heads, here, first, first_head
+    dot, weight, ov, reach, sign, size, order, level, slack, taken, scratch, total, largest, top, heads, here,
+    first, first_head,
 ):  # fmt: skip
     """Proximities of a tile that begins at query `first`, in place of `dot`; added to their sums, if there are any."""
     n_heads, n_queries, n_keys = dot.shape
-    n_listed, block, summed = order.shape[1], turned.shape[3], len(total) > 0
+    block, summed = ov.shape[3], len(total) > 0
     zero = dot.dtype.type(0)
-    for b in range(turned.shape[1]):
+    w, edge, over = scratch[0], scratch[1], scratch[2]
+    for b in range(len(ov)):
         k0 = b * block
         n = min(block, n_keys - k0)
+        if n <= 0:
+            break
         q0 = min(max(0, k0 - first), n_queries)  # earlier queries do not see these keys
-        if n > 0:
-            dot[:, :q0, k0 : k0 + n] = zero
+        dot[:, :q0, k0 : k0 + n] = zero
+        edge[n:] = zero
         if summed:
             here[:] = zero
         for h in range(n_heads):
             for q in range(q0, n_queries):
-                near, w, far = dot[h, q, k0 : k0 + n], weight[h, q, k0 : k0 + n], reach[h, k0 : k0 + n]
-                edge, over = scratch[0, :n], scratch[1, :n]
+                near, far = dot[h, q, k0 : k0 + n], reach[b, h]
+                w[:n] = weight[h, q, k0 : k0 + n]
                 small = slack[q]
                 for k in range(n):  # short loops: each becomes vector instructions
                     lin = w[k] * near[k]
@@ -200,37 +201,21 @@ def _proximities(  # type: ignore[no-untyped-def]
                     for k in range(n):
                         skipped += near[k] if near[k] <= small else zero
                     taken[q] += skipped
-                reached = widest = zero
-                for k in range(n):
-                    reached += edge[k]
-                for k in range(n):
-                    widest = edge[k] if edge[k] > widest else widest
+                widest = second = zero  # of all groups
+                at = 0
+                for g in range(0, n, GROUP):
+                    x = zero
+                    for k in range(g, g + GROUP):
+                        x = edge[k] if edge[k] > x else x
+                    if x > widest:
+                        widest, second, at = x, widest, g
+                    else:
+                        second = max(second, x)
                 if widest > level[q, 0]:
-                    for k in range(n):
-                        over[k] = zero
-                    # All keys at once for the first few coordinates, then one by one those that reach further.
-                    usual = min(widest, 8 * reached / n)
-                    done = 0
-                    while done + 4 <= min(n_listed, _LISTED) and level[q, done] < usual:
-                        c0, c1, c2, c3 = order[q, done], order[q, done + 1], order[q, done + 2], order[q, done + 3]
-                        x0, x1, x2, x3 = turned[h, b, c0], turned[h, b, c1], turned[h, b, c2], turned[h, b, c3]
-                        s0, s1, s2, s3 = sign[q, c0], sign[q, c1], sign[q, c2], sign[q, c3]
-                        y0, y1, y2, y3 = level[q, done], level[q, done + 1], level[q, done + 2], level[q, done + 3]
-                        u0, u1, u2, u3 = unit[c0], unit[c1], unit[c2], unit[c3]
-                        for k in range(n):
-                            z0, z1 = w[k] * s0 * x0[k] - y0, w[k] * s1 * x1[k] - y1
-                            z2, z3 = w[k] * s2 * x2[k] - y2, w[k] * s3 * x3[k] - y3
-                            over[k] += (u0 * (z0 if z0 > zero else zero) + u1 * (z1 if z1 > zero else zero)) + (
-                                u2 * (z2 if z2 > zero else zero) + u3 * (z3 if z3 > zero else zero)
-                            )
-                        done += 4
-                    if widest > level[q, done]:
-                        for k in range(n):
-                            if edge[k] > level[q, done]:
-                                over[k] = _rest(
-                                    over[k], w[k], ov[h, k0 + k], edge[k], done, sign[q], size[q], order[q], level[q],
-                                    unit,
-                                )  # fmt: skip
+                    over[:] = zero
+                    # As far as two groups reach all keys at once, then the one that reaches further.
+                    done = _overshoot(over, w, ov[b, h], sign, size, order, level, q, 0, second, 0, block)
+                    _overshoot(over, w, ov[b, h], sign, size, order, level, q, done, widest, at, GROUP)
                     for k in range(n):
                         x = near[k] - 2 * over[k]
                         near[k] = (x if x > zero else zero) if edge[k] > zero else near[k]
@@ -239,8 +224,4 @@ def _proximities(  # type: ignore[no-untyped-def]
                     heads[h, q] += _summed(near)  # while it is near the processor
         if summed:
             for q in range(q0, n_queries):
-                for k in range(n):
-                    total[q, k0 + k] += here[0, q, k]
-                    if here[1, q, k] > largest[q, k0 + k]:
-                        largest[q, k0 + k] = here[1, q, k]
-                        top[q, k0 + k] = here[2, q, k]
+                _add_sums(here[:, q, :n], total[q, k0 : k0 + n], largest[q, k0 : k0 + n], top[q, k0 : k0 + n])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -17,24 +18,24 @@ _SAMPLED = 8  # every so manieth query tells what is best for all
 _ONE_BY_ONE = 2000  # looking at one vector by itself costs about as much as so many in a row
 
 
-def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor, unit: Tensor) -> Tensor:
-    """sum_c max(0, sign(y_c) z_c - |y_c|) of vectors z = weight * ov * unit: [n] of [n, c]."""
-    return ((weight[:, None] * ov * sign - size).clamp_min(0) * unit).sum(-1)
+def overshoot(weight: Tensor, ov: Tensor, sign: Tensor, size: Tensor) -> Tensor:
+    """sum_c max(0, sign(y_c) z_c - |y_c|) of vectors z = weight * ov: [n] of [n, c]."""
+    return (weight[:, None] * ov * sign - size).clamp_min(0).sum(-1)
 
 
 def first_overshoot(
-    over: Tensor, z: Tensor, weight: Tensor, turned: Tensor, order: Tensor, sign: Tensor, size: Tensor, unit: Tensor
+    over: Tensor, z: Tensor, weight: Tensor, turned: Tensor, order: Tensor, sign: Tensor, size: Tensor
 ) -> None:
     """Adds the same over the first coordinates of every query [query, n] to `over`, for all vectors of a tile.
 
     over, weight [.., query, key], z [.., query, n, key] in which to compute, turned [.., d_model, key]; .. is one head,
     or it is the axis of heads.
     """
-    factor, level = (sign * unit)[..., None], (size * unit)[..., None]
+    sign, size = sign[..., None], size[..., None]
     for n in range(0, order.shape[1], z.shape[-2]):
         some = slice(n, n + z.shape[-2])
         torch.index_select(turned, -2, order[:, some].reshape(-1), out=z.flatten(-3, -2))
-        z.mul_(weight[..., None, :]).mul_(factor[:, some]).sub_(level[:, some]).clamp_min_(0)
+        z.mul_(weight[..., None, :]).mul_(sign[:, some]).sub_(size[:, some]).clamp_min_(0)
         over += z.sum(-2)
 
 
@@ -47,9 +48,11 @@ def proximities(
     whole, ov = tile.whole, tile.ov
     d_model, on_cpu = ov.value.shape[-1], tile.dot.device.type == "cpu"
     if ov.by_coordinate is None or ov.reach is None:
-        ov.reach = torch.maximum(ov.value.amax(-1), -ov.value.amin(-1))  # aminmax takes twenty times as long
         turned = ov.value.transpose(1, 2)
-        ov.by_coordinate = tile.team.borrow("by_coordinate", tuple(turned.shape), turned).copy_(turned)
+        memory = tile.team.borrow("by_coordinate", tuple(turned.shape), turned)
+        in_units = torch.div(ov.value, whole.unit, out=memory.view(ov.value.shape))
+        ov.reach = torch.maximum(in_units.amax(-1), -in_units.amin(-1))  # aminmax takes twenty times as long
+        ov.by_coordinate = memory.copy_(turned)
     near = tile.dot.mul_(tile.weight).clamp_min_(0)
     edge, over, further = (tile.team.borrow(name, tuple(near.shape), near) for name in ("edge", "over", "further"))
     is_sloppy = not on_cpu or bool(whole.slack.any())  # an accelerator is not waited for
@@ -60,14 +63,13 @@ def proximities(
     if is_sloppy:
         compared = compared.clone()  # its memory is needed
         whole.taken += (near - near * compared).sum((0, 2))
-    listed = whole.order.long()
-    n_listed = listed.shape[1]
+    listed, n_listed = whole.order, whole.order.shape[1]
+    sign, size = (x.gather(1, listed) for x in (whole.sign, whole.size))
 
     n, n_far, n_long = _first(edge, whole.level)
     over.zero_()
     if n:
-        c = listed[:, :n]
-        given = c, whole.sign.gather(1, c), whole.level[:, :n], whole.unit[c]
+        given = listed[:, :n], sign[:, :n], size[:, :n]
         turned = ov.by_coordinate[..., : tile.stop]
         if on_cpu:  # one by one: what is computed stays in the cache
             z = tile.team.borrow("z", (near.shape[1], _AT_ONCE, near.shape[2]), near)
@@ -84,11 +86,9 @@ def proximities(
             k, q, h = at % edge.shape[2], at // edge.shape[2] % edge.shape[1], at // edge[0].numel()
             row, weight = h * ov.value.shape[1] + k, tile.weight[h, q, k]
             if most == d_model:
-                over[h, q, k] = overshoot(weight, flat[row], whole.sign[q], whole.size[q], whole.unit)
+                over[h, q, k] = overshoot(weight, flat[row], whole.sign[q], whole.size[q])
             else:
-                c = listed[q]
-                sign = whole.sign[q[:, None], c]
-                over[h, q, k] = overshoot(weight, flat[row[:, None], c], sign, whole.level[q, :-1], whole.unit[c])
+                over[h, q, k] = overshoot(weight, flat[row[:, None], listed[q]], sign[q], size[q])
     if is_sloppy:  # without a slack, vectors that are not compared are not near anyway
         over.mul_(compared)
     return near.sub_(over.mul_(2)).clamp_min_(0)
@@ -109,11 +109,13 @@ def add(tile: Tile, into: Sums, proximities: Callable[[Tile], Tensor] = proximit
     torch.maximum(largest, best, out=largest)
 
 
-def smallest(size: Tensor, level: Tensor, order: Tensor) -> None:
-    """The smallest numbers of each row, ascending, into `level`, and where they are into `order` (as many or less)."""
-    found = size.topk(level.shape[1], largest=False)
-    level.copy_(found.values)
-    order.copy_(found.indices[:, : order.shape[1]])
+def smallest(size: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each row the smallest numbers' places, ascending, and they themselves and the next one, infinite if none."""
+    d_model = size.shape[1]
+    n = min(d_model, max(16, d_model // 8))
+    found = size.topk(min(n + 1, d_model), largest=False)
+    level = found.values if n < d_model else torch.nn.functional.pad(found.values, (0, 1), value=math.inf)
+    return found.indices[:, :n], level
 
 
 def _far(further: Tensor, edge: Tensor, last: Tensor, n_far: int, n_long: int) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,8 @@ class Kernel:
     name: str
     proximities: Callable[[Tile], Tensor]  # [head, query, key]
     add: Callable[[Tile, Sums], None]
-    smallest: Callable[[Tensor, Tensor, Tensor], None]
+    smallest: Callable[[Tensor], tuple[Tensor, Tensor]]
+    block: int = 0  # of so many keys it wants the OV outputs together; 0: key by key
     why: str = ""  # not the one that was asked for, or that would be faster
 
     def team(self, device: torch.device) -> AbstractContextManager[Team]:
@@ -77,7 +78,7 @@ def _kernel(name: KernelName, device: str) -> Kernel:
         why = made.why_not(device)
         if why:
             return _torch(why)
-    return Kernel(name, made.proximities, made.add, made.smallest)
+    return Kernel(name, made.proximities, made.add, made.smallest, getattr(made, "BLOCK", 0))
 
 
 def _on_cpu() -> Kernel:
@@ -113,7 +114,7 @@ def _make() -> None:
 def _torch(why: str = "") -> Kernel:
     from . import in_torch
 
-    return Kernel("torch", in_torch.proximities, in_torch.add, in_torch.smallest, why)
+    return Kernel("torch", in_torch.proximities, in_torch.add, in_torch.smallest, why=why)
 
 
 def proximity_sums(
@@ -138,7 +139,7 @@ def proximity_sums(
     def summed(queries: range, heads: range) -> Sums:
         here = replace(prepared.rows(queries.start, queries.stop), taken=whole.new_zeros(len(queries)))
         found = Sums.zeros(whole, len(queries), queries.stop, n_heads)
-        for tile in tiles(write, here, queries, heads, team):
+        for tile in tiles(write, here, queries, heads, team, kernel.block):
             kernel.add(tile, found.rows(tile.start - queries.start, tile.stop - queries.start))
             if each is not None:
                 each[tile.first_head : tile.first_head + len(tile.dot), tile.start : tile.stop, : tile.stop] = tile.dot
@@ -165,7 +166,9 @@ def head_proximities(
         prepared = whole_for(write, whole[queries.start : queries.stop], None, kernel.smallest, team)
 
         def fill(some: range) -> None:
-            for tile in tiles(write, prepared, queries, range(some.start + first, some.stop + first), team):
+            for tile in tiles(
+                write, prepared, queries, range(some.start + first, some.stop + first), team, kernel.block
+            ):
                 head, row = tile.first_head - first, tile.start - queries.start
                 near = kernel.proximities(tile)
                 found[head : head + len(near), row : row + near.shape[1], : tile.stop] = near

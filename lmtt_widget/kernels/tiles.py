@@ -22,8 +22,10 @@ from ..decomposition.vectors import ov_outputs
 from ..decomposition.writes import LinearWrite
 from .threads import Team
 
+GROUP = 16  # keys; blocks of keys are whole groups
 _TILE = 1 << 18  # numbers in one tile: a MB, so that it stays in the cache
 _OV = 1 << 22  # numbers in the OV outputs that are held at a time
+_WEIGHT = 1 << 24  # numbers of a weight that are held in another dtype at a time
 
 
 @dataclass
@@ -31,9 +33,9 @@ class Whole:
     """What the vectors of one write are compared with: a state at some queries, in units of its own."""
 
     sign: Tensor  # [query, d_model], 1 or -1; 1 for 0, so that the rule holds there too
-    size: Tensor  # [query, d_model], |y| / unit
-    order: Tensor  # [query, n], int32: the coordinates with the smallest sizes, ascending
-    level: Tensor  # [query, n + 1], their sizes and the next one (infinite if there is none)
+    size: Tensor  # [query, d_model], |y|
+    order: Tensor  # [query, n], int32: the coordinates with the smallest |y| / unit first
+    level: Tensor  # [query, n + 1], ascending; from there on no |y| / unit is smaller, listed or not
     slack: Tensor  # [query]; a vector whose lin is not above it is taken to be as near as lin
     taken: Tensor  # [query], the sum of these lin so far: no sum of proximities is further off
     unit: Tensor  # [d_model]
@@ -51,8 +53,8 @@ class Whole:
 class OV:
     """The OV outputs that some tiles share; a kernel adds what it needs of them when it first sees them."""
 
-    value: Tensor  # [head, key, d_model], / unit
-    reach: Tensor | None = None  # [head, key], the largest |value|
+    value: Tensor  # [head, key, d_model]; for a kernel that asks for blocks of keys [block, head, d_model, key]
+    reach: Tensor | None = None  # the largest |value| / unit of every head and key
     by_coordinate: Tensor | None = None  # the values in another order
 
 
@@ -100,7 +102,7 @@ def whole_for(
     write: LinearWrite,
     value: Tensor,
     slack: Tensor | None,
-    smallest: Callable[[Tensor, Tensor, Tensor], None],
+    smallest: Callable[[Tensor], tuple[Tensor, Tensor]],
     team: Team,
 ) -> Whole:
     """A state's values [query, d_model] prepared for the vectors of one write."""
@@ -108,104 +110,105 @@ def whole_for(
     # Any positive unit gives the same result; what the write adds tells which coordinates are large for all keys.
     unit = write.path.apply(write.output.to(value.dtype)).to(value.device).square().mean(0).sqrt()
     unit = unit + unit.mean() / 100 + 1e-30
-    n = min(d_model, max(16, d_model // 8))
     sign, size = (team.borrow(name, (n_queries, d_model), value) for name in ("sign", "size"))
-    level = value.new_full((n_queries, n + 1), math.inf)
-    order = torch.zeros(n_queries, n, dtype=torch.int32, device=value.device)
 
-    def fill(queries: range) -> None:
+    def fill(queries: range) -> tuple[Tensor, Tensor]:
         some = slice(queries.start, queries.stop)
-        torch.div(torch.abs(value[some], out=size[some]), unit, out=size[some])
+        in_units = team.borrow("in units", (len(queries), d_model), value)
+        torch.div(torch.abs(value[some], out=size[some]), unit, out=in_units)
         torch.ge(value[some], 0, out=sign[some]).mul_(2).sub_(1)
-        smallest(size[some], level[some, : min(n + 1, d_model)], order[some])
+        return smallest(in_units)
 
-    team.spread(fill, n_queries)
+    found = team.spread(fill, n_queries)
+    order, level = found[0] if len(found) == 1 else map(torch.cat, zip(*found, strict=True))
     none = value.new_zeros(n_queries)
     return Whole(sign, size, order, level, none if slack is None else slack, none.clone(), unit)
 
 
-def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range, team: Team) -> Iterator[Tile]:
+def tiles(write: LinearWrite, whole: Whole, queries: range, heads: range, team: Team, block: int = 0) -> Iterator[Tile]:
     """The tiles that cover these queries and heads; `whole` starts at the first of the queries.
 
-    The memory of a tile is used for the next one.
+    The memory of a tile is used for the next one. block: how many keys' OV outputs stand together, if any.
     """
     assert write.heads is not None
     split, first = write.path.per_query(), 0
     for product in write.heads.products:
         mine = range(max(heads.start, first), min(heads.stop, first + product.n_heads))
-        most = max(1, _OV // (queries.stop * whole.unit.numel()))
-        step = math.ceil(len(mine) / math.ceil(len(mine) / most)) if mine else 1  # groups of about the same size
-        for start in mine[::step]:
-            group = slice(start - first, min(start + step, mine.stop) - first)
-            if split is None or product.gate is not None:
-                found = _by_query(write, product, group, whole, queries, team)
-            else:
-                found = _together(write, product, group, whole, queries, team)
+        together = split is not None and product.gate is None
+        most = _WEIGHT // (product.value.shape[2] if together else queries.stop) // whole.unit.numel()
+        for group in _groups(slice(mine.start - first, mine.stop - first), most):
+            found = (_together if together else _by_query)(write, product, group, whole, queries, team, block)
             for tile in found:
                 tile.first_head += first
                 yield tile
         first += product.n_heads
 
 
+def _groups(heads: slice, most: int) -> Iterator[slice]:
+    """These heads in groups of about the same size."""
+    n = heads.stop - heads.start
+    step = math.ceil(n / math.ceil(n / max(1, most))) if n > 0 else 1
+    for start in range(heads.start, heads.stop, step):
+        yield slice(start, min(start + step, heads.stop))
+
+
 def _together(
-    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team
+    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team, block: int
 ) -> Iterator[Tile]:
     """Tiles of heads whose OV outputs are the same for all queries, but for one factor."""
     split = write.path.per_query()
     assert split is not None
     path, factor = split
-    value = _values(product, heads, queries.stop, whole)  # [head, key, d_head]
-    n_heads, n_keys, d_head = value.shape
-    weight = _weight(write, product, heads, whole)
+    factor = None if factor is None else factor.to(whole.unit)
+    weight, d_head = _weight(write, product, heads, whole), product.value.shape[2]
     if weight is not None:
         weight = path.apply(weight.to(whole.unit)) if path.steps else weight
-        through = _in_units(weight, whole.unit, team)
-        ov = team.borrow("ov", (n_heads, n_keys, weight.shape[1]), whole.unit)
-        torch.matmul(value, through.reshape(n_heads, d_head, -1), out=ov)
+        weight = _widened(weight, whole.unit, team)
         asked = team.borrow("asked", (len(queries), weight.shape[0]), whole.unit)
-        if weight.dtype == whole.unit.dtype:
-            torch.matmul(whole.sign, weight.T, out=asked)
-        else:  # of a weight in half precision one copy in float32 is enough
-            torch.matmul(whole.sign * whole.unit, through.T, out=asked)
-        asked = asked.reshape(-1, n_heads, d_head).transpose(0, 1)
-        offered = value
-    else:
-        ov = path.apply(_called(write, product, heads, value)) / whole.unit
-        asked, offered = (whole.sign * whole.unit).expand(n_heads, -1, -1), ov
-    shared = OV(ov)
-    if factor is not None:
-        factor = factor.to(whole.unit)
-    start, area = queries.start, _TILE // n_heads
-    while start < queries.stop:
-        stop = min(queries.stop, start + max(1, int(math.sqrt(start * start / 4 + area) - start / 2)))
-        rows = slice(start - queries.start, stop - queries.start)
-        pattern = _pattern(product, heads, start, stop, whole, team)
-        if factor is not None:
-            pattern.mul_(factor[start:stop, None])
-        dot = team.borrow("dot", (n_heads, stop - start, stop), whole.unit)
-        torch.matmul(asked[:, rows], offered[:, :stop].transpose(1, 2), out=dot)
-        yield Tile(heads.start, start, stop, whole.rows(rows.start, rows.stop), pattern, dot, shared, team)
-        start = stop
+        asked = torch.matmul(whole.sign, weight.T, out=asked).unflatten(1, (-1, d_head)).transpose(0, 1)
+        through = weight.unflatten(0, (-1, d_head))
+    for some in _groups(heads, _OV // (queries.stop * whole.unit.numel())):
+        here = slice(some.start - heads.start, some.stop - heads.start)
+        value = _values(product, some, queries.stop, whole)  # [head, key, d_head]
+        n_heads = len(value)
+        if weight is not None:
+            shared, ask, offered = OV(_ov(value, through[here], team, block)), asked[here], value
+        else:
+            offered = path.apply(_called(write, product, some, value))
+            shared, ask = OV(_in_blocks(offered, block)), whole.sign.expand(n_heads, -1, -1)
+        start, area = queries.start, _TILE // n_heads
+        while start < queries.stop:
+            stop = min(queries.stop, start + max(1, int(math.sqrt(start * start / 4 + area) - start / 2)))
+            rows = slice(start - queries.start, stop - queries.start)
+            pattern = _pattern(product, some, start, stop, whole, team)
+            if factor is not None:
+                pattern.mul_(factor[start:stop, None])
+            dot = team.borrow("dot", (n_heads, stop - start, stop), whole.unit)
+            torch.matmul(ask[:, rows], offered[:, :stop].transpose(1, 2), out=dot)
+            yield Tile(some.start, start, stop, whole.rows(rows.start, rows.stop), pattern, dot, shared, team)
+            start = stop
 
 
 def _by_query(
-    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team
+    write: LinearWrite, product: Product, heads: slice, whole: Whole, queries: range, team: Team, block: int
 ) -> Iterator[Tile]:
     """One tile per query, where every query sees the OV outputs through a gate or factors of its own."""
     value = _values(product, heads, queries.stop, whole)
     weight = _weight(write, product, heads, whole)
     for query in queries:
         stop, row = query + 1, query - queries.start
+        here = whole.rows(row, row + 1)
         seen = value[:, :stop]
         if product.gate is not None:
             seen = seen * product.gate[query, product.slots[heads]].to(whole.unit)[:, None]
         if weight is not None:
-            through = (write.path.apply(weight.to(whole.unit), query) / whole.unit).reshape(*seen.shape[::2], -1)
-            ov = torch.matmul(seen, through, out=team.borrow("ov", (*seen.shape[:2], through.shape[2]), whole.unit))
+            through = write.path.apply(weight.to(whole.unit), query).reshape(*seen.shape[::2], -1)
+            ov = _ov(seen, through, team, block)
+            dot = (seen @ (through @ here.sign[0])[..., None])[..., 0]
         else:
-            ov = write.path.apply(_called(write, product, heads, seen), query) / whole.unit
-        here = whole.rows(row, row + 1)
-        dot = ov @ (here.sign[0] * whole.unit)
+            ov = write.path.apply(_called(write, product, heads, seen), query)
+            dot = ov @ here.sign[0]
+            ov = _in_blocks(ov, block)
         pattern = _pattern(product, heads, query, stop, whole, team)
         yield Tile(heads.start, query, stop, here, pattern, dot[:, None], OV(ov), team)
 
@@ -230,15 +233,44 @@ def _weight(write: LinearWrite, product: Product, heads: slice, whole: Whole) ->
     return weight.index_select(0, product.slots[heads].reshape(-1).to(weight.device)).to(whole.unit.device)
 
 
-def _in_units(weight: Tensor, unit: Tensor, team: Team) -> Tensor:
-    """weight / unit [n, d_model], which lies in memory as the weight does: to turn it would take most of the time."""
-    n, d_model = weight.shape
-    is_turned = weight.stride(0) < weight.stride(1)
-    through = team.borrow("through", (d_model, n) if is_turned else (n, d_model), unit)
-    through = through.t() if is_turned else through
-    if weight.dtype == unit.dtype:
-        return torch.div(weight, unit, out=through)
-    return through.copy_(weight).div_(unit)  # a division of two dtypes would make a copy of its own
+def _widened(weight: Tensor, like: Tensor, team: Team) -> Tensor:
+    """A weight in the dtype of `like`, which lies in memory as it does: to turn it would take most of the time."""
+    if weight.dtype == like.dtype:
+        return weight
+    wide = team.borrow("wide", tuple(weight.shape), like)
+    if weight.stride(0) < weight.stride(1):
+        wide = wide.view(weight.shape[1], -1).t()
+    return wide.copy_(weight)
+
+
+def _ov(value: Tensor, through: Tensor, team: Team, block: int) -> Tensor:
+    """The OV outputs of values [head, key, d_head] through [head, d_head, d_model], as a kernel wants them."""
+    (n_heads, n_keys), d_model = value.shape[:2], through.shape[2]
+    if not block:
+        return torch.matmul(value, through, out=team.borrow("ov", (n_heads, n_keys, d_model), value))
+    block = _block(block, n_keys)
+    found = team.borrow("ov", (-(-n_keys // block), n_heads, d_model, block), value)
+    for into, some in zip(found, _filled(value, block).split(block, 1), strict=True):
+        torch.bmm(through.transpose(1, 2), some.transpose(1, 2), out=into)
+    return found
+
+
+def _in_blocks(ov: Tensor, block: int) -> Tensor:
+    """OV outputs [head, key, d_model] as a kernel wants them."""
+    if not block:
+        return ov
+    block = _block(block, ov.shape[1])
+    return _filled(ov, block).unflatten(1, (-1, block)).permute(1, 0, 3, 2).contiguous()
+
+
+def _block(block: int, n_keys: int) -> int:
+    return min(block, -(-n_keys // GROUP) * GROUP)
+
+
+def _filled(x: Tensor, block: int) -> Tensor:
+    """[head, key, ..] with zeros for the keys that the last block lacks."""
+    missing = -x.shape[1] % block
+    return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
 
 
 def _called(write: LinearWrite, product: Product, heads: slice, value: Tensor) -> Tensor:
