@@ -188,10 +188,11 @@ def _proximities(  # type: ignore[no-untyped-def]
             here[:] = zero
         for h in range(n_heads):
             for q in range(q0, n_queries):
-                near, far = dot[h, q, k0 : k0 + n], reach[b, h]
-                w[:n] = weight[h, q, k0 : k0 + n]
+                near, far, pattern = dot[h, q, k0 : k0 + n], reach[b, h], weight[h, q, k0 : k0 + n]
                 small = slack[q]
-                for k in range(n):  # short loops: each becomes vector instructions
+                for k in range(n):  # short loops, no slices assigned: each becomes vector instructions
+                    w[k] = pattern[k]
+                for k in range(n):
                     lin = w[k] * near[k]
                     near[k] = lin if lin > zero else zero
                 for k in range(n):
@@ -212,7 +213,8 @@ def _proximities(  # type: ignore[no-untyped-def]
                     else:
                         second = max(second, x)
                 if widest > level[q, 0]:
-                    over[:] = zero
+                    for k in range(block):
+                        over[k] = zero
                     # As far as two groups reach all keys at once, then the one that reaches further.
                     done = _overshoot(over, w, ov[b, h], sign, size, order, level, q, 0, second, 0, block)
                     _overshoot(over, w, ov[b, h], sign, size, order, level, q, done, widest, at, GROUP)
