@@ -156,6 +156,33 @@ def test_a_reading_that_is_kept_holds_no_number_of_a_prompt() -> None:
     assert not [x for x in held if x.is_floating_point() and not x.isnan().all()]  # NaN: not checked yet
 
 
+def _bumped(x: Tensor) -> Tensor:
+    x.add_(0.5)
+    return x
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize("what", ["a buffer between its uses", "what the block gave"])
+def test_what_is_written_unheard_is_told_apart_from_before(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, bumped = zoo.make("llama"), torch.jit.script(_bumped)
+    read(model, 6)
+    layer: Any = find_layers(model)[1]
+    block, table = layer.mlp.forward, torch.zeros(1, 1, 1, dtype=layer.mlp.down_proj.weight.dtype)
+
+    def forward(x: Tensor) -> Tensor:
+        if what == "what the block gave":
+            return bumped(block(x))  # type: ignore[no-any-return]
+        mine = table.clone()
+        y = block(x + mine)
+        bumped(mine)
+        return y + mine  # type: ignore[no-any-return]
+
+    layer.mlp.forward = forward
+    found = read(model, 6)
+    assert differing(found, read_whole(model, 6, monkeypatch)) == []
+    assert "written by a call outside torch" in str(found) or "overwritten before it could be read" in found
+
+
 def _doubled(model: nn.Module) -> None:
     first_map = next(m for m in find_layers(model)[1].modules() if is_linear_module(m))
     first_map.register_forward_hook(lambda _m, _args, out: out * 2 + 1)
