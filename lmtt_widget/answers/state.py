@@ -121,7 +121,8 @@ def _lens(q: Question) -> tuple[Tokens, Summary]:
     change, rank = None, torch.arange(len(ids))
     if before is not None:
         was = wide(earlier[0])
-        ranked, scores = np.sort(was.cpu().numpy()), was[ids].cpu().numpy()
+        scores = was[ids].cpu().numpy()
+        ranked = np.sort(was[was >= float(scores.min())].cpu().numpy())
         above = len(ranked) - np.searchsorted(ranked, scores, side="right")
         change = (above - rank.numpy()).tolist()
     lens = replace(_tokens(q, ids, logits), rank=rank, change=change)
