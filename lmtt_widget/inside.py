@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .contributions import nearness, proximity, summands
+from .contributions import proximity
 from .decomposition.forward import in_plain_precision
 from .decomposition.vectors import neuron_vectors
 from .decomposition.writes import LinearWrite
@@ -19,6 +19,7 @@ from .graph import ATTENTION, READ, SHARED, Block, Graph
 from .kernels.sums import head_proximities, kernel_for
 from .parts import Part
 from .run import Run, need_own
+from .shares import nearness, summands
 
 _BLOCK = 1 << 21  # numbers in one block of [neuron, d_model]: a few MB, so that it stays in the cache
 

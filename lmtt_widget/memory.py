@@ -26,6 +26,8 @@ from .decomposition.layers import run_recorded
 from .decomposition.modules import modules_of, parameters_of
 from .decomposition.restored import Undo, whatever_happens
 from .decomposition.writes import LinearWrite, Recording
+from .kernels.alike import TOGETHER as ATTRIBUTED
+from .kernels.alike import numbers
 
 EDGE = 14  # bytes of one query and key: both, share_sum, share_max, head
 MAPS = 1 << 30  # bytes that all pairs of a query and a key may take
@@ -35,6 +37,7 @@ _GROWN = 1 << 27  # bytes
 _EVERY = 0.05  # seconds: layers of short prompts take less than a look is worth
 _CHECKED = 12  # bytes of one number of what the checks of short prompts compare at once
 _ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
+STATES = 1 << 18  # numbers of small states that are attributed together
 _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
 
@@ -172,9 +175,13 @@ def _flow(n_tokens: int, n_maps: int, n_heads: int, d_model: int, element_size: 
     """Bytes of the shares of every attention, and of what computes them: some states, OV outputs in two orders."""
     wide, pairs, state = max(4, element_size), n_tokens * (n_tokens + 1) // 2, n_tokens * d_model
     edges = n_maps * pairs if n_maps * pairs * EDGE < MAPS else n_maps * n_tokens * min(n_tokens, MOST_KEYS)
-    ov = 2 * min(n_heads * state, max(state, _OV))
+    ov = torch.get_num_threads() * 2 * min(n_heads * state, max(state, _OV))
     one = _ONE_MAP * n_tokens**2 if n_maps else 0
-    return EDGE * edges + one + wide * (8 * state + torch.get_num_threads() * ov)
+    small = numbers(n_heads, n_tokens, d_model, d_model)
+    if 2 * small <= ATTRIBUTED:  # many at once, and their states
+        ov = max(ov, min(ATTRIBUTED, n_maps * small) + min(8 * state * n_maps, STATES))
+        one *= min(n_maps, STATES // n_tokens**2)
+    return EDGE * edges + one + wide * (8 * state + ov)
 
 
 _widths: weakref.WeakKeyDictionary[nn.Module, float] = weakref.WeakKeyDictionary()

@@ -10,17 +10,19 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lmtt_widget import Run, attribute, head_shares, load_model, record
+from lmtt_widget import Graph, Run, attribute, head_shares, load_model, record, shares
+from lmtt_widget.contributions import attributed
 from lmtt_widget.decomposition.vectors import head_vectors
 from lmtt_widget.decomposition.writes import LinearWrite
-from lmtt_widget.kernels import compiled, in_torch, sums, tiles
-from lmtt_widget.kernels.sums import kernel_for, proximity_sums
+from lmtt_widget.kernels import alike, compiled, in_torch, sums, tiles
+from lmtt_widget.kernels.sums import KernelName, kernel_for, proximity_sums
 from lmtt_widget.kernels.threads import Team
 
 from . import zoo
@@ -96,6 +98,40 @@ def test_tiles_do_not_show(long: Run, kernel: str, tile: int, ov: int, monkeypat
     torch.testing.assert_close(got.sum.double(), expected.sum(0), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.max.double(), expected.amax(0), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(got.heads.double(), expected.sum(2), atol=1e-4, rtol=1e-5)
+
+
+@each_kernel
+@pytest.mark.parametrize("case", zoo.cases(), ids=str)
+def test_layers_attributed_together_have_the_shares_that_each_has_by_itself(
+    case: zoo.Case, kernel: KernelName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = zoo.recorded(case)
+    eps = 64 * torch.finfo(run.value(0).dtype).eps
+
+    def attributed_with(n_numbers: int) -> tuple[list[Graph], list[Tensor]]:
+        monkeypatch.setattr(alike, "TOGETHER", n_numbers)
+        monkeypatch.setattr(shares, "STATES", n_numbers)
+        heard: list[Tensor] = []
+        more: Any = {"bias_part": True, "tolerance": 1e-2, "most_keys": 5, "kernel": kernel}
+        return [attribute(run, kernel=kernel), attributed(run, lambda _, x: heard.append(x), **more)], heard
+
+    found = [attributed_with(1 << 30), attributed_with(1)]
+    for got, alone in zip(*(graphs for graphs, _ in found), strict=True):
+        assert got.blocks == alone.blocks
+        for name in ("query", "key", "head", "ended"):
+            np.testing.assert_array_equal(getattr(got, name), getattr(alone, name), name)
+        for name in ("share_sum", "share_max", "truncated", "error", "total", "constant", "head_sum"):
+            np.testing.assert_allclose(getattr(got, name), getattr(alone, name), rtol=eps, atol=eps, err_msg=name)
+    for got, alone in zip(*(heard for _, heard in found), strict=True):
+        torch.testing.assert_close(got, alone, atol=eps, rtol=eps)
+
+
+def test_layers_that_are_alike_are_attributed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[int] = []
+    monkeypatch.setattr(alike, "proximity_sums", lambda *_, **__: alone.append(1))
+    for case in ("gpt2", "llama", "gemma2", "mixtral"):
+        attribute(zoo.recorded(zoo.Case(case)))
+    assert not alone
 
 
 @pytest.mark.sampled

@@ -51,12 +51,12 @@ class Later:
     def compare(self) -> None:
         """Makes the checks that wait."""
         heads, self._heads, maps, self._maps = self._heads, [], self._maps, []
-        for some in _alike(heads, _kind_of_heads, lambda w: w.input.numel() + w.heads.n_heads * self.n_tokens**2):  # type: ignore[union-attr]
+        for some in alike(heads, kind_of_heads, lambda w: w.input.numel() + w.heads.n_heads * self.n_tokens**2):  # type: ignore[union-attr]
             z = torch.stack([w.input.reshape(self.n_tokens, -1) for w in some])
             check_heads([w.heads for w in some if w.heads is not None], z, self.check_rows)
-        for alike in _alike(maps, _kind_of_map, lambda m: m.write.input.numel() + m.write.output.numel()):
-            found = errors_of_alike([(m.write.input, m.write.output, m.weight, m.bias, m.owner) for m in alike])
-            for m, error in zip(alike, found.unbind(), strict=True):
+        for same in alike(maps, _kind_of_map, lambda m: m.write.input.numel() + m.write.output.numel()):
+            found = errors_of_alike([(m.write.input, m.write.output, m.weight, m.bias, m.owner) for m in same])
+            for m, error in zip(same, found.unbind(), strict=True):
                 m.write.error = error
 
 
@@ -68,28 +68,30 @@ class _Map:
     owner: nn.Module | None
 
 
-def _alike(waiting: list[_T], kind: Callable[[_T], Hashable], size: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """Those of one kind together, as many as are compared at once."""
+def alike(
+    waiting: list[_T], kind: Callable[[_T], Hashable], size: Callable[[_T], int], most: int = TOGETHER
+) -> Iterator[list[_T]]:
+    """Those of one kind together, as many as `most` numbers are."""
     groups: dict[Hashable, list[_T]] = {}
     for x in waiting:
         groups.setdefault(kind(x), []).append(x)
     for group in groups.values():
-        step = max(1, TOGETHER // max(1, size(group[0])))
+        step = max(1, most // max(1, size(group[0])))
         yield from (group[k : k + step] for k in range(0, len(group), step))
 
 
-def _kind_of_heads(w: LinearWrite) -> Hashable:
+def kind_of_heads(w: LinearWrite) -> Hashable:
     p = w.heads.products[0]  # type: ignore[union-attr]
     if p.scores is None:
-        return _layout(w.input), _layout(p.value), _layout(p.made)
+        return layout(w.input), layout(p.value), layout(p.made)
     query, key, mask, causal, scale = p.scores
     same = None if mask is None else (mask.data_ptr(), mask.stride())  # whatever was written there has other memory
-    return _layout(w.input), _layout(p.value), _layout(query), _layout(key), _layout(mask), same, causal, scale
+    return layout(w.input), layout(p.value), layout(query), layout(key), layout(mask), same, causal, scale
 
 
 def _kind_of_map(m: _Map) -> Hashable:
-    return _layout(m.write.input), _layout(m.write.output), _layout(m.weight), _layout(m.bias)
+    return layout(m.write.input), layout(m.write.output), layout(m.weight), layout(m.bias)
 
 
-def _layout(x: Tensor | None) -> Hashable:
+def layout(x: Tensor | None) -> Hashable:
     return None if x is None else (x.shape, x.dtype, x.device)

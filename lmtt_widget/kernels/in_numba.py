@@ -42,6 +42,17 @@ def _run(tile: Tile, into: Sums) -> None:
     _proximities(*(x.numpy() for x in given), tile.start, tile.first_head)
 
 
+def add_each(tile: Tile, into: Sums) -> None:
+    """The same of tiles of several writes, each number with an axis [write] before its own."""
+    w, ov = tile.whole, tile.ov.value
+    block = ov.shape[4]
+    given: list[Any] = [tile.dot, tile.weight, ov, ov.new_empty(*ov.shape[1:3], block), w.unit.reciprocal()]
+    given += [w.sign, w.size, w.order, w.level, w.slack, w.taken, w.unit.new_zeros(3, block)]
+    given += [into.sum, into.max, into.top, into.heads]
+    given.append(tile.team.borrow("here", (3, tile.dot.shape[2], block), tile.dot))
+    _each(*(x.numpy() for x in given))
+
+
 def smallest(size: Tensor) -> tuple[Tensor, Tensor]:
     """All coordinates of each row, the smallest first but for a sixteenth of their size, and their levels."""
     # Of positive numbers the bits are in the same order: exponent and four bits more say which bucket one belongs to.
@@ -227,3 +238,16 @@ def _proximities(  # type: ignore[no-untyped-def]
         if summed:
             for q in range(q0, n_queries):
                 _add_sums(here[:, q, :n], total[q, k0 : k0 + n], largest[q, k0 : k0 + n], top[q, k0 : k0 + n])
+
+
+@_machine_code
+def _each(  # type: ignore[no-untyped-def]
+    dot, weight, ov, reach, per_unit, sign, size, order, level, slack, taken, scratch, total, largest, top, heads, here
+):
+    """`_proximities` of every write; reach, scratch and here are used for the next one."""
+    for i in range(len(dot)):
+        _reach(ov[i], per_unit[i], reach)
+        _proximities(
+            dot[i], weight[i], ov[i], reach, sign[i], size[i], order[i], level[i], slack[i], taken[i], scratch,
+            total[i], largest[i], top[i], heads[i], here, 0, 0,
+        )  # fmt: skip

@@ -35,6 +35,7 @@ class Kernel:
     add: Callable[[Tile, Sums], None]
     smallest: Callable[[Tensor], tuple[Tensor, Tensor]]
     block: int = 0  # of so many keys it wants the OV outputs together; 0: key by key
+    add_each: Callable[[Tile, Sums], None] | None = None  # the same of tiles of several writes, if it can at once
     why: str = ""  # not the one that was asked for, or that would be faster
 
     def team(self, device: torch.device) -> AbstractContextManager[Team]:
@@ -78,7 +79,8 @@ def _kernel(name: KernelName, device: str) -> Kernel:
         why = made.why_not(device)
         if why:
             return _torch(why)
-    return Kernel(name, made.proximities, made.add, made.smallest, getattr(made, "BLOCK", 0))
+    each = getattr(made, "add_each", None)
+    return Kernel(name, made.proximities, made.add, made.smallest, getattr(made, "BLOCK", 0), each)
 
 
 def _on_cpu() -> Kernel:

@@ -248,9 +248,9 @@ def _ov(value: Tensor, through: Tensor, team: Team, block: int) -> Tensor:
     (n_heads, n_keys), d_model = value.shape[:2], through.shape[2]
     if not block:
         return torch.matmul(value, through, out=team.borrow("ov", (n_heads, n_keys, d_model), value))
-    block = _block(block, n_keys)
+    block = block_of(block, n_keys)
     found = team.borrow("ov", (-(-n_keys // block), n_heads, d_model, block), value)
-    for into, some in zip(found, _filled(value, block).split(block, 1), strict=True):
+    for into, some in zip(found, filled(value, block).split(block, 1), strict=True):
         torch.bmm(through.transpose(1, 2), some.transpose(1, 2), out=into)
     return found
 
@@ -259,15 +259,15 @@ def _in_blocks(ov: Tensor, block: int) -> Tensor:
     """OV outputs [head, key, d_model] as a kernel wants them."""
     if not block:
         return ov
-    block = _block(block, ov.shape[1])
-    return _filled(ov, block).unflatten(1, (-1, block)).permute(1, 0, 3, 2).contiguous()
+    block = block_of(block, ov.shape[1])
+    return filled(ov, block).unflatten(1, (-1, block)).permute(1, 0, 3, 2).contiguous()
 
 
-def _block(block: int, n_keys: int) -> int:
+def block_of(block: int, n_keys: int) -> int:
     return min(block, -(-n_keys // GROUP) * GROUP)
 
 
-def _filled(x: Tensor, block: int) -> Tensor:
+def filled(x: Tensor, block: int) -> Tensor:
     """[head, key, ..] with zeros for the keys that the last block lacks."""
     missing = -x.shape[1] % block
     return torch.nn.functional.pad(x, (0, 0, 0, missing)) if missing else x
