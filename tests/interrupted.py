@@ -35,7 +35,7 @@ _PUTS_BACK = (
     "restored.py", "forward.py", "contextlib.py", "torch/overrides.py", "torch/utils/hooks.py", "grad_mode.py",
     "autocast_mode.py",
 )  # fmt: skip
-_HOOKING = ("hook", "unhook", "take_out", "side_by_side", "_use_one", "_without", "paused", "reported")
+_HOOKING = ("hook", "unhook", "_put", "take_out", "side_by_side", "_use_one", "_without", "paused", "reported")
 
 
 class Instructions:

@@ -12,12 +12,6 @@ from typing import Any, Protocol
 
 from torch import nn
 
-# Where a module keeps its hooks, and what it keeps beside them by the same key.
-_KEPT = (
-    ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called"),
-    ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs"),
-)
-
 
 class Listener(Protocol):
     """Whoever listens: while it is on, in one thread."""
@@ -43,11 +37,39 @@ class Hook:
         return None
 
 
-def take_out(modules: Iterable[nn.Module], listener: Listener) -> None:
-    """Takes a listener's hooks out where they are: a handle may be lost to an interrupt before anybody has it."""
-    for m in modules:
-        for hooks, *beside in _KEPT:
-            mine = [k for k, f in vars(m).get(hooks, {}).items() if isinstance(f, Hook) and f.listener is listener]
-            for key in mine:
-                for name in (*beside, hooks):
-                    vars(m).get(name, {}).pop(key, None)
+class Hooks:
+    """The hooks of one recording, and where they are: torch's own handles are known too late, and take thrice the time.
+
+    A module keeps each under the hook itself, which is nobody else's.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._places: list[tuple[dict[Any, Any], Hook]] = []
+
+    def before(self, modules: Iterable[nn.Module], call: Callable[..., Any], *, with_kwargs: bool = False) -> None:
+        """As `register_forward_pre_hook` of all these modules."""
+        hook = Hook(self._listener, call)
+        for m in modules:
+            if with_kwargs:
+                self._put(m._forward_pre_hooks_with_kwargs, hook, True)
+            self._put(m._forward_pre_hooks, hook, hook)
+
+    def after(self, modules: Iterable[nn.Module], call: Callable[..., Any], *, first: bool = False) -> None:
+        """As `register_forward_hook`; first: before the user's own hooks, and with keyword arguments."""
+        hook = Hook(self._listener, call)
+        for m in modules:
+            if first:
+                self._put(m._forward_hooks_with_kwargs, hook, True)
+            self._put(m._forward_hooks, hook, hook)
+            if first and len(m._forward_hooks) > 1:
+                m._forward_hooks.move_to_end(hook, last=False)  # type: ignore[attr-defined]
+
+    def _put(self, kept: dict[Any, Any], hook: Hook, what: object) -> None:
+        self._places.append((kept, hook))  # first: an interrupt may come at any line
+        kept[hook] = what
+
+    def take_out(self) -> None:
+        """May be called twice."""
+        for kept, hook in self._places:
+            kept.pop(hook, None)

@@ -18,9 +18,9 @@ from .alone import call_of
 from .below import CallByCall
 from .calls import is_linear_module
 from .forward import forward_logits, plain_precision
-from .hooks import Hook, take_out
+from .hooks import Hooks
 from .linear import CallError
-from .modules import named_modules
+from .modules import modules_of
 from .nodes import LostValue, Node, Place, replay
 from .plans import kind_of
 from .products import is_attention_product
@@ -162,28 +162,27 @@ class Recorder:
         self.slim = False
         self.until: Place | None = None  # where the pass ends
         self.progress: Callable[[int, int], None] = lambda *_: None
-        self.thread, self.is_on = threading.get_ident(), True
+        self.thread, self.is_on, self.hooks = threading.get_ident(), True, Hooks(self)
 
     def hook(self) -> None:
         self.maps = _outermost_maps(self.names.every)
-        enter, embedded, mapped = (Hook(self, f) for f in (self._enter, self._leave_embedding, self._leave_linear))
-        for m in self.maps:
-            m.register_forward_pre_hook(enter)
-            leave = embedded if isinstance(m, nn.Embedding) else mapped
-            # before the user's own hooks, so that what those do to the output is taped
-            m.register_forward_hook(leave, with_kwargs=True, prepend=True)
-        begins, ends = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
-        begin, end = Hook(self, begins), Hook(self, ends)
+        embeddings = [m for m in self.maps if isinstance(m, nn.Embedding)]
+        linear = [m for m in self.maps if not isinstance(m, nn.Embedding)]
+        self.hooks.before(self.maps, self._enter)
+        # before the user's own hooks, so that what those do to the output is taped
+        self.hooks.after(embeddings, self._leave_embedding, first=True)
+        self.hooks.after(linear, self._leave_linear, first=True)
         for m in self.layers:
             if isinstance(m, torch.jit.ScriptModule):
                 name = self.reader.names.modules.get(id(m), "a layer")
                 raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
-            m.register_forward_pre_hook(begin, with_kwargs=True)
-            m.register_forward_hook(end)
+        begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
+        self.hooks.before(self.layers, begin, with_kwargs=True)
+        self.hooks.after(self.layers, end)
 
     def unhook(self) -> None:
         self.is_on = False
-        take_out((*self.maps, *self.layers), self)
+        self.hooks.take_out()
 
     def _enter(self, _module: nn.Module, _args: Any) -> None:
         self.tape.enter_module()
@@ -430,7 +429,7 @@ def _outermost_maps(modules: Iterable[nn.Module]) -> list[nn.Module]:
     for m in modules:
         opaque = isinstance(m, torch.jit.ScriptModule)  # takes no hooks, and what it calls is not seen
         if id(m) not in inside and (opaque or isinstance(m, nn.Embedding) or is_linear_module(m)):
-            inside.update(map(id, named_modules(m).values() if m._modules else (m,)))
+            inside.update(map(id, modules_of(m)) if m._modules else ())
             found += [] if opaque else [m]
     return found
 
