@@ -36,12 +36,29 @@ SAID = {
 SHARES_MEMORY = {"numpy", "__array__", "__dlpack__", "untyped_storage", "storage"}
 
 
+_WIDTHS = (("in_features", "out_features"), ("infeatures", "outfeatures"))
+
+
 def is_linear_module(module: nn.Module) -> bool:
     """A module that is an affine map of its last axis, by its attributes and not by a list of classes."""
-    for n_in, n_out in (("in_features", "out_features"), ("infeatures", "outfeatures")):
+    kind: Any = type(module)
+    if _says_all(kind) and vars(module).keys().isdisjoint(_ENDS):  # mostly; to ask for what is not there is slow
+        return False
+    for n_in, n_out in _WIDTHS:
         if isinstance(getattr(module, n_in, None), int) and isinstance(getattr(module, n_out, None), int):
             return True
-    return type(module).__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
+    return kind.__name__ == "Conv1D" and hasattr(module, "nf") and hasattr(module, "weight")
+
+
+_ENDS = {"nf", *(name for names in _WIDTHS for name in names)}
+
+
+@cache
+def _says_all(kind: type) -> bool:
+    """Do modules of this class have no such attribute that is not their own?"""
+    usual: tuple[Any, Any] = (object.__getattribute__, nn.Module.__getattr__)
+    asked = (kind.__getattribute__, getattr(kind, "__getattr__", None)) == usual
+    return asked and not any(hasattr(kind, name) for name in _ENDS)
 
 
 def written_by(func: Any, name: str, args: Any, kwargs: Any) -> list[Tensor]:
