@@ -6,8 +6,8 @@ Knows nothing of recordings or labels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -32,27 +32,36 @@ def fingerprint(module: nn.Module) -> int:
         for name, x in mine.items():
             if name in _OWN:
                 continue
-            if (kind := type(x)) in _EXACT:  # mostly
+            kind: Any = type(x)
+            if kind in _EXACT or (kind is int and x >= 0):  # mostly
                 tell((name, kind, x))
             else:
-                _tell(tell, name, x)
+                _tell(tell, name, x, kind)
     # Nothing of a weight is read: some refuse it.
     facts += [(id(x), x._version) for x in tensors if x is not None and not x.is_inference()]
     return hash(tuple(facts))
 
 
-def _tell(tell: Callable[[object], None], name: str, x: Any, depth: int = 2) -> None:
-    kind = type(x)
-    if kind in _EXACT:  # mostly
-        tell((name, kind, x))
-    elif isinstance(x, _PLAIN):
-        tell((name, repr(x)))  # nan is not equal to itself, 0.0 is to -0.0, and -1 and -2 have one hash
-    elif kind is FunctionType or callable(x):
+@cache
+def _told_by(kind: Any) -> Literal["text", "identity", "each", "items", ""]:
+    """How what is of this class is told; asked of the class: a config hears every question that is put to itself."""
+    if issubclass(kind, _PLAIN):
+        return "text"  # nan is not equal to itself, 0.0 is to -0.0, and -1 and -2 have one hash
+    if any("__call__" in vars(c) for c in kind.__mro__):
+        return "identity"
+    return "each" if issubclass(kind, (tuple, list)) else "items" if issubclass(kind, dict) else ""
+
+
+def _tell(tell: Callable[[object], None], name: str, x: Any, kind: Any, depth: int = 2) -> None:
+    how = _told_by(kind)
+    if how == "text":
+        tell((name, kind, repr(x)))
+    elif how == "identity":
         tell((name, id(x)))
-    elif depth and isinstance(x, (tuple, list)) and len(x) < 100:
+    elif depth and how == "each" and len(x) < 100:
         tell((name, len(x)))
         for y in x:
-            _tell(tell, name, y, depth - 1)
-    elif depth and isinstance(x, dict) and len(x) < 100:
+            _tell(tell, name, y, type(y), depth - 1)
+    elif depth and how == "items" and len(x) < 100:
         for k, y in x.items():
-            _tell(tell, f"{name}.{k}", y, depth - 1)
+            _tell(tell, f"{name}.{k}", y, type(y), depth - 1)

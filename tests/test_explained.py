@@ -68,6 +68,8 @@ def _weight(m: nn.Module) -> None:
         lambda m: setattr(m, "factor", 2.0),
         lambda m: setattr(m, "shift", -2),  # Python gives it the hash of -1
         lambda m: setattr(m, "shift", -1.0),
+        lambda m: setattr(m, "shift", 1),
+        lambda m: setattr(m, "shift", True),
         lambda m: m.names.append("b"),
         lambda m: setattr(m.map, "forward", lambda x: x),
         lambda m: setattr(m, "map", nn.Linear(2, 2)),
