@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .decomposition.modules import modules_of, parameters_of
+from .decomposition.modules import dtypes_of
 from .decomposition.writes import Layer, LinearWrite, Recording
 
 _MAY_ROUND = 0.2  # a called map that misses more than this is no rounded linear map: its heads would mean nothing
@@ -123,10 +123,11 @@ def tolerance(dtype: torch.dtype) -> float:
 
 def coarsest(*tensors: Tensor | None) -> torch.dtype:
     """Of those with a float dtype and float32, in which norms run even in a float64 model; TF32 rounds as float16."""
-    given = {t.dtype for t in tensors if t is not None}
-    if any(t is not None and t.is_cuda for t in tensors) and _tf32():
-        given.add(torch.float16)
-    return _coarsest(frozenset(given))
+    there = [t for t in tensors if t is not None]
+    given = frozenset([t.dtype for t in there])
+    if True in {t.is_cuda for t in there} and _tf32():
+        given |= {torch.float16}
+    return _coarsest(given)
 
 
 @cache
@@ -145,8 +146,7 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def dtype_of(module: torch.nn.Module) -> str:
-    dtypes = {p.dtype for p in parameters_of(modules_of(module))}
-    wide = {d for d in dtypes if d.is_floating_point and d.itemsize >= 2}
+    wide = {d for d in dtypes_of(module) if d.is_floating_point and d.itemsize >= 2}
     return _name(max(wide or {torch.float32}, key=lambda d: torch.finfo(d).eps))
 
 
@@ -206,7 +206,8 @@ def numbers(found: Sequence[Tensor]) -> list[float]:
     if not found:
         return []
     device = next((x.device for x in found if x.device.type != "cpu"), None)
-    return torch.stack([x.detach().to(device, torch.float32) for x in found]).tolist()
+    with torch.no_grad():
+        return torch.stack([x.to(device, torch.float32) for x in found]).tolist()
 
 
 def _in_words(c: Check) -> str:

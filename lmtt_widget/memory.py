@@ -23,7 +23,7 @@ from .decomposition.forward import in_turn, inputs_of, readable
 from .decomposition.heads import FEW
 from .decomposition.later import TOGETHER
 from .decomposition.layers import run_recorded
-from .decomposition.modules import modules_of, parameters_of
+from .decomposition.modules import dtypes_of
 from .decomposition.restored import Undo, whatever_happens
 from .decomposition.writes import LinearWrite, Recording
 from .kernels.alike import TOGETHER as ATTRIBUTED
@@ -215,8 +215,7 @@ def _number(config: Any, *names: str) -> int:
 
 
 def _element_size(module: nn.Module) -> int:
-    dtypes = {p.dtype for p in parameters_of(modules_of(module))}
-    return max((d.itemsize for d in dtypes if d.is_floating_point), default=4)
+    return max((d.itemsize for d in dtypes_of(module) if d.is_floating_point), default=4)
 
 
 def _ends(m: nn.Module) -> tuple[int, int]:

@@ -95,6 +95,7 @@ def _writable(raw: str) -> str:
     return raw if raw.isascii() else "".join(_shown(c) if "\ud800" <= c <= "\udfff" else c for c in raw)
 
 
+@lru_cache(1 << 12)
 def visible(text: str) -> str:
     """`text` with every character that cannot be seen, or that would move others, made visible."""
     lead, trail = len(text) - len(text.lstrip(" ")), len(text) - len(text.rstrip(" "))

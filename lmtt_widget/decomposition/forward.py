@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial, wraps
 from typing import Any, TypeVar
 
 import torch
@@ -24,10 +24,16 @@ def inputs_of(model: nn.Module, ids: Tensor) -> dict[str, Any]:
 
     Without a cache where the model can be asked for none: no pass goes on from it, and it holds copies.
     """
-    parameters = inspect.signature(model.forward).parameters
+    replaced = "forward" in vars(model)
+    parameters = inspect.signature(model.forward).parameters if replaced else _parameters(type(model).forward)
     named = "input_ids" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     without = {"use_cache": False} if "use_cache" in parameters else {}
     return {"input_ids" if named else "": ids, **without}
+
+
+@lru_cache(32)
+def _parameters(forward: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(forward).parameters
 
 
 def forward_logits(model: nn.Module, inputs: dict[str, Any]) -> Any:

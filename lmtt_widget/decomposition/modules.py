@@ -5,8 +5,7 @@ Knows nothing of layers, hooks or calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
+import torch
 from torch import nn
 
 
@@ -38,9 +37,6 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
     return [*found]
 
 
-def parameters_of(modules: Iterable[nn.Module]) -> Iterator[nn.Parameter]:
-    """Their own parameters, one that several share as often as they do."""
-    for m in modules:
-        for p in m._parameters.values():
-            if p is not None:
-                yield p
+def dtypes_of(model: nn.Module) -> set[torch.dtype]:
+    """Of all its parameters."""
+    return {p.dtype for m in modules_of(model) if m._parameters for p in m._parameters.values() if p is not None}

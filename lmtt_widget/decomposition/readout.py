@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -263,8 +264,7 @@ def _error(readout: Readout, logits: Tensor, last: Tensor, check_rows: Sequence[
     n_vocab = logits.shape[-1]
     tokens: Tensor | slice = slice(None)
     if check_rows is not None and n_vocab > 97:
-        spread = torch.linspace(0, n_vocab - 1, 97).long().to(logits.device)
-        tokens = torch.cat([spread, _largest(logits)]).unique()
+        tokens = torch.cat([_spread(n_vocab, logits.device), _largest(logits)]).unique()
     top, scale = readout.top, readout.scale
     constant, weight = top.constant(None, tokens), top.map.weight()
     if (
@@ -282,6 +282,11 @@ def _error(readout: Readout, logits: Tensor, last: Tensor, check_rows: Sequence[
     got, size = top.direct(last, None, tokens) * scale, top.sizes(last, None, tokens) * abs(scale)
     got = readout.capped(got if constant is None else got + constant * scale)
     return backward_error(logits[:, tokens], got, size)
+
+
+@lru_cache(8)
+def _spread(n_vocab: int, device: torch.device) -> Tensor:
+    return torch.linspace(0, n_vocab - 1, 97).long().to(device)
 
 
 def _largest(logits: Tensor) -> Tensor:
