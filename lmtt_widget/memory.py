@@ -37,6 +37,7 @@ _GROWN = 1 << 27  # bytes
 _EVERY = 0.05  # seconds: layers of short prompts take less than a look is worth
 _CHECKED = 12  # bytes of one number of what the checks of short prompts compare at once
 _ONE_MAP = 27  # bytes of one query and key of the attention that is worked on: its sums, and where they are not 0
+_SUMS = 10  # the sums alone, of each that is attributed together with others
 STATES = 1 << 18  # numbers of small states that are attributed together
 _OV = 1 << 22  # numbers in the OV outputs that a thread of the kernels holds, in two orders
 
@@ -179,8 +180,8 @@ def _flow(n_tokens: int, n_maps: int, n_heads: int, d_model: int, element_size: 
     one = _ONE_MAP * n_tokens**2 if n_maps else 0
     small = numbers(n_heads, n_tokens, d_model, d_model)
     if 2 * small <= ATTRIBUTED:  # many at once, and their states
-        ov = max(ov, min(ATTRIBUTED, n_maps * small) + min(8 * state * n_maps, STATES))
-        one *= min(n_maps, STATES // n_tokens**2)
+        ov = max(ov, min(ATTRIBUTED, n_maps * small) + min(5 * state * n_maps, STATES))
+        one += _SUMS * n_tokens**2 * min(n_maps, STATES // n_tokens**2)
     return EDGE * edges + one + wide * (8 * state + ov)
 
 

@@ -92,7 +92,7 @@ def _size(write: LinearWrite) -> int:
 
 def numbers(n_heads: int, n_tokens: int, d_model: int, width: int) -> int:
     """About how many are held at once to attribute a write of heads that fill z [query, width]."""
-    return n_heads * n_tokens * (3 * n_tokens + 2 * d_model) + 2 * width * d_model
+    return n_heads * n_tokens * (3 * n_tokens + d_model) + width * d_model
 
 
 def _weight(write: LinearWrite, like: Tensor) -> Tensor:
