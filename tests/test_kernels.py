@@ -264,6 +264,14 @@ first = kernel_for(cpu)
 [thread.join() for thread in threading.enumerate() if thread.name == "lmtt numba"]
 assert kernel_for(cpu) == first
 print(first)
+if first.name == "numba":
+    import lmtt_widget as lmtt
+    from lmtt_widget.kernels import in_numba
+    for prompt in ("Mary went to the store", "Mary went to the store and gave John a drink"):
+        run = lmtt.record(lmtt.bundled_model(), prompt, progress=False)
+        for tolerance in (0, 0.01):
+            lmtt.attribute(run, tolerance=tolerance, progress=False)
+    print([f.stats.cache_misses.total() for f in (in_numba._proximities, in_numba._each)])
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
 
@@ -272,7 +280,7 @@ print(first)
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
     assert used().startswith("torch (numba makes its machine code")
-    assert used() == "numba\n"
+    assert used() == "numba\n[0, 0]\n"
 
 
 def test_numba_works_on_copies_of_what_is_elsewhere() -> None:

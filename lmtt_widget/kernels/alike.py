@@ -123,7 +123,7 @@ def _whole_for(writes: Sequence[LinearWrite], whole: Tensor, slack: Tensor | Non
     sign = torch.ge(whole, 0).to(whole).mul_(2).sub_(1)
     order, level = (x.unflatten(0, (n_writes, n)) for x in kernel.smallest((size / unit[:, None]).flatten(0, 1)))
     none = whole.new_zeros(n_writes, n)
-    return Whole(sign, size, order, level, none if slack is None else slack, none.clone(), unit)
+    return Whole(sign, size, order, level, none if slack is None else slack.contiguous(), none.clone(), unit)
 
 
 def _nth(of: _T, k: int) -> _T:

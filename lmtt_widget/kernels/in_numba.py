@@ -69,7 +69,7 @@ def is_made() -> bool:
     """Is there machine code on disk, of these very sources? True also where none can be kept, and nothing is to wait
     for."""
     try:  # numba does not say it otherwise
-        return bool(_proximities._cache._cache_file._load_index())
+        return all(f._cache._cache_file._load_index() for f in (_proximities, _each))
     except (AttributeError, OSError):
         return True
 

@@ -102,7 +102,7 @@ def _has_machine_code() -> bool:
 
 
 def _make() -> None:
-    """Has numba make its machine code: one head that moves three tokens."""
+    """Has numba make its machine code: one head that moves three tokens, by itself and beside another one."""
     n, d_model, d_head = 3, 32, 4
     product = Product(torch.ones(1, n, d_head), 1, torch.ones(1, n, n), None, torch.arange(d_head)[None])
     z, nothing = torch.ones(n, d_head), torch.zeros(())
@@ -110,7 +110,10 @@ def _make() -> None:
         "attention", "", Path(), torch.ones(n, d_model), map=LinearMap(weight=torch.ones(d_head, d_model)), input=z,
         heads=Heads([product], None, nothing, nothing),
     )  # fmt: skip
-    proximity_sums(write, torch.ones(n, d_model), kernel=_kernel("numba", "cpu"))
+    kernel, whole = _kernel("numba", "cpu"), torch.ones(2, n, d_model)
+    proximity_sums(write, whole[0], kernel=kernel)
+    alike: Any = importlib.import_module(f"{__package__}.alike")  # which needs this file
+    alike.sums_of_alike([write, write], whole, kernel=kernel, slack=None, team=Team(), each=None)
 
 
 def _torch(why: str = "") -> Kernel:
