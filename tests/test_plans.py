@@ -18,7 +18,9 @@ from lmtt_widget.decomposition.linear import LinearMap
 from lmtt_widget.decomposition.read_layer import LayerReader
 from lmtt_widget.decomposition.told import Nth
 from lmtt_widget.decomposition.writes import LinearWrite
+from lmtt_widget.model import bundled_model
 from tests import zoo
+from tests.grammar_prompts import prompts
 
 LENGTHS = (7, 4, 12)
 
@@ -26,7 +28,7 @@ LENGTHS = (7, 4, 12)
 def told(x: Any, at: str = "") -> Iterator[tuple[str, Any]]:
     """Everything in a recording, by where it stands; tensors as their bytes."""
     if isinstance(x, Tensor):
-        in_bytes = x.detach().contiguous().reshape(-1).view(torch.uint8).tolist()
+        in_bytes = x.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         yield at, (x.dtype, x.requires_grad, tuple(x.shape), in_bytes)
     elif isinstance(x, LinearMap):
         yield at, (id(x.module) if isinstance(x.module, nn.Module) else type(x.module), x.group)
@@ -42,20 +44,22 @@ def told(x: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield at, x
 
 
-def read(model: nn.Module, n_tokens: int) -> list[tuple[str, Any]] | str:
-    """What a recording of some prompt says of the layers, or why there is none."""
-    ids = torch.tensor([zoo.prompt(n_tokens)])
+def read(model: nn.Module, prompt: int | list[int]) -> list[tuple[str, Any]] | str:
+    """What a recording of a prompt, or of some prompt of a length, says of the layers, or why there is none."""
+    ids = zoo.prompt(prompt) if isinstance(prompt, int) else prompt
     try:
-        found = run_recorded(model, find_layers(model), n_tokens, inputs_of(model, ids))
+        found = run_recorded(model, find_layers(model), len(ids), inputs_of(model, torch.tensor([ids])))
     except RuntimeError as e:
         return str(e)
     return [*told(found.layers), *told(found.problems), *told(found.notes)]
 
 
-def read_whole(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]] | str:
+def read_whole(
+    model: nn.Module, prompt: int | list[int], monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, Any]] | str:
     with monkeypatch.context() as patch:
         patch.setattr(layers, "kind_of", lambda *_: None)
-        return read(model, n_tokens)
+        return read(model, prompt)
 
 
 def differing(found: Any, expected: Any) -> list[str]:
@@ -75,6 +79,15 @@ def test_by_plan_and_read_whole_a_recording_is_the_same_to_the_bit(
         expected = read_whole(model, n_tokens, monkeypatch)
         for _ in range(2):  # layers after the first, and layers of a later prompt
             assert differing(read(model, n_tokens), expected) == []
+
+
+def test_a_hundred_prompts_are_read_as_each_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bundled_model()
+    every = [model.encode(text).ids for text in prompts(100)]
+    assert len({len(ids) for ids in every}) > 1
+    for ids in every:
+        expected = read_whole(model.module, ids, monkeypatch)
+        assert differing(read(model.module, ids), expected) == []
 
 
 def asked(model: nn.Module, n_tokens: int, monkeypatch: pytest.MonkeyPatch) -> int:
