@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from lmtt_widget import Check, Fidelity, ForwardError, UndecomposableError, head_output, load_model, record
+from lmtt_widget.decomposition.layers import Recorder
 from lmtt_widget.decomposition.vectors import constant_vectors
 
 from . import text, zoo
@@ -35,6 +38,29 @@ def test_recording_leaves_the_model_untouched(case: zoo.Case) -> None:
     record(load_model(model), IDS, check="all")
     assert_unchanged(model, before)
     handle.remove()
+
+
+@pytest.mark.parametrize("case", EVERY_KIND, ids=str)
+def test_what_was_heard_is_gone_with_the_recording(case: zoo.Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and not when Python next looks for cycles: it holds the last layer and the logits."""
+    model, heard = load_model(zoo.shared(case)), []
+    begin = Recorder.__init__
+
+    def begun(recorder: Recorder, *given: Any) -> None:
+        begin(recorder, *given)
+        heard.extend([weakref.ref(recorder), weakref.ref(recorder.tape)])
+
+    monkeypatch.setattr(Recorder, "__init__", begun)
+    record(model, IDS)
+    gc.disable()
+    try:
+        heard.clear()
+        run = record(model, IDS)
+        assert heard
+        assert not [x for x in heard if x() is not None]
+        assert run.n_tokens
+    finally:
+        gc.enable()
 
 
 def set_attention(model: Any, name: str) -> None:

@@ -43,21 +43,18 @@ class Hooks:
     A module keeps each under the hook itself, which is nobody else's.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self) -> None:
         self._places: list[tuple[dict[Any, Any], Hook]] = []
 
-    def before(self, modules: Iterable[nn.Module], call: Callable[..., Any], *, with_kwargs: bool = False) -> None:
+    def before(self, modules: Iterable[nn.Module], hook: Hook, *, with_kwargs: bool = False) -> None:
         """As `register_forward_pre_hook` of all these modules."""
-        hook = Hook(self._listener, call)
         for m in modules:
             if with_kwargs:
                 self._put(m._forward_pre_hooks_with_kwargs, hook, True)
             self._put(m._forward_pre_hooks, hook, hook)
 
-    def after(self, modules: Iterable[nn.Module], call: Callable[..., Any], *, first: bool = False) -> None:
+    def after(self, modules: Iterable[nn.Module], hook: Hook, *, first: bool = False) -> None:
         """As `register_forward_hook`; first: before the user's own hooks, and with keyword arguments."""
-        hook = Hook(self._listener, call)
         for m in modules:
             if first:
                 self._put(m._forward_hooks_with_kwargs, hook, True)
@@ -73,3 +70,4 @@ class Hooks:
         """May be called twice."""
         for kept, hook in self._places:
             kept.pop(hook, None)
+        self._places.clear()  # which hold who listens, and that all it has heard

@@ -18,7 +18,7 @@ from .alone import call_of
 from .below import CallByCall
 from .calls import is_linear_module
 from .forward import forward_logits, plain_precision
-from .hooks import Hooks
+from .hooks import Hook, Hooks
 from .linear import CallError
 from .modules import modules_of
 from .nodes import LostValue, Node, Place, replay
@@ -162,23 +162,23 @@ class Recorder:
         self.slim = False
         self.until: Place | None = None  # where the pass ends
         self.progress: Callable[[int, int], None] = lambda *_: None
-        self.thread, self.is_on, self.hooks = threading.get_ident(), True, Hooks(self)
+        self.thread, self.is_on, self.hooks = threading.get_ident(), True, Hooks()
 
     def hook(self) -> None:
         self.maps = _outermost_maps(self.names.every)
         embeddings = [m for m in self.maps if isinstance(m, nn.Embedding)]
         linear = [m for m in self.maps if not isinstance(m, nn.Embedding)]
-        self.hooks.before(self.maps, self._enter)
+        self.hooks.before(self.maps, Hook(self, self._enter))
         # before the user's own hooks, so that what those do to the output is taped
-        self.hooks.after(embeddings, self._leave_embedding, first=True)
-        self.hooks.after(linear, self._leave_linear, first=True)
+        self.hooks.after(embeddings, Hook(self, self._leave_embedding), first=True)
+        self.hooks.after(linear, Hook(self, self._leave_linear), first=True)
         for m in self.layers:
             if isinstance(m, torch.jit.ScriptModule):
                 name = self.reader.names.modules.get(id(m), "a layer")
                 raise UndecomposableError(f"{name} is TorchScript, whose calls cannot be seen; load it as a module")
         begin, end = (self._begin_piece, self._end_piece) if self.pieces else (self._begin, self._end)
-        self.hooks.before(self.layers, begin, with_kwargs=True)
-        self.hooks.after(self.layers, end)
+        self.hooks.before(self.layers, Hook(self, begin), with_kwargs=True)
+        self.hooks.after(self.layers, Hook(self, end))
 
     def unhook(self) -> None:
         self.is_on = False
