@@ -143,9 +143,9 @@ class Tape(TorchFunctionMode):
         args = tuple([a if type(a) in _PLAIN else self._lift(a) for a in call.args])
         kwargs = self._lift(call.kwargs) if call.kwargs else None
         if isinstance(call.out, Tensor):
-            return [self._add(call.out, call.name, call.fn, args, kwargs, None, call.module)]
+            return [self.add(call.out, call.name, call.fn, args, kwargs, None, call.module)]
         several = [(i, x) for i, x in enumerate(call.out) if isinstance(x, Tensor)]
-        return [self._add(x, call.name, call.fn, args, kwargs, i) for i, x in several]
+        return [self.add(x, call.name, call.fn, args, kwargs, i) for i, x in several]
 
     def add(
         self,
@@ -159,21 +159,9 @@ class Tape(TorchFunctionMode):
         is_counted: bool = True,
     ) -> Node:
         """A node that stands for `value` from here on."""
-        self._take_in()
-        self.has_other = True
-        return self._add(value, op, fn, args, kwargs, item, module, is_counted)
-
-    def _add(
-        self,
-        value: Tensor,
-        op: str,
-        fn: Any = None,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-        item: int | None = None,
-        module: nn.Module | None = None,
-        is_counted: bool = True,
-    ) -> Node:
+        if not self._taking:
+            self._take_in()
+            self.has_other = True
         self.time += 1
         made = Node(op, value, fn, args, kwargs, self.time, item, module, len(self._met))
         self._nodes[id(value)] = made
